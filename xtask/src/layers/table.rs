@@ -1,0 +1,101 @@
+//! The crate table of ARCHITECTURE.md as data. A new crate, a new import or a new user of a guarded dependency is
+//! one row here, and so one line that a reviewer sees.
+
+/// Packages that never ship: they may start processes and use what only one product crate may.
+pub(crate) const DEVELOPMENT: &[&str] =
+    &["ringfence-testkit", "ringfence-tests", "ringfence-benches", "xtask"];
+
+/// The crate that every crate may use in its tests.
+pub(crate) const TESTKIT: &str = "ringfence-testkit";
+
+/// One crate and the workspace crates that it may import.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CrateRow {
+    pub(crate) package: &'static str,
+    pub(crate) imports: &'static [&'static str],
+}
+
+/// Who may import whom.
+pub(crate) const CRATES: &[CrateRow] = &[
+    CrateRow { package: "ringfence-api", imports: &[] },
+    CrateRow { package: "ringfence-policy", imports: &["ringfence-api"] },
+    CrateRow { package: "ringfence-sandbox", imports: &[] },
+    CrateRow { package: "ringfence", imports: &["ringfence-api", "ringfence-policy", "ringfence-sandbox"] },
+    CrateRow { package: "ringfence-cli", imports: &["ringfence-api", "ringfence"] },
+    CrateRow { package: "ringfence-testkit", imports: &["ringfence-api", "ringfence", "ringfence-sandbox"] },
+    CrateRow { package: "ringfence-tests", imports: &["ringfence-testkit", "ringfence-api"] },
+    CrateRow {
+        package: "ringfence-benches",
+        imports: &["ringfence-sandbox", "ringfence", "ringfence-policy"],
+    },
+    CrateRow { package: "xtask", imports: &[] },
+];
+
+/// One outside dependency and the product crates that may use it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UserRow {
+    pub(crate) dependency: &'static str,
+    pub(crate) users: &'static [&'static str],
+    /// Why there is one user: the end of the sentence "only ... because".
+    pub(crate) because: &'static str,
+}
+
+/// Who may use what from outside. [`DEVELOPMENT`] packages may use all of it.
+pub(crate) const USERS: &[UserRow] = &[
+    UserRow { dependency: "axum", users: &["ringfence-server"], because: "HTTP ends at the server" },
+    UserRow { dependency: "clap", users: &["ringfence-cli"], because: "the command line is one crate" },
+    UserRow { dependency: "landlock", users: &["ringfence-sandbox"], because: "confinement is one crate" },
+    UserRow { dependency: "libc", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },
+    UserRow { dependency: "nix", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },
+    UserRow { dependency: "rusqlite", users: &["ringfence"], because: "the store stands behind one module" },
+    UserRow {
+        dependency: "rustix",
+        users: &["ringfence-sandbox"],
+        because: "system calls stand in one crate",
+    },
+    UserRow {
+        dependency: "schemars",
+        users: &["ringfence-api"],
+        because: "schemas come from the shared types",
+    },
+    UserRow {
+        dependency: "tokio",
+        users: &["ringfence", "ringfence-server", "ringfence-cli", "ringfence-wasm"],
+        because: "api, policy and sandbox stay synchronous",
+    },
+    UserRow {
+        dependency: "tracing-subscriber",
+        users: &["ringfence-cli"],
+        because: "a library chooses no log",
+    },
+    UserRow {
+        dependency: "wasmtime",
+        users: &["ringfence-wasm"],
+        because: "the engine runs in its own worker",
+    },
+];
+
+/// Words that product code may hold only below one directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WordRow {
+    /// What is looked for in code without comments, literals and tests.
+    pub(crate) word: &'static str,
+    /// The directory, from the root, that may hold it.
+    pub(crate) below: &'static str,
+    pub(crate) because: &'static str,
+}
+
+/// Where dangerous words may stand. [`DEVELOPMENT`] packages may start processes, but have no `unsafe` either:
+/// their row for it is the workspace lint.
+pub(crate) const WORDS: &[WordRow] = &[
+    WordRow {
+        word: "Command::new",
+        below: "crates/sandbox/",
+        because: "one function starts processes: ringfence_sandbox's launch",
+    },
+    WordRow {
+        word: "unsafe",
+        below: "crates/sandbox/src/sys/",
+        because: "unsafe code is read in one directory",
+    },
+];
