@@ -13,6 +13,7 @@ use std::process::ExitCode;
 mod layers;
 mod test;
 mod tidy;
+mod vm;
 
 mod arguments;
 mod failure;
@@ -40,6 +41,7 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "layers", summary: "who may know whom", help: layers::HELP, run: layers::run },
     Command { name: "tidy", summary: "small rules about files", help: tidy::HELP, run: tidy::run },
+    Command { name: "vm", summary: "tests or a command in a virtual machine", help: vm::HELP, run: vm::run },
 ];
 
 fn main() -> ExitCode {

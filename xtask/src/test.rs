@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::arguments::{Arguments, Grammar};
 use crate::failure::Failure;
 use crate::needs::{self, AskedBy};
-use crate::{layers, process, tidy, workspace};
+use crate::{layers, process, tidy, vm, workspace};
 
 pub(crate) const HELP: &str = "
 cargo xtask test [--allow-missing] [--with-vm]
@@ -60,6 +60,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: clippy },
     Step { name: "docs", run: docs },
     Step { name: "tests", run: tests },
+    Step { name: "vm", run: in_vm },
 ];
 
 pub(crate) fn run(given: &[String]) -> Result<(), Failure> {
@@ -144,6 +145,10 @@ fn state_needs(command: &mut Command) {
     if !lacking.is_empty() {
         command.env("RINGFENCE_MISSING", needs::names(&lacking));
     }
+}
+
+fn in_vm(run: &mut Run) -> Result<(), Failure> {
+    if run.arguments.has("--with-vm") { vm::run(&[]) } else { Ok(()) }
 }
 
 /// A program that every user of the machine can execute; a copy is removed at the end.
