@@ -11,6 +11,7 @@
 use std::process::ExitCode;
 
 mod layers;
+mod soak;
 mod test;
 mod tidy;
 mod vm;
@@ -41,6 +42,7 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "layers", summary: "who may know whom", help: layers::HELP, run: layers::run },
     Command { name: "tidy", summary: "small rules about files", help: tidy::HELP, run: tidy::run },
+    Command { name: "soak", summary: "heavy loops and their figures", help: soak::HELP, run: soak::run },
     Command { name: "vm", summary: "tests or a command in a virtual machine", help: vm::HELP, run: vm::run },
 ];
 

@@ -1,0 +1,101 @@
+//! Who runs a loop: the caller, and as root also an ordinary user; each with directories of his own.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Setting;
+use crate::failure::Failure;
+use crate::process;
+use crate::workspace;
+
+/// The user `nobody`, who owns nothing on the machine.
+const NOBODY: u32 = 65534;
+
+/// Somebody who runs a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    /// Whoever started this chore.
+    Caller,
+    /// Uid 65534; only root can become that.
+    Nobody,
+}
+
+/// Everybody that this process can be.
+pub(super) fn all() -> Vec<Account> {
+    if workspace::is_root() { vec![Account::Caller, Account::Nobody] } else { vec![Account::Caller] }
+}
+
+impl Account {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Caller if workspace::is_root() => "root",
+            Self::Caller => "user",
+            Self::Nobody => "65534",
+        }
+    }
+}
+
+/// A home and a temporary directory for the runs of one loop; removed at the end.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    directory: PathBuf,
+    account: Account,
+}
+
+impl Scratch {
+    pub(super) fn new(name: &str, account: Account) -> Result<Self, Failure> {
+        // Not below the temporary directory, whose new files are counted.
+        let directory = Path::new("/var/tmp").join(format!(
+            "ringfence-soak-{name}-{}-{}",
+            account.name(),
+            std::process::id()
+        ));
+        let scratch = Self { directory, account };
+        for part in [scratch.directory.clone(), scratch.home(), scratch.temporary()] {
+            fs::create_dir(&part).map_err(|error| Failure::of(part.display(), error))?;
+            if account == Account::Nobody {
+                chown(&part, Some(NOBODY), Some(NOBODY))
+                    .map_err(|error| Failure::of(part.display(), error))?;
+            }
+        }
+        Ok(scratch)
+    }
+
+    /// Ringfence's home of these runs.
+    pub(super) fn home(&self) -> PathBuf {
+        self.directory.join("home")
+    }
+
+    /// The temporary directory that these runs are told to use.
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.directory.join("tmp")
+    }
+
+    /// A file for reports.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// `ringfence exec` with `flags`, ready to start as this account with its output thrown away.
+    pub(super) fn exec(&self, setting: &Setting, flags: &[&str], program: &[&str]) -> Command {
+        let mut command = process::program(&setting.binary);
+        command.arg("exec").args(flags).arg("--").args(program);
+        command.env("RINGFENCE_HOME", self.home()).env("TMPDIR", self.temporary()).current_dir("/");
+        if self.account == Account::Nobody {
+            command.uid(NOBODY).gid(NOBODY).env("HOME", self.home());
+        }
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            eprintln!("warning: {} was left behind: {error}", self.directory.display());
+        }
+    }
+}
