@@ -3,8 +3,6 @@
 //! The floor of the network is in `network_floor`. Both are lists on purpose: someone who wonders whether
 //! their key is protected can read them.
 
-use std::collections::BTreeSet;
-
 use crate::canonical_path::CanonicalPath;
 use crate::path_pattern::PathPattern;
 
@@ -112,7 +110,8 @@ const SYSTEM_SECRETS: &[&str] = &["/etc/gshadow", "/etc/gshadow-", "/etc/shadow"
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Floor {
-    paths: BTreeSet<CanonicalPath>,
+    /// What people care for most comes first: messages name the first few.
+    paths: Vec<CanonicalPath>,
 }
 
 impl Floor {
@@ -122,20 +121,26 @@ impl Floor {
     }
 
     pub(crate) fn add(&mut self, path: CanonicalPath) {
-        self.paths.insert(path);
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
     }
 
     pub(crate) fn add_home(&mut self, home: &CanonicalPath) {
         // A home whose name leaves no room for the file names below it cannot hold them either.
         let names = HOME_SECRETS.iter().chain(HOME_BROWSERS).chain(HOME_STARTUP);
-        self.paths.extend(names.filter_map(|name| home.join(name).ok()));
+        let before = std::mem::take(&mut self.paths);
+        let of_the_home = names.filter_map(|name| home.join(name).ok());
+        of_the_home.chain(before).for_each(|path| self.add(path));
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.paths.extend(other.paths.iter().cloned());
+        for path in &other.paths {
+            self.add(path.clone());
+        }
     }
 
-    /// The floor paths, sorted; each stands for itself and everything below.
+    /// The floor paths, keys first; each stands for itself and everything below.
     pub fn paths(&self) -> impl Iterator<Item = &CanonicalPath> {
         self.paths.iter()
     }

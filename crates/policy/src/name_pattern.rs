@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::canonical_path::shown;
 use crate::glob::{Glob, GlobError, write_escaped};
+use crate::path_pattern::WILDCARDS_MAX;
 
 /// The longest name and the longest name pattern, in bytes.
 pub const NAME_MAX_BYTES: usize = 1024;
@@ -58,7 +59,7 @@ impl fmt::Debug for Name {
 /// A set of names: `LANG`, `LC_*`, `*`.
 ///
 /// `*` is any number of bytes; everything else is itself, byte for byte. `\*`, `\\` and `\xHH` write what has
-/// no other form.
+/// no other form. At most [`WILDCARDS_MAX`] stars are taken.
 ///
 /// ```
 /// use ringfence_policy::{Name, NamePattern};
@@ -118,13 +119,17 @@ impl std::str::FromStr for NamePattern {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
-        if text.len() > NAME_MAX_BYTES {
-            return Err(NameError::TooLong { bytes: text.len() });
-        }
-        Glob::parse(text.as_bytes()).map(Self).map_err(|error| match error {
+        let glob = Glob::parse(text.as_bytes()).map_err(|error| match error {
             GlobError::Nul => NameError::Nul { name: shown(text.as_bytes()) },
             GlobError::Escape => NameError::Escape { name: shown(text.as_bytes()) },
-        })
+        })?;
+        if glob.literal_bytes() > NAME_MAX_BYTES {
+            return Err(NameError::TooLong { bytes: glob.literal_bytes() });
+        }
+        if glob.stars() > WILDCARDS_MAX {
+            return Err(NameError::TooManyWildcards { name: shown(text.as_bytes()) });
+        }
+        Ok(Self(glob))
     }
 }
 
@@ -165,6 +170,12 @@ pub enum NameError {
         /// The length as given, in bytes.
         bytes: usize,
     },
+    /// It has more than [`WILDCARDS_MAX`] stars.
+    #[error("'{name}' has more than {WILDCARDS_MAX} wildcards; use fewer, or several grants")]
+    TooManyWildcards {
+        /// The pattern, escaped.
+        name: String,
+    },
     /// A backslash is followed by something that has no meaning.
     #[error("'{name}' has a bad escape; only \\*, \\\\ and \\xHH are known")]
     Escape {
@@ -184,6 +195,8 @@ mod tests {
         let pattern = |text: &str| text.parse::<NamePattern>();
         assert_eq!(pattern(""), Err(NameError::Empty));
         assert!(matches!(pattern(&"a".repeat(1025)), Err(NameError::TooLong { .. })));
+        assert!(matches!(pattern(&"*a".repeat(33)), Err(NameError::TooManyWildcards { .. })));
+        assert!(pattern(&"*a".repeat(32)).is_ok() && pattern(&"*".repeat(500)).is_ok());
         assert!(matches!(pattern("a\\x00"), Err(NameError::Nul { .. })));
         assert!(matches!(pattern("a\\q"), Err(NameError::Escape { .. })));
         assert_eq!(

@@ -411,7 +411,7 @@ pub enum GrantProblem {
     /// It would open these paths for change without naming them, existing or not.
     #[error("it would also open {}; grant the directories that are needed one by one, or name such a path itself", listed(.paths))]
     Floor {
-        /// The paths, sorted.
+        /// The paths, keys first.
         paths: Vec<CanonicalPath>,
     },
     /// It has a wildcard where only a literal grant opens anything.
