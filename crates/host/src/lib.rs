@@ -17,11 +17,14 @@
 //! assert_eq!(ending.violation, Some(ringfence_api::Violation::Timeout));
 //! ```
 
+pub mod config;
 pub mod error;
 pub mod exec;
 pub mod home;
+pub mod units;
 
 mod private_file;
 
+pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use home::Home;

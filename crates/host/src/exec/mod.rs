@@ -9,12 +9,13 @@ pub mod cap;
 pub mod ending;
 pub mod listener;
 pub mod redact;
-// store
+pub mod store;
 
 pub use cap::OutputCap;
 pub use ending::{Ending, Facts, Stop, Wait, classify, exit_status};
 pub use listener::{Event, Listeners, Receiver};
 pub use redact::{RedactionSet, Redactor};
+pub use store::{RunId, RunMeta, RunStore, RunWriter, StoreLimits};
 
 use serde::{Deserialize, Serialize};
 
