@@ -150,6 +150,13 @@ impl PathPattern {
     /// This is the question behind a mount: a directory brings with it all that lies below.
     #[must_use]
     pub fn touches(&self, path: &CanonicalPath) -> bool {
+        let prefix = self.literal_prefix();
+        if !prefix.is_within(path) && !path.is_within(&prefix) {
+            return false;
+        }
+        if self.is_exact() || self.is_subtree() {
+            return true;
+        }
         // The places in the pattern that can be reached after the segments so far, as in any small NFA.
         let symbols: Vec<_> = self.symbols().collect();
         let mut reached = vec![false; symbols.len() + 1];

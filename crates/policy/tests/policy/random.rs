@@ -160,6 +160,8 @@ fn ten_thousand_random_patterns_match_like_the_reference() {
             let path = CanonicalPath::new(&text).unwrap();
             let expected = reference::path(&reference::segments(&scope), &reference::segments(&text));
             prop_assert_eq!(pattern.matches(&path), expected, "{} {}", scope, text);
+            let touches = reference::touches(&reference::segments(&scope), &reference::segments(&text));
+            prop_assert_eq!(pattern.touches(&path), touches, "{} {}", scope, text);
             Ok(usize::from(expected))
         },
         &mut seen,

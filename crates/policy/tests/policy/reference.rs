@@ -45,6 +45,17 @@ pub(crate) fn path(pattern: &[&str], text: &[&str]) -> bool {
     }
 }
 
+/// Whether the pattern has the path, a directory above it or something below it.
+pub(crate) fn touches(pattern: &[&str], text: &[&str]) -> bool {
+    match (pattern, text) {
+        (_, []) | ([], _) => true,
+        (["**", rest @ ..], _) => touches(rest, text) || touches(pattern, &text[1..]),
+        ([first, rest @ ..], [segment, behind @ ..]) => {
+            glob(first.as_bytes(), segment.as_bytes()) && touches(rest, behind)
+        }
+    }
+}
+
 fn within(path: &str, above: &str) -> bool {
     path == above || path.starts_with(&format!("{above}/"))
 }
