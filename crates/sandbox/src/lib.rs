@@ -1,1 +1,50 @@
-//! Placeholder.
+//! Linux confinement of one program.
+//!
+//! A [`Plan`] says what a sandbox must be, a [`Launcher`] makes it, a [`Sandbox`] is it. This crate knows nothing of
+//! plugins, permissions or grants: it is told which paths to show and how, and what to deny. It is synchronous, hands back
+//! owned descriptors, and reports what is enforced layer by layer; a layer that is demanded and cannot be proven stops the
+//! start.
+//!
+//! Start reading at [`Plan`], then [`Launcher::launch`]. What happens inside is in `stage/`, which is compiled into a
+//! program of its own.
+//!
+//! ```no_run
+//! use ringfence_sandbox::{Ending, Launcher, Plan, Program, Stdio};
+//!
+//! let launcher = Launcher::start()?;
+//! let mut plan = Plan::new(Program::find("id".as_ref(), "/".as_ref())?);
+//! plan.argument("-u");
+//! let mut sandbox = launcher.launch(&plan, Stdio::inherit()?)?;
+//! println!("enforced: {}", sandbox.report().layers);
+//! assert_eq!(sandbox.wait()?, Ending::Exited(0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod compile;
+mod encode;
+mod kernel;
+mod launch;
+mod layer;
+mod limits;
+mod plan;
+mod report;
+mod resolve;
+mod run;
+mod seccomp;
+#[allow(unsafe_code, reason = "the one module that may: see its documentation")]
+mod sys;
+mod wire;
+
+#[cfg(any(test, clippy))]
+#[allow(dead_code, reason = "compiled here only so that lints and tests see what the build script compiles")]
+mod stage;
+
+pub use compile::CompileError;
+pub use launch::{Launcher, Stdio};
+pub use layer::{Layer, Layers};
+pub use limits::{Backend, CgroupError, Usage};
+pub use plan::{Access, Limits, Mount, Network, Plan, PlanError, Processes};
+pub use report::{Ending, LaunchError, Object, Observation, Refusal, Report};
+pub use resolve::{Program, ResolveError, Resolved, SEARCH_PATH};
+pub use run::{Sandbox, TERM_GRACE, TICK, Tick};
+pub use seccomp::reasons as seccomp_reasons;

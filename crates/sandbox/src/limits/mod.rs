@@ -1,0 +1,65 @@
+//! Who holds memory, tasks and CPU: a cgroup of version 2 or 1, or, where none can be made, rlimits with a sampler.
+
+mod cgroup;
+mod sampler;
+
+use std::fmt;
+
+pub use cgroup::CgroupError;
+pub(crate) use cgroup::{Leaf, mark, sweep_directories};
+pub(crate) use sampler::{Sampler, Verdict};
+
+/// A limits back-end, as asked for or as used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The first that works here: v2, v1, sampler.
+    #[default]
+    Auto,
+    /// A cgroup v2 directory, in which the sandbox is born.
+    CgroupV2,
+    /// Cgroup v1 directories of memory, pids and cpu.
+    CgroupV1,
+    /// `RLIMIT_DATA`, `RLIMIT_NPROC`, and a look at every process ten times a second.
+    Sampler,
+}
+
+impl Backend {
+    /// The name in configuration, reports and `doctor`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::CgroupV2 => "cgroup-v2",
+            Self::CgroupV1 => "cgroup-v1",
+            Self::Sampler => "sampler",
+        }
+    }
+
+    /// The back-end of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::CgroupV2, Self::CgroupV1, Self::Sampler].into_iter().find(|backend| backend.name() == name)
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(self.name())
+    }
+}
+
+/// What a sandbox has used. Peaks are of this sandbox only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Memory now, in bytes.
+    pub memory_bytes: u64,
+    /// The most memory at any time (the most seen, with the sampler), in bytes.
+    pub memory_peak_bytes: u64,
+    /// CPU time, user and system, in milliseconds.
+    pub cpu_ms: u64,
+    /// How many processes the kernel killed for lack of memory under the limit.
+    pub oom_kills: u64,
+    /// How often a process or thread was refused because of the task limit.
+    pub task_refusals: u64,
+}

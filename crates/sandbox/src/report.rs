@@ -1,0 +1,335 @@
+//! What came of a launch and of a run: proven layers, failures with their cause and remedy, denials, endings.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+
+use crate::layer::{Layer, Layers};
+use crate::limits::{Backend, CgroupError};
+use crate::wire::Step;
+
+/// What a started sandbox enforces: read back from inside, not from what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Layers that the self-check has proven.
+    pub layers: Layers,
+    /// Who holds the limits; `None` if the plan leaves the limits out.
+    pub limits_by: Option<Backend>,
+    /// The kernel's Landlock version.
+    pub landlock_abi: i32,
+    /// Whether the network namespace is the launcher's shared one.
+    pub shared_network: bool,
+    /// The program's process id inside.
+    pub program: u32,
+}
+
+/// How the program ended: the kernel's facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this status.
+    Exited(i32),
+    /// A signal killed it.
+    Signaled(i32),
+    /// PID 1 was killed before it could tell (by the stop ladder, or by the kernel for lack of memory).
+    Killed,
+}
+
+/// Something that the sandbox refused and knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who refused.
+    pub layer: Layer,
+    /// The system call.
+    pub operation: &'static str,
+    /// What it was about.
+    pub object: Object,
+    /// How often.
+    pub count: u64,
+}
+
+/// What a refused act was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Object {
+    /// Not known.
+    Unknown,
+    /// An internet address and port.
+    Address(std::net::SocketAddr),
+    /// A path, as the program gave it.
+    Path(OsString),
+    /// A socket of this family, type and protocol (socket(2)).
+    Socket {
+        /// The address family.
+        family: i32,
+        /// The type, without flags.
+        kind: i32,
+        /// The protocol.
+        protocol: i32,
+    },
+}
+
+/// A path that the program named (only with [`crate::Plan::observe`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The system call.
+    pub operation: &'static str,
+    /// The path, made absolute with the directory that it was relative to.
+    pub path: OsString,
+    /// The flags of an open (open(2)); 0 for other calls.
+    pub flags: u32,
+}
+
+/// Why a sandbox was not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// A layer cannot be had here.
+    #[error("the layer {layer} cannot be enforced here: {cause}")]
+    NotEnforceable {
+        /// Which layer.
+        layer: Layer,
+        /// What the kernel said to which step.
+        cause: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// The self-check found layers that were set up without effect.
+    #[error("the self-check could not prove: {layers}; nothing was started")]
+    Unproven {
+        /// Which layers.
+        layers: Layers,
+    },
+    /// The host's file at a granted path is not the one that was looked at.
+    #[error("{} is not what it was when it was granted; nothing was started", path.display())]
+    Replaced {
+        /// The granted path.
+        path: std::path::PathBuf,
+    },
+    /// The program's file cannot be executed (execve(2)): a wrong format, a missing loader.
+    #[error("the kernel cannot execute {}", path.display())]
+    Execute {
+        /// The program.
+        path: std::path::PathBuf,
+        /// What execveat(2) said.
+        source: io::Error,
+    },
+    /// A step failed that no layer explains: a working directory that is not there, a full system.
+    #[error("cannot {step}: {source}")]
+    Step {
+        /// What was to be done.
+        step: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The plan cannot be turned into a sandbox.
+    #[error(transparent)]
+    Plan(#[from] crate::compile::CompileError),
+    /// The limits cannot be held here.
+    #[error(transparent)]
+    Limits(#[from] CgroupError),
+    /// The launcher itself could not be started, or died.
+    #[error("the launcher {what}")]
+    Launcher {
+        /// What happened to it.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl LaunchError {
+    /// What the caller can do about it, if anything is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotEnforceable { hint, .. } => Some(hint),
+            Self::Limits(_) => Some("run `ringfence doctor`: it says which cgroup would have to be delegated"),
+            Self::Unproven { .. } => Some("run `ringfence doctor`, and report this: a layer was set up and does not hold"),
+            Self::Replaced { .. } => Some("look at what replaced it, then grant it again"),
+            _ => None,
+        }
+    }
+}
+
+impl Step {
+    fn from_number(number: u32) -> Option<Self> {
+        const ALL: [Step; 25] = [
+            Step::Request,
+            Step::IdMap,
+            Step::Source,
+            Step::Clone,
+            Step::Maps,
+            Step::CgroupAttach,
+            Step::HostName,
+            Step::RootMount,
+            Step::Build,
+            Step::Proc,
+            Step::Pivot,
+            Step::NamespaceLimit,
+            Step::Ids,
+            Step::Capabilities,
+            Step::NoNewPrivileges,
+            Step::Landlock,
+            Step::InitFilter,
+            Step::Session,
+            Step::Limits,
+            Step::WorkingDirectory,
+            Step::Descriptors,
+            Step::Program,
+            Step::Seccomp,
+            Step::Execute,
+            Step::Lifeline,
+        ];
+        ALL.into_iter().find(|step| *step as u32 == number)
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Request => "read the launch request",
+            Self::IdMap => "make an id map for a granted tree",
+            Self::Source => "take a granted path",
+            Self::Clone => "make the namespaces",
+            Self::Maps => "write the user namespace's id maps",
+            Self::CgroupAttach => "enter the cgroup",
+            Self::HostName => "set the host name",
+            Self::RootMount => "mount the new root",
+            Self::Build => "build the new root",
+            Self::Proc => "mount /proc",
+            Self::Pivot => "enter the new root",
+            Self::NamespaceLimit => "forbid further user namespaces",
+            Self::Ids => "change to the plugin's user",
+            Self::Capabilities => "drop the capabilities",
+            Self::NoNewPrivileges => "set no_new_privs",
+            Self::Landlock => "apply the Landlock rules",
+            Self::InitFilter => "confine PID 1",
+            Self::Session => "start a session",
+            Self::Limits => "set the resource limits",
+            Self::WorkingDirectory => "enter the working directory",
+            Self::Descriptors => "arrange the descriptors",
+            Self::Program => "open the program inside",
+            Self::Seccomp => "install the system call filter",
+            Self::Execute => "execute the program",
+            Self::Lifeline => "tie the sandbox to this process",
+        }
+    }
+
+    /// The layer that a refusal of this step belongs to, and what usually mends it.
+    fn layer(self) -> Option<(Layer, &'static str)> {
+        let userns = "user namespaces may be switched off: see `sysctl user.max_user_namespaces`, \
+                      `kernel.unprivileged_userns_clone`, on Ubuntu `kernel.apparmor_restrict_unprivileged_userns`; \
+                      in a container its seccomp profile; `ringfence doctor` tells which";
+        Some(match self {
+            Self::Clone | Self::Maps | Self::NamespaceLimit => (Layer::User, userns),
+            Self::RootMount | Self::Pivot => (Layer::Mount, userns),
+            Self::Proc => (
+                Layer::Mount,
+                "an outer container masks parts of /proc: run it with an unmasked /proc (docker: --security-opt systempaths=unconfined)",
+            ),
+            Self::IdMap => (Layer::Mount, "the kernel must allow user namespaces for id-mapped mounts (Linux 5.12)"),
+            Self::Landlock => (Layer::Landlock, "boot with `landlock` in `lsm=` (CONFIG_SECURITY_LANDLOCK)"),
+            Self::Seccomp | Self::InitFilter => {
+                (Layer::Seccomp, "an outer sandbox may forbid filters with a listener: start Ringfence outside of it")
+            }
+            Self::CgroupAttach => (Layer::Limits, "the cgroup was taken away while the sandbox was being started: try again"),
+            Self::Capabilities => (Layer::Capabilities, "start Ringfence without locked secure bits"),
+            Self::NoNewPrivileges => (Layer::NoNewPrivileges, "the kernel refused no_new_privs"),
+            _ => return None,
+        })
+    }
+}
+
+/// Turns a failure event into an error.
+pub(crate) fn launch_error(
+    plan: &crate::plan::Plan,
+    sources: &[std::path::PathBuf],
+    [step, errno, index]: [u32; 3],
+) -> LaunchError {
+    let errno = errno.cast_signed();
+    let source = io::Error::from_raw_os_error(errno);
+    let Some(step) = Step::from_number(step) else {
+        return LaunchError::Launcher { what: "answered with an unknown step", source };
+    };
+    let taken = || sources.get(index as usize).cloned().unwrap_or_default();
+    match step {
+        Step::Source if errno == libc::ESTALE => LaunchError::Replaced { path: taken() },
+        Step::Program if errno == libc::ESTALE => LaunchError::Replaced { path: plan.program.file().path().to_owned() },
+        Step::Source | Step::IdMap if !taken().as_os_str().is_empty() => {
+            LaunchError::Step { step: format!("take {} into the sandbox", taken().display()), source }
+        }
+        Step::Execute => LaunchError::Execute { path: plan.program.file().path().to_owned(), source },
+        Step::WorkingDirectory => LaunchError::Step {
+            step: format!("enter the working directory {}", plan.working_directory.display()),
+            source,
+        },
+        _ => match step.layer() {
+            Some((layer, hint)) if !matches!(errno, libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE) => {
+                LaunchError::NotEnforceable { layer, cause: format!("cannot {}: {source}", step.describe()), hint }
+            }
+            _ => LaunchError::Step { step: step.describe().to_owned(), source },
+        },
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => to.write_str("unknown"),
+            Self::Address(address) => write!(to, "{address}"),
+            Self::Path(path) => write!(to, "{}", path.display()),
+            Self::Socket { family, kind, protocol } => write!(to, "family {family} type {kind} protocol {protocol}"),
+        }
+    }
+}
+
+/// The name of a system call that can be reported, for people.
+pub(crate) fn call_name(number: u32) -> &'static str {
+    macro_rules! names {
+        ($($name:ident)*) => {
+            [$((libc::$name, stringify!($name))),*]
+        };
+    }
+    const NAMES: &[(i64, &str)] = &names![
+        SYS_mount SYS_umount2 SYS_pivot_root SYS_chroot SYS_fsopen SYS_fsconfig SYS_fsmount SYS_fspick SYS_open_tree
+        SYS_move_mount SYS_mount_setattr SYS_setns SYS_name_to_handle_at SYS_open_by_handle_at SYS_ptrace
+        SYS_process_vm_readv SYS_process_vm_writev SYS_pidfd_getfd SYS_kcmp SYS_process_madvise SYS_process_mrelease
+        SYS_move_pages SYS_migrate_pages SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_fanotify_init SYS_fanotify_mark
+        SYS_vmsplice SYS_quotactl SYS_quotactl_fd SYS_modify_ldt SYS_remap_file_pages SYS_mbind SYS_set_mempolicy
+        SYS_get_mempolicy SYS_set_mempolicy_home_node SYS_add_key SYS_request_key SYS_keyctl SYS_kexec_load
+        SYS_kexec_file_load SYS_init_module SYS_finit_module SYS_delete_module SYS_reboot SYS_swapon SYS_swapoff SYS_acct
+        SYS_syslog SYS_iopl SYS_ioperm SYS_sethostname SYS_setdomainname SYS_settimeofday SYS_clock_settime
+        SYS_clock_adjtime SYS_adjtimex SYS_vhangup SYS_lookup_dcookie SYS_uselib SYS_personality SYS_unshare SYS_seccomp
+        SYS_ioctl SYS_chmod SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_mkdir SYS_mkdirat SYS_creat SYS_mknod SYS_mknodat
+        SYS_open SYS_openat SYS_socket SYS_socketpair SYS_connect SYS_sendto SYS_clone SYS_fork SYS_vfork SYS_execve
+        SYS_execveat SYS_memfd_create SYS_stat SYS_lstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat SYS_faccessat2
+        SYS_readlink SYS_readlinkat SYS_chdir SYS_truncate SYS_rmdir SYS_unlink SYS_unlinkat SYS_rename SYS_renameat
+        SYS_renameat2 SYS_symlinkat
+    ];
+    let found = NAMES.iter().find(|(known, _)| *known == i64::from(number));
+    found.map_or("unknown", |(_, name)| name.trim_start_matches("SYS_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refused_call_has_a_name() {
+        for (reason, numbers, allowed) in crate::seccomp::reasons() {
+            for number in numbers.iter().filter(|_| !allowed) {
+                let number = u32::try_from(*number).unwrap();
+                assert_ne!(call_name(number), "unknown", "call {number} of {reason}");
+            }
+        }
+        assert_eq!(call_name(42), "connect");
+    }
+
+    #[test]
+    fn every_step_can_be_told() {
+        for number in 1..=Step::Lifeline as u32 {
+            let step = Step::from_number(number).unwrap();
+            assert_eq!(step as u32, number);
+            assert!(!step.describe().is_empty());
+        }
+        assert!(Step::from_number(0).is_none() && Step::from_number(Step::Lifeline as u32 + 1).is_none());
+    }
+}

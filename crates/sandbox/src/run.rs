@@ -1,0 +1,394 @@
+//! A running sandbox: watching it, stopping it, and what it has used.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use crate::launch;
+use crate::layer::Layer;
+use crate::limits::{Leaf, Sampler, Usage};
+use crate::report::{Ending, Object, Observation, Refusal, Report, call_name};
+use crate::wire::{command, event};
+
+/// How long SIGTERM has to work before SIGKILL follows (DESIGN 5.6).
+pub const TERM_GRACE: Duration = Duration::from_secs(3);
+/// How often [`Sandbox::tick`] wants to be called: the sampler's period, and the warning's.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// What a tick found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tick {
+    /// What has been used so far.
+    pub usage: Usage,
+    /// The memory limit is broken: the caller must stop the sandbox.
+    pub over_memory: bool,
+}
+
+/// A running sandbox. Dropping it kills everything inside and waits until it is gone.
+#[derive(Debug)]
+pub struct Sandbox {
+    process: OwnedFd,
+    control: OwnedFd,
+    report: Report,
+    leaf: Option<Leaf>,
+    sampler: Option<Sampler>,
+    ending: Option<Ending>,
+    /// What PID 1 counted of reaped processes.
+    reaped_cpu_ms: u64,
+    reaped_peak_bytes: u64,
+    refusals: Vec<(u64, Refusal)>,
+    observations: Vec<Observation>,
+    lost: u64,
+    reaped: bool,
+    last_usage: Usage,
+}
+
+impl Sandbox {
+    pub(crate) fn new(process: OwnedFd, control: OwnedFd, report: Report, leaf: Option<Leaf>, sampler: Option<Sampler>) -> Self {
+        Self {
+            process,
+            control,
+            report,
+            leaf,
+            sampler,
+            ending: None,
+            reaped_cpu_ms: 0,
+            reaped_peak_bytes: 0,
+            refusals: Vec::new(),
+            observations: Vec::new(),
+            lost: 0,
+            reaped: false,
+            last_usage: Usage::default(),
+        }
+    }
+
+    /// What is enforced.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Readable when everything inside has ended.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+
+    /// Readable when [`Sandbox::read_events`] has something to read, and at the end.
+    #[must_use]
+    pub fn events(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// Takes in what PID 1 has sent, without waiting. `true` when there will be no more.
+    ///
+    /// # Errors
+    /// When the socket fails for another reason than having nothing to read.
+    pub fn read_events(&mut self) -> io::Result<bool> {
+        while is_readable(self.control.as_fd(), Some(Duration::ZERO))? {
+            let (words, bytes, _) = match launch::receive(&self.control) {
+                Ok(received) => received,
+                Err(Errno::CONNRESET) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            };
+            if bytes.is_empty() {
+                return Ok(true);
+            }
+            self.take_event(words, &bytes);
+        }
+        Ok(false)
+    }
+
+    fn take_event(&mut self, words: [u32; 4], bytes: &[u8]) {
+        match words {
+            [event::DENIED, number, count, low] => {
+                let high = word(bytes, 4);
+                self.take_denial(number, count, u64::from(low) | u64::from(high) << 32, bytes.get(20..).unwrap_or_default());
+            }
+            [event::OBSERVED, number, flags, _] => {
+                let path = join(bytes.get(12..).unwrap_or_default());
+                self.observations.push(Observation { operation: call_name(number), path, flags });
+            }
+            [event::ENDED, status, user_ms, system_ms] => {
+                self.reaped_cpu_ms = u64::from(user_ms) + u64::from(system_ms);
+                self.reaped_peak_bytes = u64::from(word(bytes, 4)) * 1024;
+                self.ending = Some(ending(status));
+            }
+            [event::LOST, count, ..] => self.lost += u64::from(count),
+            _ => {}
+        }
+    }
+
+    fn take_denial(&mut self, number: u32, count: u32, key: u64, about: &[u8]) {
+        let operation = call_name(number);
+        if let Some((_, known)) = self.refusals.iter_mut().find(|(known, refusal)| *known == key && refusal.operation == operation) {
+            known.count = known.count.max(u64::from(count));
+            return;
+        }
+        let object = object(operation, about);
+        let network = matches!(object, Object::Address(_) | Object::Socket { .. }) || matches!(operation, "connect" | "sendto");
+        let layer = if network { Layer::Network } else { Layer::Seccomp };
+        self.refusals.push((key, Refusal { layer, operation, object, count: u64::from(count) }));
+    }
+
+    /// What was refused so far, in the order of its first time.
+    pub fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.refusals.iter().map(|(_, refusal)| refusal)
+    }
+
+    /// The paths that the program named, each once for each kind of call ([`crate::Plan::observe`]).
+    #[must_use]
+    pub fn observations(&self) -> &[Observation] {
+        &self.observations
+    }
+
+    /// How many refusals or observations were too many to be told apart.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Sends SIGTERM to everything inside. Returns at once.
+    ///
+    /// # Errors
+    /// Never because the sandbox has ended already.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.command(command::TERMINATE)
+    }
+
+    fn command(&self, command: u8) -> io::Result<()> {
+        match rustix::net::send(&self.control, &[command], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET | Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Kills everything inside: PID 1 dies, and the kernel kills the rest before PID 1 can be waited for.
+    ///
+    /// # Errors
+    /// Never because the sandbox has ended already.
+    pub fn kill(&self) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.process, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks at what is used and holds what no cgroup holds. Call it every [`TICK`] while the sandbox runs.
+    pub fn tick(&mut self) -> Tick {
+        use crate::limits::Verdict;
+        if let Some(leaf) = &self.leaf {
+            self.last_usage = leaf.usage();
+            return Tick { usage: self.last_usage, over_memory: self.last_usage.oom_kills > 0 };
+        }
+        let Some(sampler) = self.sampler.as_mut().filter(|_| !self.reaped) else { return Tick::default() };
+        let (usage, verdict) = sampler.look(Instant::now());
+        let sent = match verdict {
+            Verdict::Pause => self.command(command::STOP),
+            Verdict::Resume => self.command(command::CONTINUE),
+            Verdict::Fine | Verdict::OverMemory => Ok(()),
+        };
+        self.last_usage = usage;
+        // A command that cannot be sent means that PID 1 is gone, and with it everybody.
+        Tick { usage, over_memory: verdict == Verdict::OverMemory || sent.is_err() && verdict == Verdict::OverMemory }
+    }
+
+    /// Whether the sampler holds the limits, so that [`Sandbox::tick`] must be called in time.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.sampler.is_some()
+    }
+
+    /// What was used; exact once the sandbox has ended.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let mut usage = match (&self.leaf, &self.sampler) {
+            (Some(leaf), _) => leaf.usage(),
+            (None, Some(sampler)) => sampler.usage(),
+            (None, None) => Usage::default(),
+        };
+        usage.cpu_ms = usage.cpu_ms.max(self.reaped_cpu_ms);
+        if self.leaf.is_none() {
+            // Between two looks a process may have grown and gone: VmHWM of the largest, as the kernel kept it.
+            usage.memory_peak_bytes = usage.memory_peak_bytes.max(self.reaped_peak_bytes);
+        }
+        usage
+    }
+
+    /// How it ended, if everything inside has ended.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn try_wait(&mut self) -> io::Result<Option<Ending>> {
+        if !self.reaped && !is_readable(self.process.as_fd(), Some(Duration::ZERO))? {
+            return Ok(None);
+        }
+        self.wait().map(Some)
+    }
+
+    /// Waits until everything inside has ended. Not interrupted by signals; see [`Sandbox::stop`] for an end in time.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn wait(&mut self) -> io::Result<Ending> {
+        while !self.reaped {
+            match rustix::process::waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED) {
+                // ECHILD: the application reaps all its children itself; a readable pidfd is proof enough.
+                Ok(_) => self.reaped = true,
+                Err(Errno::CHILD) => {
+                    is_readable(self.process.as_fd(), None)?;
+                    self.reaped = true;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.read_events()?;
+        Ok(*self.ending.get_or_insert(Ending::Killed))
+    }
+
+    /// The stop ladder: SIGTERM now, SIGKILL after [`TERM_GRACE`] (or `grace`), and waits for the end of all.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::wait`].
+    pub fn stop(&mut self, grace: Duration) -> io::Result<Ending> {
+        self.terminate()?;
+        if !is_readable(self.process.as_fd(), Some(grace))? {
+            self.kill()?;
+        }
+        self.wait()
+    }
+
+    /// Removes the cgroup. Done by drop as well; here failures can be seen.
+    ///
+    /// # Errors
+    /// When a directory cannot be removed.
+    pub fn close(mut self) -> io::Result<()> {
+        self.kill()?;
+        self.wait()?;
+        self.leaf.as_mut().map_or(Ok(()), Leaf::remove)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // Nothing to report to: the process is ours, and a failure here means that it is gone already.
+        let _killed = self.kill();
+        let _gone = self.wait();
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| rustix::event::Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn word(bytes: &[u8], index: usize) -> u32 {
+    bytes.as_chunks::<4>().0.get(index).map_or(0, |chunk| u32::from_le_bytes(*chunk))
+}
+
+/// A wait status as wait4(2) encodes it.
+fn ending(status: u32) -> Ending {
+    match status & 0x7f {
+        0 => Ending::Exited((status >> 8 & 0xff).cast_signed()),
+        signal => Ending::Signaled(signal.cast_signed()),
+    }
+}
+
+/// "BASE NUL PATH" to one path.
+fn join(text: &[u8]) -> OsString {
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    let (base, path) = text.split_at_checked(end).unwrap_or((text, &[]));
+    let path = path.strip_prefix(b"\0").unwrap_or(path);
+    if base.is_empty() {
+        return OsString::from_vec(path.to_vec());
+    }
+    std::path::Path::new(std::ffi::OsStr::from_bytes(base)).join(std::ffi::OsStr::from_bytes(path)).into_os_string()
+}
+
+/// What a denied call was about, from the bytes that PID 1 copied.
+fn object(operation: &str, about: &[u8]) -> Object {
+    match operation {
+        "connect" | "sendto" => address(about),
+        "socket" | "socketpair" => {
+            let text = String::from_utf8_lossy(about);
+            let mut numbers = text.split(' ').filter_map(|number| number.parse::<u32>().ok()).map(u32::cast_signed);
+            match (numbers.next(), numbers.next(), numbers.next()) {
+                (Some(family), Some(kind), Some(protocol)) => Object::Socket { family, kind: kind & 0xf, protocol },
+                _ => Object::Unknown,
+            }
+        }
+        "execve" if !about.is_empty() => Object::Path(OsString::from_vec(about.to_vec())),
+        _ => Object::Unknown,
+    }
+}
+
+/// struct sockaddr_in, sockaddr_in6 or sockaddr_un (ip(7), ipv6(7), unix(7)).
+fn address(bytes: &[u8]) -> Object {
+    let Some((family, rest)) = bytes.split_first_chunk::<2>() else { return Object::Unknown };
+    match (i32::from(u16::from_le_bytes(*family)), rest.split_first_chunk::<2>()) {
+        (libc::AF_INET, Some((port, rest))) if rest.len() >= 4 => {
+            let ip = rest.first_chunk::<4>().map_or(Ipv4Addr::UNSPECIFIED, |ip| Ipv4Addr::from(*ip));
+            Object::Address(SocketAddr::from((ip, u16::from_be_bytes(*port))))
+        }
+        (libc::AF_INET6, Some((port, rest))) if rest.len() >= 20 => {
+            let ip = rest.get(4..).and_then(<[u8]>::first_chunk::<16>).map_or(Ipv6Addr::UNSPECIFIED, |ip| Ipv6Addr::from(*ip));
+            Object::Address(SocketAddr::from((ip, u16::from_be_bytes(*port))))
+        }
+        (libc::AF_UNIX, _) => {
+            let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+            let path = rest.get(..end).unwrap_or_default();
+            if path.is_empty() { Object::Unknown } else { Object::Path(OsString::from_vec(path.to_vec())) }
+        }
+        _ => Object::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_statuses() {
+        assert_eq!(ending(0), Ending::Exited(0));
+        assert_eq!(ending(3 << 8), Ending::Exited(3));
+        assert_eq!(ending(9), Ending::Signaled(9));
+        assert_eq!(ending(11 | 0x80), Ending::Signaled(11), "the core bit is not part of the signal");
+    }
+
+    #[test]
+    fn addresses_are_read_in_network_order() {
+        let v4 = [2, 0, 0x01, 0xbb, 192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(object("connect", &v4).to_string(), "192.0.2.1:443");
+        let mut v6 = [0u8; 28];
+        (v6[0], v6[3], v6[23]) = (10, 80, 1);
+        assert_eq!(object("connect", &v6).to_string(), "[::1]:80");
+        assert_eq!(object("connect", b"\x01\0/run/x.sock\0"), Object::Path("/run/x.sock".into()));
+        assert_eq!(object("connect", b"\x01\0\0abstract"), Object::Unknown);
+        assert_eq!(object("connect", b"\x02"), Object::Unknown);
+        assert_eq!(object("socket", b"16 3 6"), Object::Socket { family: 16, kind: 3, protocol: 6 });
+    }
+
+    #[test]
+    fn observed_paths_are_joined() {
+        assert_eq!(join(b"/a/b\0c"), OsString::from("/a/b/c"));
+        assert_eq!(join(b"\0/etc/passwd"), OsString::from("/etc/passwd"));
+        assert_eq!(join(b""), OsString::new());
+    }
+}

@@ -1,0 +1,297 @@
+//! Builds the root: sources are taken from the host's tree as descriptors, attached below a fresh tmpfs that only
+//! this sandbox has, and the host's tree is detached.
+//!
+//! INVARIANT: a mount point is created only on our own tmpfs. Inside a granted tree a target must exist already, and
+//! the walk to it follows no link.
+
+use core::ffi::CStr;
+
+use super::Failure;
+use crate::sys::calls::{self, E2BIG, EEXIST, EINVAL, ESTALE, Errno, Fd, NO_FD, O_DIRECTORY, O_NOFOLLOW, O_PATH};
+use crate::sys::mounts::{self, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Reach};
+use crate::wire::{Request, SOURCES_MAX, SourceRecord, Step, build, layer, source};
+
+const CLONE_NEWUSER: u64 = 0x1000_0000;
+const SIGKILL: i32 = 9;
+const SIGCHLD: u64 = 17;
+/// How many id maps the launcher keeps: one for each (owner, plugin id) pair in use.
+const ID_MAPS_MAX: usize = 16;
+const INERT: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
+
+/// User namespaces that exist only as id maps for mounts.
+#[derive(Debug)]
+pub(crate) struct IdMaps {
+    known: [Option<IdMap>; ID_MAPS_MAX],
+    next: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct IdMap {
+    from: (u32, u32),
+    to: (u32, u32),
+    namespace: Fd,
+}
+
+impl IdMaps {
+    pub(crate) fn new() -> Self {
+        Self { known: [None; ID_MAPS_MAX], next: 0 }
+    }
+
+    /// The namespace that shows files of `from` (uid, gid) as those of `to`.
+    fn get(&mut self, from: (u32, u32), to: (u32, u32)) -> Result<Fd, Errno> {
+        if let Some(map) = self.known.iter().flatten().find(|map| map.from == from && map.to == to) {
+            return Ok(map.namespace);
+        }
+        let namespace = make_id_map(from, to)?;
+        let at = self.next % ID_MAPS_MAX;
+        self.next += 1;
+        if let Some(slot) = self.known.get_mut(at) {
+            if let Some(old) = slot.replace(IdMap { from, to, namespace }) {
+                calls::close(old.namespace);
+            }
+        }
+        Ok(namespace)
+    }
+}
+
+/// Makes a user namespace by way of a process that waits in it until its maps are written, and then dies.
+fn make_id_map(from: (u32, u32), to: (u32, u32)) -> Result<Fd, Errno> {
+    let mut unused = NO_FD;
+    let pid = calls::clone_process(CLONE_NEWUSER, SIGCHLD, &mut unused, None)?;
+    if pid == 0 {
+        loop {
+            calls::sleep_ms(-1);
+        }
+    }
+    let pid = i32::try_from(pid).map_err(|_| EINVAL)?;
+    let made = write_id_map(pid, from, to);
+    calls::kill(pid, SIGKILL)?;
+    calls::wait_for(pid);
+    made
+}
+
+fn write_id_map(pid: i32, from: (u32, u32), to: (u32, u32)) -> Result<Fd, Errno> {
+    for (file, from, to) in [(&b"/uid_map"[..], from.0, to.0), (b"/gid_map", from.1, to.1)] {
+        let mut path = calls::Line::<64>::new();
+        path.text(b"/proc/").number(pid.unsigned_abs()).text(file);
+        let mut line = calls::Line::<64>::new();
+        line.number(from).text(b" ").number(to).text(b" 1");
+        let map = calls::open_at(NO_FD, path.as_c_str(), calls::O_WRONLY, 0)?;
+        let written = calls::write(map, line.as_bytes());
+        calls::close(map);
+        written?;
+    }
+    let mut path = calls::Line::<64>::new();
+    path.text(b"/proc/").number(pid.unsigned_abs()).text(b"/ns/user");
+    calls::open_at(NO_FD, path.as_c_str(), 0, 0)
+}
+
+/// Takes the sources that only the launcher may reach, before PID 1 is born. Their slots in `early` are filled.
+pub(crate) fn clone_early(
+    request: &Request<'_>,
+    id_maps: &mut IdMaps,
+    early: &mut [Fd; SOURCES_MAX],
+) -> Result<(), Failure> {
+    if !request.builds(layer::MOUNT) {
+        return Ok(());
+    }
+    let mut from = request.sources.reader.clone();
+    for (index, slot) in early.iter_mut().enumerate().take(request.sources.count as usize) {
+        let record = SourceRecord::read(&mut from);
+        if record.flags & source::EARLY == 0 {
+            continue;
+        }
+        let map = if record.flags & source::ID_MAPPED == 0 {
+            None
+        } else {
+            let owner = (record.owner_uid, record.owner_gid);
+            let plugin = (request.outside_uid, request.outside_gid);
+            Some(id_maps.get(owner, plugin).map_err(Failure::at(Step::IdMap, index))?)
+        };
+        *slot = take_source(&record, map).map_err(Failure::at(Step::Source, index))?;
+    }
+    Ok(())
+}
+
+/// Opens the path, makes sure that it is still what the host saw, and copies its mount.
+fn take_source(record: &SourceRecord<'_>, id_map: Option<Fd>) -> Result<Fd, Errno> {
+    let found = calls::open_beneath(NO_FD, record.path, O_PATH | O_NOFOLLOW, 0, calls::RESOLVE_NO_LINKS)?;
+    let taken = take_opened(record, found, id_map);
+    calls::close(found);
+    taken
+}
+
+fn take_opened(record: &SourceRecord<'_>, found: Fd, id_map: Option<Fd>) -> Result<Fd, Errno> {
+    const FILE_TYPE: u32 = 0o170_000;
+    const CHARACTER_DEVICE: u32 = 0o020_000;
+    let seen = calls::stat_at(found, c"", false)?;
+    let same = if record.flags & source::DEVICE == 0 {
+        seen.device == record.device && seen.inode == record.inode
+    } else {
+        seen.mode & FILE_TYPE == CHARACTER_DEVICE && seen.special == record.device
+    };
+    if !same {
+        return Err(ESTALE);
+    }
+    let mount = mounts::open_tree(found, c"")?;
+    mounts::set_attributes(mount, Reach::Tree, record.attributes, id_map)?;
+    Ok(mount)
+}
+
+/// Builds the root and enters it. Nothing of the host's tree is left but what the sources name.
+pub(crate) fn build_root(request: &Request<'_>, early: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
+    mounts::make_all_private().map_err(Failure::of(Step::RootMount))?;
+    let mut sources = *early;
+    let mut from = request.sources.reader.clone();
+    for (index, slot) in sources.iter_mut().enumerate().take(request.sources.count as usize) {
+        let record = SourceRecord::read(&mut from);
+        if *slot == NO_FD {
+            *slot = take_source(&record, None).map_err(Failure::at(Step::Source, index))?;
+        }
+    }
+    let root = make_root().map_err(Failure::of(Step::RootMount))?;
+    let mut steps = request.steps.reader.clone();
+    for index in 0..request.steps.count as usize {
+        let kind = steps.u32();
+        let step = if kind == build::PROC { Step::Proc } else { Step::Build };
+        run_step(kind, &mut steps, root, &sources).map_err(Failure::at(step, index))?;
+    }
+    if steps.is_broken() {
+        return Err(Failure::of(Step::Request)(EINVAL));
+    }
+    enter(root).map_err(Failure::of(Step::Pivot))
+}
+
+/// A tmpfs over the host's root directory: attached there because that directory always exists, and because a
+/// pivot needs a mount that is in the tree (a detached root works only on the newest kernels).
+fn make_root() -> Result<Fd, Errno> {
+    let fs = mounts::fs_open(c"tmpfs")?;
+    mounts::fs_set(fs, c"mode", c"0755")?;
+    mounts::fs_set(fs, c"size", c"4m")?;
+    mounts::fs_create(fs)?;
+    let root = mounts::fs_mount(fs, ATTR_NOSUID | ATTR_NODEV)?;
+    calls::close(fs);
+    let host_root = calls::open_at(NO_FD, c"/", O_PATH | O_DIRECTORY, 0)?;
+    mounts::attach(root, host_root)?;
+    calls::close(host_root);
+    Ok(root)
+}
+
+fn run_step(
+    kind: u32,
+    from: &mut crate::wire::Reader<'_>,
+    root: Fd,
+    sources: &[Fd; SOURCES_MAX],
+) -> Result<(), Errno> {
+    match kind {
+        build::DIRECTORY => {
+            let mode = from.u32();
+            match calls::make_dir(root, from.text(), mode) {
+                Err(EEXIST) => Ok(()),
+                other => other,
+            }
+        }
+        build::SYMLINK => {
+            let target = from.text();
+            calls::make_symlink(target, root, from.text())
+        }
+        build::FILE => {
+            let mode = from.u32();
+            let path = from.text();
+            write_file(root, path, mode, from.blob())
+        }
+        build::ATTACH => {
+            let source = sources.get(from.u32() as usize).copied().ok_or(E2BIG)?;
+            attach_at(source, root, from.text())
+        }
+        build::SCRATCH => {
+            let (size, attributes) = (from.text(), from.u64());
+            attach_at(make_scratch(size, attributes)?, root, from.text())
+        }
+        build::PROC => mount_proc(root, from.text()),
+        build::COVER => {
+            let cover = open_existing(root, from.text())?;
+            let mount = mounts::open_tree(cover, c"")?;
+            calls::close(cover);
+            mounts::set_attributes(mount, Reach::Tree, INERT, None)?;
+            attach_at(mount, root, from.text())
+        }
+        _ => Err(EINVAL),
+    }
+}
+
+fn write_file(root: Fd, path: &CStr, mode: u32, content: &[u8]) -> Result<(), Errno> {
+    let file = calls::open_at(root, path, calls::O_CREAT | calls::O_EXCL | calls::O_WRONLY | O_NOFOLLOW, mode)?;
+    let written = if content.is_empty() { Ok(()) } else { calls::write(file, content) };
+    calls::close(file);
+    written
+}
+
+fn open_existing(root: Fd, path: &CStr) -> Result<Fd, Errno> {
+    calls::open_beneath(root, path, O_PATH | O_NOFOLLOW, 0, calls::RESOLVE_STRICT)
+}
+
+fn attach_at(mount: Fd, root: Fd, path: &CStr) -> Result<(), Errno> {
+    let target = open_existing(root, path)?;
+    let attached = mounts::attach(mount, target);
+    calls::close(target);
+    attached
+}
+
+fn make_scratch(size: &CStr, attributes: u64) -> Result<Fd, Errno> {
+    let fs = mounts::fs_open(c"tmpfs")?;
+    mounts::fs_set(fs, c"mode", c"1777")?;
+    mounts::fs_set(fs, c"size", size)?;
+    mounts::fs_set(fs, c"nr_inodes", c"100k")?;
+    mounts::fs_create(fs)?;
+    let mount = mounts::fs_mount(fs, attributes)?;
+    calls::close(fs);
+    Ok(mount)
+}
+
+/// /proc of the own pid namespace, with nothing of the host in it but cpuinfo, meminfo and stat.
+///
+/// A procfs with `subset=pid` has only processes, and nothing can be created in it to mount over. So the three files
+/// are bound onto themselves while the instance is still whole, and then the instance is reduced: their names stay,
+/// because a mount point pins its directory entry, and every other name is gone.
+fn mount_proc(root: Fd, path: &CStr) -> Result<(), Errno> {
+    let fs = mounts::fs_open(c"proc")?;
+    mounts::fs_create(fs)?;
+    let proc = mounts::fs_mount(fs, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)?;
+    calls::close(fs);
+    attach_at(proc, root, path)?;
+    for name in [c"cpuinfo", c"meminfo", c"stat"] {
+        let file = open_existing(proc, name)?;
+        let mount = mounts::open_tree(file, c"")?;
+        mounts::set_attributes(mount, Reach::Mount, INERT, None)?;
+        mounts::attach(mount, file)?;
+        calls::close(mount);
+        calls::close(file);
+    }
+    let instance = mounts::fs_pick(proc)?;
+    mounts::fs_set(instance, c"subset", c"pid")?;
+    mounts::fs_reconfigure(instance)?;
+    calls::close(instance);
+    calls::close(proc);
+    Ok(())
+}
+
+/// Makes `root` the root directory, lets go of the host's tree and closes the root for writing.
+fn enter(root: Fd) -> Result<(), Errno> {
+    calls::change_dir_to(root)?;
+    mounts::pivot_to_current()?;
+    mounts::detach_current()?;
+    calls::change_dir(c"/")?;
+    mounts::set_attributes(root, Reach::Mount, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, None)?;
+    calls::close(root);
+    Ok(())
+}
+
+/// No further user namespace below this one, for whoever gets past the seccomp filter. Written through the host's
+/// /proc, which is still in view; the value belongs to the writer's own user namespace (user_namespaces(7)).
+pub(crate) fn forbid_user_namespaces() -> Result<(), Errno> {
+    let file = calls::open_at(NO_FD, c"/proc/sys/user/max_user_namespaces", calls::O_WRONLY, 0)?;
+    let written = calls::write(file, b"0");
+    calls::close(file);
+    written
+}

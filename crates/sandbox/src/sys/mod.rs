@@ -1,0 +1,16 @@
+//! All `unsafe` code: the raw calls that the launcher is made of, and the few things the host side needs that no safe
+//! wrapper offers. Porting to another system or architecture starts and ends here.
+
+pub(crate) mod host;
+#[cfg(any(test, clippy))]
+pub(crate) mod calls;
+#[cfg(any(test, clippy))]
+pub(crate) mod mounts;
+#[cfg(any(test, clippy))]
+pub(crate) mod privileges;
+#[cfg(any(test, clippy))]
+mod raw;
+#[cfg(any(test, clippy))]
+pub(crate) mod sockets;
+
+pub(crate) use host::{can_listen, landlock_abi, start_launcher};
