@@ -1,0 +1,54 @@
+//! What a test needs of the machine, by name. A missing need is said aloud, and fails where the machine promised it.
+
+use std::path::Path;
+
+/// Tells whether the machine lacks `need`, and if so prints `skipped: needs X`: the test then returns.
+///
+/// Known names: `root`, `cgroup-v1`, `cgroup-v2`, `core-file`, `int80`, `mqueue`, or the absolute path or the bare name
+/// of a program that is looked for in `/usr/bin`, `/bin`, `/usr/local/bin` and `/usr/sbin`.
+///
+/// # Panics
+/// When the need is missing but `RINGFENCE_NEEDS` lists it: a machine that promised it must not skip in silence.
+#[must_use]
+pub fn lacks(need: &str) -> bool {
+    if have(need) {
+        return false;
+    }
+    let promised = std::env::var("RINGFENCE_NEEDS").unwrap_or_default();
+    assert!(
+        !promised.split(',').any(|word| word.trim() == need),
+        "RINGFENCE_NEEDS promises {need}, and this machine lacks it"
+    );
+    eprintln!("skipped: needs {need}");
+    true
+}
+
+/// Tells whether the machine has `need`; see [`lacks`] for the names.
+#[must_use]
+pub fn have(need: &str) -> bool {
+    match need {
+        "root" => crate::host_uid() == 0,
+        "cgroup-v1" => mounts()
+            .iter()
+            .any(|(kind, options)| kind == "cgroup" && options.split(',').any(|option| option == "memory")),
+        "cgroup-v2" => crate::world::v2_mount().is_some(),
+        "core-file" => std::fs::read_to_string("/proc/sys/kernel/core_pattern")
+            .is_ok_and(|pattern| !pattern.starts_with(['|', '/', '@']) && !pattern.trim().is_empty()),
+        "mqueue" => Path::new("/proc/sys/fs/mqueue").is_dir(),
+        path if path.starts_with('/') => Path::new(path).exists(),
+        program => ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(program).is_file()),
+    }
+}
+
+fn mounts() -> Vec<(String, String)> {
+    std::fs::read_to_string("/proc/self/mounts")
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(2);
+            Some((words.next()?.to_owned(), words.next()?.to_owned()))
+        })
+        .collect()
+}
