@@ -10,6 +10,7 @@
 
 use std::process::ExitCode;
 
+mod coverage;
 mod layers;
 mod soak;
 mod test;
@@ -42,6 +43,7 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "layers", summary: "who may know whom", help: layers::HELP, run: layers::run },
     Command { name: "tidy", summary: "small rules about files", help: tidy::HELP, run: tidy::run },
+    Command { name: "coverage", summary: "lines that tests run", help: coverage::HELP, run: coverage::run },
     Command { name: "soak", summary: "heavy loops and their figures", help: soak::HELP, run: soak::run },
     Command { name: "vm", summary: "tests or a command in a virtual machine", help: vm::HELP, run: vm::run },
 ];

@@ -53,12 +53,14 @@ const fn vm(
 
 /// All needs. A new one is one line here and its name in the test that asks for it.
 pub(crate) const NEEDS: &[Need] = &[
-    test("cc", "gcc", &["gcc", "libc6-dev"], "probe programs in C, and linking"),
+    test("cc", "cc", &["gcc", "libc6-dev"], "probe programs in C, and linking"),
     test("bwrap", "bwrap", &["bubblewrap"], "the peer in comparisons"),
     test("python3", "python3", &["python3"], "Python inside the sandbox"),
     test("node", "node", &["nodejs"], "Node.js inside the sandbox"),
     test("go", "go", &["golang-go"], "a Go program inside the sandbox"),
+    test("git", "git", &["git"], "Git inside the sandbox"),
     test("java", "java", &["default-jre-headless"], "a JVM inside the sandbox"),
+    test("javac", "javac", &["default-jdk-headless"], "a JVM with threads inside the sandbox"),
     test("stress-ng", "stress-ng", &["stress-ng"], "hostile load"),
     test("strace", "strace", &["strace"], "which system calls a launch makes"),
     test("setpriv", "setpriv", &["util-linux"], "running as an ordinary user"),

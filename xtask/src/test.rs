@@ -5,9 +5,7 @@
 
 mod tally;
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Instant;
 
@@ -28,17 +26,15 @@ As root, missing programs are installed with apt-get; otherwise they are listed 
 
 For the tests these variables are set:
   RINGFENCE_BIN      the release binary, as an absolute path
-  RINGFENCE_NEEDS    needs that are there, joined by commas: a test may not skip for one of them. Kept if already set
+  RINGFENCE_NEEDS    needs that are there, joined by commas: a test may not skip for one of them. What is in it
+                     already stays, so a machine can promise more, such as cgroup-v2
   RINGFENCE_MISSING  needs that are missing (only with --allow-missing)
 
-The last line is `N passed, N failed, N skipped`. Exit status 0: all passed; 1: the named step failed.
+The last line is `N passed, N failed, N skipped`; a test that left out a part for want of something counts as skipped. Exit status 0: all passed; 1: the named step failed.
 ";
 
 /// Sources that no crate's module tree holds: they are compiled by a build script, or by another workspace.
 const OUTSIDE_MODULE_TREES: &[&str] = &["crates/sandbox/src/stage", "fuzz"];
-
-/// Where a binary is copied to that ordinary users cannot reach in the build directory.
-const REACHABLE: &str = "/var/tmp";
 
 /// What steps share.
 struct Run {
@@ -123,25 +119,32 @@ fn docs(_: &mut Run) -> Result<(), Failure> {
 }
 
 fn tests(run: &mut Run) -> Result<(), Failure> {
-    let binary = Reachable::of(&workspace::target_dir()?.join("release/ringfence"))?;
+    let binary = workspace::target_dir()?.join("release/ringfence");
     let mut command = process::cargo();
     // Output of tests that pass is asked for because a skipped test says so there; it is counted, not shown.
-    command.args(["test", "--workspace", "--no-fail-fast"]).env("RINGFENCE_BIN", &binary.path);
+    command.args(["test", "--workspace", "--no-fail-fast"]).env("RINGFENCE_BIN", &binary);
     state_needs(&mut command);
     let repeat = process::shown(&command);
     let status = run.tally.watch(command.args(["--", "--show-output"]))?;
     if status.success() { Ok(()) } else { Err(Failure::Failed(format!("repeat with: {repeat}"))) }
 }
 
-fn state_needs(command: &mut Command) {
-    let lacking = needs::missing(&[AskedBy::Tests]);
-    if std::env::var_os("RINGFENCE_NEEDS").is_none() {
-        let there: Vec<&needs::Need> = needs::NEEDS
-            .iter()
-            .filter(|need| need.asked_by == AskedBy::Tests && needs::locate(need.program).is_some())
-            .collect();
-        command.env("RINGFENCE_NEEDS", needs::names(&there));
+/// Tells the tests what is there, and so may not be skipped. What the caller promised stays promised.
+pub(crate) fn state_needs(command: &mut Command) {
+    let promised = std::env::var("RINGFENCE_NEEDS").unwrap_or_default();
+    let mut stated: BTreeSet<String> =
+        promised.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    for need in needs::NEEDS.iter().filter(|need| need.asked_by == AskedBy::Tests) {
+        if let Some(path) = needs::locate(need.program) {
+            // A test asks by name, by program, or for the program at its place.
+            stated.extend([need.name.to_owned(), need.program.to_owned(), path.display().to_string()]);
+        }
     }
+    if workspace::is_root() {
+        stated.insert("root".to_owned());
+    }
+    command.env("RINGFENCE_NEEDS", stated.into_iter().collect::<Vec<_>>().join(","));
+    let lacking = needs::missing(&[AskedBy::Tests]);
     if !lacking.is_empty() {
         command.env("RINGFENCE_MISSING", needs::names(&lacking));
     }
@@ -149,69 +152,4 @@ fn state_needs(command: &mut Command) {
 
 fn in_vm(run: &mut Run) -> Result<(), Failure> {
     if run.arguments.has("--with-vm") { vm::run(&[]) } else { Ok(()) }
-}
-
-/// A program that every user of the machine can execute; a copy is removed at the end.
-struct Reachable {
-    path: PathBuf,
-    copied_to: Option<PathBuf>,
-}
-
-impl Reachable {
-    /// `path` itself, or a copy when a directory above it is closed to others, such as a checkout in /root.
-    fn of(path: &Path) -> Result<Self, Failure> {
-        let open = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o001 != 0);
-        if !workspace::is_root() || path.ancestors().all(open) {
-            return Ok(Self { path: path.to_path_buf(), copied_to: None });
-        }
-        let directory = Path::new(REACHABLE).join(format!("ringfence-test-{}", std::process::id()));
-        let cannot = |error| Failure::of(directory.display(), error);
-        fs::create_dir(&directory).map_err(cannot)?;
-        let copy = Self { path: directory.join("ringfence"), copied_to: Some(directory.clone()) };
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).map_err(cannot)?;
-        fs::copy(path, &copy.path).map_err(|error| Failure::of(path.display(), error))?;
-        fs::set_permissions(&copy.path, fs::Permissions::from_mode(0o755)).map_err(cannot)?;
-        Ok(copy)
-    }
-}
-
-impl Drop for Reachable {
-    fn drop(&mut self) {
-        if let Some(directory) = &self.copied_to
-            && let Err(error) = fs::remove_dir_all(directory)
-        {
-            eprintln!("warning: {} was left behind: {error}", directory.display());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests_of_reach {
-    use super::*;
-
-    #[test]
-    fn a_binary_that_others_can_reach_is_used_where_it_is() {
-        let shell = needs::locate("sh").unwrap();
-        let found = Reachable::of(&shell).unwrap();
-        assert_eq!((found.path.as_path(), found.copied_to.is_none()), (shell.as_path(), true));
-    }
-
-    #[test]
-    fn a_binary_in_a_closed_directory_is_copied_and_the_copy_removed() {
-        if !workspace::is_root() {
-            // Only root runs tests as somebody else, so only root ever copies.
-            assert!(Reachable::of(Path::new("/proc/1/exe")).unwrap().copied_to.is_none());
-            return;
-        }
-        let closed = std::env::temp_dir().join(format!("ringfence-closed-{}", std::process::id()));
-        fs::create_dir(&closed).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-        fs::copy("/bin/true", closed.join("ringfence")).unwrap();
-        let copy = Reachable::of(&closed.join("ringfence")).unwrap();
-        let place = copy.path.clone();
-        assert!(place.starts_with(REACHABLE) && place.is_file());
-        drop(copy);
-        assert!(!place.exists() && !place.parent().unwrap().exists());
-        fs::remove_dir_all(&closed).unwrap();
-    }
 }

@@ -20,7 +20,7 @@ cargo xtask tidy
 Checks small rules about files:
   - a source file has at most 600 lines besides its tests;
   - every crate inherits the workspace lints (`[lints]`, `workspace = true`);
-  - no path of somebody's machine (/home/, /root/, /work/) in code outside tests and comments;
+  - no path of somebody's machine (/home/, /root/, /work/) in crates/, outside tests and comments;
   - CHANGELOG.md has an Unreleased section;
   - links between Markdown files of the project lead somewhere.
 Prints each finding as `file:line: text`. Exit status 0: none; 1: some.
@@ -33,7 +33,10 @@ pub(crate) fn run(given: &[String]) -> Result<(), Failure> {
         let text = workspace::read(&path)?;
         if !is_test_file(&path) {
             findings.extend(length(&path, &text));
-            findings.extend(machine_paths(&path, &text));
+            // What ships: fuzz targets and chores may name what they make up or build.
+            if path.starts_with("crates") {
+                findings.extend(machine_paths(&path, &text));
+            }
         }
     }
     for path in workspace::files("", "toml")? {
@@ -62,10 +65,6 @@ fn length(path: &Path, text: &str) -> Option<String> {
 
 fn machine_paths(path: &Path, text: &str) -> Vec<String> {
     let kept = source::blank(&source::without_tests(text), Keep::CodeAndLiterals);
-    // This file has to name them.
-    if path == Path::new(file!()) {
-        return Vec::new();
-    }
     let mut findings = Vec::new();
     for (number, line) in kept.lines().enumerate() {
         for found in MACHINE_PATHS.iter().filter(|found| starts_a_path(line, found)) {

@@ -179,7 +179,8 @@ fn words(sources: &[(PathBuf, String)], packages: &[Package], rows: &[WordRow]) 
 /// Whether the file holds only tests, benchmarks or examples, by its place or name.
 pub(crate) fn is_test_file(path: &Path) -> bool {
     let named = |name: &str| path.components().any(|part| part.as_os_str() == name);
-    named("tests") || named("benches") || named("examples") || named("tests.rs")
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    named("tests") || named("benches") || named("examples") || stem == "tests" || stem.ends_with("_tests")
 }
 
 /// Whether `line` holds `word` with no letter, digit or underscore on either side.
@@ -287,6 +288,7 @@ mod tests {
         }
         assert_eq!(find("crates/x/tests/a.rs", start), Vec::<String>::new());
         assert_eq!(find("crates/x/src/a/tests.rs", start), Vec::<String>::new());
+        assert_eq!(find("crates/x/src/a_tests.rs", start), Vec::<String>::new());
     }
 
     #[test]

@@ -16,8 +16,19 @@ const SUITE: &str = "bookworm";
 const MIRROR: &str = "http://deb.debian.org/debian";
 
 /// What the guest has besides Debian's essential packages. The tests that need more are not run in it.
-const PACKAGES: &[&str] =
-    &["systemd", "systemd-sysv", "dbus", "kmod", "python3", "procps", "iproute2", "util-linux", "passwd"];
+const PACKAGES: &[&str] = &[
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "kmod",
+    "passwd",
+    "procps",
+    "util-linux",
+    "iproute2",
+    "python3",
+    "gcc",
+    "libc6-dev",
+];
 
 /// Depends on the newest kernel of the release; that one is downloaded and unpacked, never installed.
 const KERNEL: &str = "linux-image-cloud-amd64";

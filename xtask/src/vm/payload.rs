@@ -14,7 +14,11 @@ use crate::workspace;
 const TESTED: &[&str] = &["tests", "crates/sandbox"];
 
 /// Needs that the guest has; a test may not skip for one of them.
-const NEEDS: &str = "python3,setpriv,ip";
+const NEEDS: &str = "cc,bash,python3,/usr/bin/python3,setpriv,ip,cgroup-v2";
+
+/// Sources that the tests compile where they run. They look for them where they were built, so the guest shows them
+/// at the same path.
+const PROBES: &str = "crates/testkit/probes";
 
 /// Room for metadata of the file system beside the files.
 const SPARE_BYTES: u64 = 16 * 1024 * 1024;
@@ -37,7 +41,7 @@ impl Payload {
     /// An empty payload with the release binary, if that is built.
     pub(super) fn new(directory: &Path) -> Result<Self, Failure> {
         let payload = Self { directory: directory.join(format!("payload-{}", std::process::id())) };
-        for part in ["tree/bin", "tree/tests"] {
+        for part in ["tree/bin", "tree/tests", "tree/probes"] {
             let part = payload.directory.join(part);
             fs::create_dir_all(&part).map_err(|error| Failure::of(part.display(), error))?;
         }
@@ -74,7 +78,19 @@ impl Payload {
         for (name, path) in &programs {
             self.copy(path, &format!("tests/{name}"))?;
         }
-        self.job(&tests_script(&programs, filter))
+        let probes = workspace::root().join(PROBES);
+        let show = format!(
+            "mkdir -p {0} && ln -s {PAYLOAD}/probes {1}\n",
+            process::quoted(&probes.with_file_name("").to_string_lossy()),
+            process::quoted(&probes.to_string_lossy()),
+        );
+        let cannot = |error| Failure::of(probes.display(), error);
+        for entry in fs::read_dir(&probes).map_err(cannot)? {
+            let path = entry.map_err(cannot)?.path();
+            self.copy(&path, &format!("probes/{}", path.file_name().unwrap_or_default().display()))?;
+        }
+        // A checkout in /root is closed to the ordinary user.
+        self.job(&format!("chmod a+x /root\n{show}{}", tests_script(&programs, filter)))
     }
 
     /// Packs the directory into a disk.
@@ -82,7 +98,7 @@ impl Payload {
         let tree = self.directory.join("tree");
         let disk = self.directory.join("payload.ext4");
         let mut bytes = SPARE_BYTES;
-        for part in ["tree", "tree/bin", "tree/tests"] {
+        for part in ["tree", "tree/bin", "tree/tests", "tree/probes"] {
             let part = self.directory.join(part);
             let cannot = |error| Failure::of(part.display(), error);
             for entry in fs::read_dir(&part).map_err(cannot)? {
