@@ -29,7 +29,7 @@ Runs heavy loops over the release binary (RINGFENCE_BIN, else the one in the bui
   stress  stress-ng inside, while a witness outside keeps being answered
 
   LOOP      only this loop
-  --quick   a sample of each, in about a minute
+  --quick   a sample of each, in a few minutes
   --seed N  the random moments; printed, so that a run can be repeated (default: from the clock)
 
 Run it on a quiet machine: what others start and leave behind meanwhile is counted too, and named.
