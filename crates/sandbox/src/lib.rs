@@ -31,6 +31,7 @@ mod report;
 mod resolve;
 mod run;
 mod seccomp;
+pub mod stream;
 #[allow(unsafe_code, reason = "the one module that may: see its documentation")]
 mod sys;
 mod wire;

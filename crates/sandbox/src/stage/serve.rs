@@ -64,6 +64,8 @@ fn prepare(set_up: &[u8]) -> Result<(), Errno> {
     calls::close_range(4, 0)?;
     calls::set_session()?;
     calls::umask(0o022);
+    calls::default_signals();
+    privileges::set_name(c"ringfence");
     privileges::set_dumpable(false)?;
     if flags & setup::ROOT != 0 {
         privileges::drop_groups()?;

@@ -346,6 +346,17 @@ pub(crate) fn block_signals(mask: u64) -> Result<()> {
     check(unsafe { syscall6(14, SIG_SETMASK, at, 0, 8, 0, 0) }).map(drop)
 }
 
+/// Gives every signal its default meaning: what the host ignores (Rust programs ignore SIGPIPE) a plugin must not.
+pub(crate) fn default_signals() {
+    const SIGNALS: usize = 64;
+    let default = [0usize; 4];
+    for signal in 1..=SIGNALS {
+        // SAFETY: rt_sigaction(2) reads the 32 bytes of struct sigaction: handler SIG_DFL, no flags, empty mask. SIGKILL and
+        // SIGSTOP answer EINVAL, and they are at their default anyway.
+        let _refused = unsafe { syscall6(13, signal, default.as_ptr().addr(), 0, 8, 0, 0) };
+    }
+}
+
 /// A descriptor that becomes readable when a signal of `mask` is pending.
 pub(crate) fn signal_fd(mask: u64) -> Result<Fd> {
     const SFD_CLOEXEC_NONBLOCK: usize = 0o2_000_000 | 0o4_000;

@@ -119,6 +119,34 @@ extern "C" fn run_launcher(argument: *mut libc::c_void) -> libc::c_int {
     1
 }
 
+/// Blocks `numbers` for this thread and returns a non-blocking, close-on-exec descriptor that reads them (signalfd(2)).
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal; what signalfd(2) says.
+pub(crate) fn signal_descriptor(numbers: &[i32]) -> io::Result<OwnedFd> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset(3) initialises the set behind the pointer.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for number in numbers {
+        // SAFETY: sigaddset(3) changes the set initialised above; a wrong number is an error, not undefined.
+        if unsafe { libc::sigaddset(set.as_mut_ptr(), *number) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: pthread_sigmask(3) reads the initialised set; the old mask is not asked for.
+    let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    // SAFETY: signalfd(2) reads the initialised set and makes a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: signalfd(2) succeeded, so `fd` is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }

@@ -26,6 +26,12 @@ pub(crate) fn set_death_signal(signal: usize) -> Result<()> {
     prctl(PR_SET_PDEATHSIG, signal).map(drop)
 }
 
+/// The name that process lists show.
+pub(crate) fn set_name(name: &CStr) {
+    // SAFETY: PR_SET_NAME reads up to 16 bytes, up to the NUL.
+    let _unnamed = unsafe { syscall6(157, 15, name.as_ptr().addr(), 0, 0, 0, 0) };
+}
+
 pub(crate) fn set_dumpable(dumpable: bool) -> Result<()> {
     prctl(PR_SET_DUMPABLE, usize::from(dumpable)).map(drop)
 }
