@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_api::ErrorCode;
 
-use super::{OUTPUT, REPORT, REPORT_TEMPORARY, RunStore, TIMELINE, is_real_dir, number};
+use super::{FILES, REPORT_TEMPORARY, RunStore, is_real_dir, number};
 use crate::{Error, private_file};
 
 const INDEX: &str = "index";
@@ -20,7 +20,7 @@ const LAST_LINE: &str = "end";
 /// An index is some hundred bytes: 200 open runs of seven digits are 1.6 KB.
 const INDEX_MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// How long another process may hold the lock. Each holds it for microseconds; a stopped one for ever.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+pub(super) const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(1);
 /// How many runs that never ended are looked at when a new one begins: the work stays small even when
 /// hundreds run at once.
@@ -162,7 +162,7 @@ impl RunStore {
 
     /// Whether the process that began this run still holds it.
     pub(super) fn is_running(&self, id: u64) -> bool {
-        let report = private_file::open_read(&self.run_dir(id).join(REPORT));
+        let report = private_file::open_read(&self.run_dir(id).join(REPORT_TEMPORARY));
         // What cannot be asked counts as over: its files are then counted and can be rotated.
         report.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
@@ -171,7 +171,7 @@ impl RunStore {
     fn size_of(&self, id: u64) -> u64 {
         let dir = self.run_dir(id);
         let size = |name| fs::symlink_metadata(dir.join(name)).map_or(0, |found| found.len());
-        [OUTPUT, TIMELINE, REPORT].into_iter().map(size).fold(0, u64::saturating_add)
+        FILES.into_iter().map(size).fold(0, u64::saturating_add)
     }
 
     /// Removes a run. What is not there, or cannot be removed, is no reason to fail: the next scan sees it.
@@ -181,7 +181,7 @@ impl RunStore {
             // A link in the place of a run: the link goes, what it points to stays.
             return fs::remove_file(&dir);
         }
-        for name in [OUTPUT, TIMELINE, REPORT, REPORT_TEMPORARY] {
+        for name in FILES {
             match fs::remove_file(dir.join(name)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return fs::remove_dir_all(&dir),
                 _ => {}
@@ -192,7 +192,7 @@ impl RunStore {
     }
 }
 
-fn lock_within(
+pub(super) fn lock_within(
     try_lock: impl Fn() -> Result<(), TryLockError>,
     patience: Duration,
     path: &Path,

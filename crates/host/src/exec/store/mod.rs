@@ -33,7 +33,9 @@ use crate::{Error, Home};
 const OUTPUT: &str = "output";
 const TIMELINE: &str = "timeline";
 const REPORT: &str = "report.json";
+/// The report while the run goes on: command and grants, and no ending yet. Its lock is held meanwhile.
 const REPORT_TEMPORARY: &str = "report.json.tmp";
+const FILES: [&str; 4] = [OUTPUT, TIMELINE, REPORT, REPORT_TEMPORARY];
 
 /// The number of a stored run. Larger is newer; a number is never used twice.
 ///

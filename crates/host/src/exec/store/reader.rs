@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use ringfence_api::{ErrorCode, RunReport, RunStatus, Violation};
 use serde::Serialize;
 
 use super::index::Index;
-use super::{OUTPUT, REPORT, ReportFile, RunId, RunStore, TIMELINE, TimelineEntry};
+use super::{OUTPUT, REPORT, REPORT_TEMPORARY, ReportFile, RunId, RunStore, TIMELINE, TimelineEntry};
 use crate::exec::Stream;
 use crate::{Error, private_file};
 
@@ -167,14 +167,17 @@ impl RunStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(no_such_run(id)),
             Err(e) => return Err(Error::file("open", &dir, e)),
         }
-        let path = dir.join(REPORT);
-        let content = match private_file::open_read(&path) {
-            Ok(file) => read_report(file).map_err(|e| Error::file("read", &path, e))?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(Error::file("open", &path, e)),
-        };
-        let running =
-            content.as_ref().is_none_or(|content| content.report.is_none()) && self.is_running(id.get());
+        // Asked first: a run that ends in between then has its report.
+        let running = self.is_running(id.get());
+        let mut content = None;
+        // The report gets its final name at the end: looking twice leaves no gap.
+        for name in [REPORT, REPORT_TEMPORARY, REPORT] {
+            content = read_report(&dir.join(name))?;
+            if content.is_some() {
+                break;
+            }
+        }
+        let running = running && content.as_ref().is_none_or(|content| content.report.is_none());
         Ok(StoredRun::new(id, dir, content, running))
     }
 }
@@ -184,10 +187,15 @@ fn no_such_run(id: RunId) -> Error {
         .with_hint("`ringfence runs list` shows those that are kept; old ones are removed")
 }
 
-/// The content of a report file; `None` when it is not one that this version understands.
-fn read_report(file: File) -> io::Result<Option<ReportFile>> {
+/// The content of a report file; `None` when there is none, or none that this version understands.
+fn read_report(path: &Path) -> Result<Option<ReportFile>, Error> {
+    let file = match private_file::open_read(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::file("open", path, e)),
+    };
     let mut bytes = Vec::new();
-    file.take(REPORT_MAX_BYTES).read_to_end(&mut bytes)?;
+    file.take(REPORT_MAX_BYTES).read_to_end(&mut bytes).map_err(|e| Error::file("read", path, e))?;
     Ok(serde_json::from_slice(&bytes).ok())
 }
 
@@ -199,7 +207,8 @@ impl StoredRun {
             let made = made.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
             let summary = RunSummary {
                 id,
-                state: RunState::Unreadable,
+                // Killed in its first moment, before it could say what it runs.
+                state: if dir.join(REPORT).exists() { RunState::Unreadable } else { RunState::Unfinished },
                 running,
                 command: Vec::new(),
                 started_at_ms: u64::try_from(made.as_millis()).unwrap_or_default(),

@@ -302,9 +302,12 @@ fn an_index_that_lags_behind_skips_the_numbers_that_exist() {
     for _ in 0..3 {
         run(&store, 1);
     }
-    let text = index::Index { next: 2, oldest: 1, total_bytes: 0, open: vec![] }.text();
+    let counted = index(&store).total_bytes / 3;
+    let text = index::Index { next: 2, oldest: 1, total_bytes: counted, open: vec![] }.text();
     fs::write(store.runs.join("index"), text).unwrap();
     assert_eq!(run(&store, 1).get(), 4);
+    assert_eq!(run(&store, 1).get(), 5);
+    check_index(&store);
 }
 
 #[test]
@@ -348,8 +351,10 @@ fn links_are_never_followed() {
     let mut writer = store.begin(meta("a")).unwrap();
     symlink(outside.join("new"), store.run_dir(5).join("output")).unwrap();
     assert!(writer.append(Stream::Stdout, 0, b"x").is_err());
+    fs::remove_file(store.run_dir(5).join("report.json.tmp")).unwrap();
     symlink(outside.join("new"), store.run_dir(5).join("report.json.tmp")).unwrap();
-    assert!(writer.finish(&report()).is_err());
+    writer.finish(&report()).unwrap();
+    assert!(store.show(RunId(5)).unwrap_err().chain().contains("symbolic link"));
     // The index, and the whole store.
     fs::remove_file(store.runs.join("index")).unwrap();
     symlink(outside.join("new"), store.runs.join("index")).unwrap();
@@ -412,7 +417,7 @@ fn a_report_that_cannot_be_read_is_shown_as_such() {
         assert_eq!(run.replay().unwrap().count(), 1);
     }
     fs::remove_file(&path).unwrap();
-    assert_eq!(store.list(None, 1).unwrap().runs[0].state.as_str(), "unreadable");
+    assert_eq!(store.list(None, 1).unwrap().runs[0].state.as_str(), "unfinished");
 }
 
 #[test]
@@ -484,4 +489,60 @@ fn a_violation_stands_in_the_list() {
         (&json["id"], &json["violation"], &json["state"]),
         (&1.into(), &"memory".into(), &"finished".into())
     );
+}
+
+/// The directory of the store, in a process that a test below has started.
+const CHILD: &str = "RINGFENCE_TEST_STORE";
+const CHILD_LIMITS: StoreLimits =
+    StoreLimits { max_runs: 20, max_total_bytes: 1 << 40, max_run_bytes: 1 << 40 };
+
+/// Does nothing unless a test has started this process for it: then it stores runs until it is killed.
+#[test]
+fn child_process() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let store = RunStore::new(&Home::at(path), CHILD_LIMITS);
+    for n in 0..100_000 {
+        let mut writer = store.begin(meta("child")).unwrap();
+        writer.append(Stream::Stdout, 1, &vec![b'x'; n % 5_000]).unwrap();
+        writer.finish(&report()).unwrap();
+    }
+}
+
+#[test]
+fn processes_killed_at_any_moment_leave_a_store_that_works() {
+    let Fixture { dir, store } = fixture(CHILD_LIMITS);
+    let start = || {
+        #[expect(clippy::disallowed_methods, reason = "the test needs processes of its own to kill")]
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "exec::store::tests::child_process"]).env(CHILD, dir.path().join("home"));
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut children: Vec<_> = (0..3).map(|_| start()).collect();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut newest = 0;
+    for _ in 0..12 {
+        let listed = loop {
+            let listed = ids(&store);
+            if listed.first().is_some_and(|&id| id > newest + 5) {
+                break listed;
+            }
+            assert!(std::time::Instant::now() < deadline, "no progress: {listed:?} after {newest}");
+        };
+        assert!(listed.len() <= 20 && listed.windows(2).all(|pair| pair[0] > pair[1]), "{listed:?}");
+        newest = listed[0];
+        let mut child = children.remove(0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        children.push(start());
+    }
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let page = store.list(None, PAGE).unwrap();
+    assert!(page.runs.iter().all(|run| !run.running && run.state != RunState::Unreadable), "{page:?}");
+    // Two more runs count what was left open; then index and directory agree to the byte.
+    run(&store, 1);
+    run(&store, 1);
+    check_index(&store);
 }

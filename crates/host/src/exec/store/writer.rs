@@ -1,12 +1,12 @@
 //! Writing one run while it happens.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::PathBuf;
 
 use ringfence_api::{ErrorCode, RunReport};
 
-use super::index::Missing;
+use super::index::{LOCK_WAIT_MAX, Missing, lock_within};
 use super::{
     OUTPUT, REPORT, REPORT_TEMPORARY, ReportFile, RunId, RunMeta, RunStore, TIMELINE, TimelineEntry,
 };
@@ -39,8 +39,8 @@ impl RunStore {
                 id.checked_add(1).ok_or_else(|| Error::new(ErrorCode::Internal, "no run id is left"))?;
             match private_file::create_dir(&dir) {
                 Ok(()) => break (id, dir),
-                // Left over from before the index was lost: its number is not used again.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                // Begun by a process that was killed before it could say so: it is counted like any other.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => locked.index.open.push(id),
                 Err(e) => return Err(Error::file("create", &dir, e)),
             }
         };
@@ -50,10 +50,11 @@ impl RunStore {
         let id = RunId(id);
         let content =
             ReportFile { id, command, started_at_ms, grants, stored_bytes, stored_truncated, report };
-        let path = dir.join(REPORT);
+        let path = dir.join(REPORT_TEMPORARY);
         let begun = private_file::create_new(&path).and_then(|mut file| {
             // Before the index is released: until then nobody can ask whether this run is going on.
-            file.try_lock().map_err(io::Error::from)?;
+            // Only someone who just looks can hold it, and only for an instant.
+            lock_within(|| file.try_lock(), LOCK_WAIT_MAX, &path).map_err(|e| io::Error::other(e.chain()))?;
             file.write_all(&serde_json::to_vec(&content)?)?;
             Ok(file)
         });
@@ -88,7 +89,7 @@ pub struct RunWriter {
     store: RunStore,
     dir: PathBuf,
     content: ReportFile,
-    /// The first report file; its lock tells other processes that this run is going on.
+    /// The report file, under its temporary name; its lock tells other processes that this run goes on.
     held: File,
     files: Option<Files>,
     /// For output and timeline together.
@@ -193,10 +194,7 @@ impl RunWriter {
         locked.close(id);
         let newest = locked.index.next.saturating_sub(1);
         locked.rotate(newest);
-        locked.save()?;
-        // The lock of the first report file is held until here: nobody else counts this run meanwhile.
-        drop(self.held);
-        Ok(())
+        locked.save()
     }
 
     /// What kill -9 does to a writer: its lock is gone, and nothing buffered is written.
@@ -212,16 +210,15 @@ impl RunWriter {
         self.files.as_mut().expect("something was stored before").output = file;
     }
 
-    fn write_report(&self) -> io::Result<()> {
-        let temporary = self.dir.join(REPORT_TEMPORARY);
-        let written = private_file::create_new(&temporary)
-            .and_then(|mut file| file.write_all(&serde_json::to_vec(&self.content)?))
-            .and_then(|()| fs::rename(&temporary, self.dir.join(REPORT)));
-        if written.is_err() {
-            // A half-written file must not stay; when even that fails the rotation removes it one day.
-            drop(fs::remove_file(&temporary));
-        }
-        written
+    /// Writes the whole content over the one from the beginning, and gives it its final name: the name
+    /// appears with the complete report or not at all.
+    fn write_report(&mut self) -> io::Result<()> {
+        let content = serde_json::to_vec(&self.content)?;
+        self.held.rewind()?;
+        self.held.write_all(&content)?;
+        // The end is longer than the beginning; cut all the same, so that no remains can ever follow it.
+        self.held.set_len(content.len() as u64)?;
+        fs::rename(self.dir.join(REPORT_TEMPORARY), self.dir.join(REPORT))
     }
 }
 
