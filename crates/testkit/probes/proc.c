@@ -249,10 +249,9 @@ static int act_raise(int c, char **v)
 	(void)c;
 	(void)v;
 	struct rlimit r;
-	getrlimit(RLIMIT_NOFILE, &r);
+	getrlimit(RLIMIT_RTPRIO, &r);
 	r.rlim_max += 1;
-	r.rlim_cur = r.rlim_max;
-	return report("raise", setrlimit(RLIMIT_NOFILE, &r), "NOFILE");
+	return report("raise", setrlimit(RLIMIT_RTPRIO, &r), "RTPRIO");
 }
 static int act_prlimit(int c, char **v)
 {

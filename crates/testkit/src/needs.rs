@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// Tells whether the machine lacks `need`, and if so prints `skipped: needs X`: the test then returns.
 ///
-/// Known names: `root`, `cgroup-v1`, `cgroup-v2`, `core-file`, `int80`, `mqueue`, or the absolute path or the bare name
+/// Known names: `root`, `cgroup-v1`, `cgroup-v2`, `cap-sys-resource`, `core-file`, `mqueue`, or the absolute path or the bare name
 /// of a program that is looked for in `/usr/bin`, `/bin`, `/usr/local/bin` and `/usr/sbin`.
 ///
 /// # Panics
@@ -32,6 +32,11 @@ pub fn have(need: &str) -> bool {
             .iter()
             .any(|(kind, options)| kind == "cgroup" && options.split(',').any(|option| option == "memory")),
         "cgroup-v2" => crate::world::v2_mount().is_some(),
+        "cap-sys-resource" => std::fs::read_to_string("/proc/self/status").is_ok_and(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"));
+            line.and_then(|word| u64::from_str_radix(word.trim(), 16).ok())
+                .is_some_and(|set| set & (1 << 24) != 0)
+        }),
         "core-file" => std::fs::read_to_string("/proc/sys/kernel/core_pattern")
             .is_ok_and(|pattern| !pattern.starts_with(['|', '/', '@']) && !pattern.trim().is_empty()),
         "mqueue" => Path::new("/proc/sys/fs/mqueue").is_dir(),

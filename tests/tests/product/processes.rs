@@ -150,7 +150,8 @@ fn proc_06_signals_do_not_leave() {
     const WINCH: &str = "28";
     for who in users() {
         let world = World::new(who);
-        let mut witness = world.bare(&["witness", WINCH]).open_stdin().spawn();
+        let other = World::new(who);
+        let mut witness = other.bare(&["witness", WINCH]).open_stdin().spawn();
         witness.wait_for("ready");
         let pid = witness.pid().to_string();
         for act in ["kill", "tgkill", "sigqueue", "pidfdkill", "setown"] {
@@ -165,7 +166,7 @@ fn proc_06_signals_do_not_leave() {
         witness.close_stdin();
         let heard = witness.finish().act().data;
         assert_eq!(heard, "0", "as {who:?}");
-        let mut control = world.bare(&["witness", WINCH]).open_stdin().spawn();
+        let mut control = other.bare(&["witness", WINCH]).open_stdin().spawn();
         control.wait_for("ready");
         let pid = control.pid().to_string();
         for act in ["kill", "tgkill", "sigqueue", "pidfdkill", "setown"] {
