@@ -43,6 +43,7 @@ impl Rig {
         let janitor = std::process::Command::new(&probe)
             .arg("janitor")
             .arg(&base)
+            .args(crate::world::delegated_dirs(crate::world::NOBODY))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

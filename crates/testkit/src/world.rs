@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The ordinary user that root tests run as.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// Who starts the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,14 +82,19 @@ pub fn backends(who: Who) -> Vec<Backend> {
     found
 }
 
+/// Where the product looks for the cgroups (version 1) of an ordinary user.
+pub(crate) fn delegated_dirs(uid: u32) -> [PathBuf; 3] {
+    ["memory", "pids", "cpu"]
+        .map(|controller| PathBuf::from(format!("/sys/fs/cgroup/{controller}/ringfence-{uid}")))
+}
+
 fn delegated(uid: u32) -> bool {
-    ["memory", "pids", "cpu"].iter().all(|controller| {
-        let dir = PathBuf::from(format!("/sys/fs/cgroup/{controller}/ringfence-{uid}"));
-        if crate::host_uid() == 0 && Path::new("/sys/fs/cgroup").join(controller).is_dir() {
+    delegated_dirs(uid).iter().all(|dir| {
+        if crate::host_uid() == 0 && dir.parent().is_some_and(Path::is_dir) {
             // It may be there from an earlier run, or made by a test beside this one.
-            std::fs::create_dir(&dir).ok();
+            std::fs::create_dir(dir).ok();
             let mine = |path: &Path| chown(path, Some(uid), Some(uid)).is_ok();
-            return mine(&dir) && mine(&dir.join("cgroup.procs")) && mine(&dir.join("tasks"));
+            return mine(dir) && mine(&dir.join("cgroup.procs")) && mine(&dir.join("tasks"));
         }
         dir.metadata().is_ok_and(|meta| meta.uid() == uid)
     })
