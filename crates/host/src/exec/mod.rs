@@ -45,3 +45,15 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_have_the_same_word_in_text_and_json() {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            assert_eq!(serde_json::to_value(stream).unwrap(), stream.as_str());
+        }
+    }
+}

@@ -187,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_the_compiler_is_the_one_of_this_machine() {
+        let made = table();
+        assert!(made.fits == TABLE.fits && made.patterns == TABLE.patterns);
+        assert_eq!((made.first, made.last), (TABLE.first, TABLE.last));
+        assert_eq!(made.first.count_ones() as usize, LITERALS.len());
+        assert_eq!(made.last.count_ones() as usize, LITERALS.len());
+        let asked = LITERALS.iter().fold(0, |all, literal| all | literal.patterns);
+        assert_eq!(asked, pattern::ALL, "each pattern has a literal");
+    }
+
+    #[test]
     fn plain_text_is_not_suspicious() {
         for line in ["", "GHP_", "Compiling serde v1.0", "12:00 INFO ready on port 80", "ke\ny", "s k-"] {
             assert_eq!((find(line.as_bytes()), patterns_in(line.as_bytes())), (None, 0), "{line}");

@@ -484,6 +484,9 @@ fn a_violation_stands_in_the_list() {
         (run.status, run.violation, run.signal),
         (Some(RunStatus::Violation), Some(Violation::Memory), Some(9))
     );
+    for state in [RunState::Finished, RunState::Unfinished, RunState::Unreadable] {
+        assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+    }
     let json = serde_json::to_value(run).unwrap();
     assert_eq!(
         (&json["id"], &json["violation"], &json["state"]),
