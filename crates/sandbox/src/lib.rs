@@ -27,6 +27,7 @@ mod launch;
 mod layer;
 mod limits;
 mod plan;
+mod probe;
 mod report;
 mod resolve;
 mod run;
@@ -45,7 +46,14 @@ pub use launch::{Launcher, Stdio};
 pub use layer::{Layer, Layers};
 pub use limits::{Backend, CgroupError, Usage};
 pub use plan::{Access, Limits, Mount, Network, Plan, PlanError, Processes};
+pub use probe::{BackendFound, LandlockGap, Probe, Surroundings, Swap, Trial, probe};
 pub use report::{Ending, LaunchError, Object, Observation, Refusal, Report};
 pub use resolve::{Program, ResolveError, Resolved, SEARCH_PATH};
 pub use run::{Sandbox, TERM_GRACE, TICK, Tick};
 pub use seccomp::reasons as seccomp_reasons;
+
+/// Whether this process is root: the sandbox then takes an unused user of its own, and grants are id-mapped.
+#[must_use]
+pub fn is_root() -> bool {
+    kernel::Facts::get().root
+}
