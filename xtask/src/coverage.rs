@@ -30,6 +30,9 @@ const FLOOR_PERCENT: f64 = 85.0;
 /// Files that a failing floor names.
 const NAMED_MAX: usize = 10;
 
+/// Where counters go that nobody reads; without a name they would litter the checkout.
+const NOWHERE: &str = "/dev/null";
+
 /// Seconds without an answer after which a test program is given up.
 const TIMEOUT_S: &str = "900";
 
@@ -81,7 +84,7 @@ fn measure(directory: &Path) -> Result<Value, Failure> {
     let built = directory.join("binary");
     let mut build = process::cargo();
     build.args(["build", "--package", "ringfence-cli", "--target-dir"]).arg(&built);
-    process::run(build.env("RUSTFLAGS", "-C instrument-coverage"))?;
+    process::run(build.env("RUSTFLAGS", "-C instrument-coverage").env("LLVM_PROFILE_FILE", NOWHERE))?;
     let binary = built.join("debug/ringfence");
     let mut command = process::cargo();
     command.args(["tarpaulin", "--engine", "llvm", "--follow-exec", "--skip-clean", "--no-fail-fast"]);
@@ -93,7 +96,8 @@ fn measure(directory: &Path) -> Result<Value, Failure> {
         command.args(["--packages", package]);
     }
     // Its progress is talk; stdout is for the result.
-    crate::test::state_needs(command.env("RINGFENCE_BIN", &binary));
+    // The tool names a file for the tests; this is for the build scripts, which have counters too.
+    crate::test::state_needs(command.env("RINGFENCE_BIN", &binary).env("LLVM_PROFILE_FILE", NOWHERE));
     let output = process::output(&mut command)?;
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
