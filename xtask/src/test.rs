@@ -93,7 +93,8 @@ fn provide_needs(run: &mut Run) -> Result<(), Failure> {
 }
 
 fn format(_: &mut Run) -> Result<(), Failure> {
-    process::run(process::cargo().args(["fmt", "--all", "--check"]))?;
+    let mut cargo = process::cargo();
+    check_format(cargo.args(["fmt", "--all", "--check"]), "cargo fmt --all")?;
     let mut others = Vec::new();
     for directory in OUTSIDE_MODULE_TREES {
         others.extend(workspace::files(directory, "rs")?);
@@ -101,7 +102,17 @@ fn format(_: &mut Run) -> Result<(), Failure> {
     if others.is_empty() {
         return Ok(());
     }
-    process::run(process::program("rustfmt").args(["--check", "--edition", "2024"]).args(others))
+    let names: Vec<String> = others.iter().map(|path| path.display().to_string()).collect();
+    let mut rustfmt = process::program("rustfmt");
+    check_format(
+        rustfmt.args(["--check", "--edition", "2024"]).args(&names),
+        &format!("rustfmt --edition 2024 {}", names.join(" ")),
+    )
+}
+
+fn check_format(command: &mut Command, mend: &str) -> Result<(), Failure> {
+    process::run(command)
+        .map_err(|failure| Failure::of(failure.text().unwrap_or_default(), format!("mend with `{mend}`")))
 }
 
 fn release(_: &mut Run) -> Result<(), Failure> {
