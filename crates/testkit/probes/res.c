@@ -18,8 +18,10 @@ static int act_mem(int c, char **v)
 	for (long i = 0; i < want; i++) {
 		char *p = mmap(0, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		snprintf(b, sizeof b, "%ld", i);
-		if (p == MAP_FAILED)
+		if (p == MAP_FAILED) {
+			perror("mem");
 			return report("mem", -1, b);
+		}
 		for (long k = 0; k < MIB; k += 4096)
 			p[k] = 1;
 	}
@@ -139,6 +141,9 @@ static int act_forkbomb(int c, char **v)
 	for (int i = 0; i < made; i++)
 		waitpid(kids[i], 0, 0);
 	errno = err;
+	if (err)
+		perror("fork");
+	errno = err;
 	return report("forkbomb", made == want ? 0 : -1, b);
 }
 static void *stay(void *p)
@@ -160,6 +165,9 @@ static int act_threadbomb(int c, char **v)
 	}
 	char b[32];
 	snprintf(b, sizeof b, "%d", made);
+	errno = rc;
+	if (rc)
+		perror("pthread_create");
 	errno = rc;
 	int st = report("threadbomb", made == want ? 0 : -1, b);
 	_exit(st);

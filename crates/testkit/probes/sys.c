@@ -73,7 +73,6 @@ static const struct call denied_calls[] = {
 /* What ordinary programs and language runtimes call: these must reach the kernel, so they answer EFAULT and the like. */
 static const struct call allowed_calls[] = {
 	{ "openat", SYS_openat, { -1, BAD, 0 } },
-	{ "openat2", SYS_openat2, { -1, BAD, BAD, 24 } },
 	{ "statx", SYS_statx, { -1, BAD, 0, 0, BAD } },
 	{ "faccessat2", SYS_faccessat2, { -1, BAD, 0, 0 } },
 	{ "futex", SYS_futex, { BAD, 0, 0, 0 } },

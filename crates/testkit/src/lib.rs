@@ -9,6 +9,7 @@
 //! It deliberately does not look inside the product: it links none of its crates. Start reading at [`Case`].
 //!
 //! Environment: `RINGFENCE_BIN` names the binary (default: `target/release/ringfence` of this workspace),
+//! `RINGFENCE_TEST_DIR` is where worlds are made (default: `/var/tmp`),
 //! `RINGFENCE_NEEDS` is a comma list of needs that must be there (a missing one then fails instead of being skipped).
 #![expect(
     clippy::unwrap_used,

@@ -92,7 +92,8 @@ fn cgroups() -> BTreeSet<PathBuf> {
         if depth < CGROUP_DEPTH && (ours || depth == 1) {
             todo.extend(subdirs(&dir).into_iter().map(|below| (below, depth + 1)));
         }
-        if ours && depth > 1 {
+        // The directory that holds the leaves may stay; a leaf may not.
+        if dir.parent().is_some_and(|parent| parent.to_string_lossy().contains("ringfence")) {
             all.insert(dir);
         }
     }

@@ -88,15 +88,28 @@ impl Rig {
                 from.display()
             );
             let to = self.base.join("bin/ringfence");
-            std::fs::copy(&from, &to).expect("the binary can be copied");
-            std::fs::set_permissions(&to, Permissions::from_mode(0o755)).unwrap();
+            copy_program(&from, &to);
             to
         })
     }
 }
 
+/// Copies a program and lets everyone run it.
+///
+/// Another process does it: a descriptor that is open for writing here would be inherited by whatever a thread beside
+/// this one is just starting, and the kernel refuses to execute a file that somebody can still write (ETXTBSY).
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    #[expect(clippy::disallowed_methods, reason = "the harness starts its own tools on the host")]
+    let status = std::process::Command::new("cp").arg(from).arg(to).status().expect("cp starts");
+    assert!(status.success(), "cannot copy {} to {}", from.display(), to.display());
+    std::fs::set_permissions(to, Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Worlds live outside /tmp, because the sandbox puts its own /tmp there and would hide what leaks.
 fn place() -> PathBuf {
+    if let Some(dir) = std::env::var_os("RINGFENCE_TEST_DIR") {
+        return PathBuf::from(dir);
+    }
     let var = PathBuf::from("/var/tmp");
     if tempfile::tempfile_in(&var).is_ok() { var } else { std::env::temp_dir() }
 }

@@ -230,15 +230,21 @@ impl World {
 
     /// Copies the probe to `name` and makes it a program.
     pub fn put_probe(&self, name: &str) {
-        std::fs::copy(rig().probe(), self.path(name)).unwrap();
-        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        self.put_program(&rig().probe(), name);
+    }
+
+    /// Copies a program to `name`; it belongs to this world's user.
+    pub fn put_program(&self, from: &Path, name: &str) {
+        crate::rig::copy_program(from, &self.path(name));
         self.own(&self.path(name));
     }
 
     /// Makes a script that this world's user may run.
     pub fn put_script(&self, name: &str, text: &str) {
-        self.put(name, &self.fill(text));
-        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let draft = self.path("out").join("draft");
+        std::fs::write(&draft, self.fill(text)).unwrap();
+        self.put_program(&draft, name);
+        std::fs::remove_file(draft).unwrap();
     }
 
     /// Makes a symbolic link; `target` may hold placeholders.

@@ -45,8 +45,9 @@ fn fs_17_a_set_id_program_gains_nothing() {
         return;
     }
     let world = World::new(Who::Nobody);
+    world.put_probe("data/grant/suid");
     let program = world.path("data/grant/suid");
-    std::fs::copy(world.rig().probe(), &program).unwrap();
+    std::os::unix::fs::chown(&program, Some(0), Some(0)).unwrap();
     assert!(ringfence_testkit::probe_ok(&["chmod", &program.to_string_lossy(), "4755"]), "chmod as root");
     let bare = world.bare_program(&["{grant}/suid", "euid"]).run();
     assert!(bare.act().data.contains("euid=0"), "bare\n{bare}");

@@ -26,8 +26,8 @@ fn peak(run: &Run) -> i64 {
 fn the_report_names_the_back_end() {
     each(|who, backend| {
         let run = run(who, backend, &[], &["hello"]);
-        let by = backend.word().replace('-', "_");
-        assert!(run.report["enforced"].to_string().contains(&by), "{by} as {who:?}\n{run}");
+        let by = backend.word();
+        assert!(run.report["enforced"].to_string().replace('_', "-").contains(by), "{by} as {who:?}\n{run}");
         if backend == Backend::Sampler {
             let strict = World::new(who).probe(&["--strict"], &["hello"]).backend(backend).run();
             strict.expect_code(125);

@@ -99,8 +99,9 @@ fn locale_time_zones_and_temporary_files() {
         "import tempfile, os; d = tempfile.mkdtemp(); os.makedirs(d + '/a/b'); os.rename(d + '/a', d + '/c'); print(os.listdir(d))",
         "['c']",
     );
+    // Its resource tracker is a process.
     python(
-        &[],
+        FORK,
         "import multiprocessing.shared_memory as s; m = s.SharedMemory(create=True, size=4096); m.buf[0] = 7; print('shm', m.buf[0]); m.close(); m.unlink()",
         "shm 7",
     );
@@ -255,8 +256,7 @@ fn a_go_program() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     for who in users() {
         let there = World::new(who);
-        std::fs::copy(&program, there.path("data/go-program")).unwrap();
-        there.own(&there.path("data/go-program"));
+        there.put_program(&program, "data/go-program");
         let run = there.exec(&[], &["{data}/go-program"]).run();
         assert!(run.out().contains("go linux") && run.code == Some(0), "as {who:?}\n{run}");
     }
