@@ -25,6 +25,8 @@ pub mod units;
 
 mod private_file;
 
+pub use ringfence_sandbox::stream;
+
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use home::Home;

@@ -1,9 +1,20 @@
 //! Running one command: output, limits, endings and the stored record.
 //!
-//! This part decides and records; it starts no process. Read in this order: [`OutputCap`] counts what the
+//! [`Exec`] says what to run; [`Exec::run`] makes it on the caller's thread and [`Exec::spawn`] on one of its own. The grants
+//! become a sandbox plan by a pure translation, and one loop passes output on, holds limits and climbs the stop ladder.
+//!
+//! The parts, in reading order: [`OutputCap`] counts what the
 //! command wrote, [`Redactor`] hides secrets in it, [`Listeners`] hand it to whoever watches, [`RunStore`]
 //! keeps it, and [`classify`] says how the run ended. All of it is synchronous, and none of it does work at
 //! start that a silent command would not need.
+
+mod explain;
+mod handle;
+mod output;
+mod request;
+mod run;
+mod translate;
+mod walk;
 
 pub mod cap;
 pub mod ending;
@@ -12,12 +23,27 @@ pub mod redact;
 pub mod store;
 
 pub use cap::OutputCap;
+pub use handle::Run;
+pub use request::{Exec, Stdin};
+pub use run::{Capture, Captured, Outcome, Sink};
 pub use ending::{Ending, Facts, Stop, Wait, classify, exit_status};
 pub use listener::{Event, Listeners, Receiver};
 pub use redact::{RedactionSet, Redactor};
 pub use store::{RunId, RunMeta, RunStore, RunWriter, StoreLimits};
 
 use serde::{Deserialize, Serialize};
+
+/// Makes or empties the file at `path` for a report, mode 0600. Called before a run, so that nothing inside the sandbox can
+/// put a link in its place; a link that is there already is refused.
+///
+/// # Errors
+/// `io` when it cannot be made, is a link, or is no regular file.
+pub fn create_report(path: &std::path::Path) -> Result<std::fs::File, crate::Error> {
+    let fail = |error| crate::Error::file("write the report to", path, error);
+    let file = crate::private_file::open_or_create(path).map_err(fail)?;
+    file.set_len(0).map_err(fail)?;
+    Ok(file)
+}
 
 /// One of the two output streams of a command.
 ///

@@ -1,0 +1,170 @@
+//! What a sandbox enforced and refused, in the words of the report: layers by name, denials with the grant that would help.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use ringfence_api::{Denial, EnforcedLayer, UNKNOWN_OBJECT};
+use ringfence_policy::{CanonicalPath, FileOp, Host, HostPattern, Request, RuleSet};
+use ringfence_sandbox::{Layer, Object, Observation, Refusal, Report, Sandbox};
+
+use crate::exec::translate::{Translated, lexical};
+
+/// What every sandbox shows or has of its own: a path below these is never missing for lack of a grant.
+const ALWAYS_SHOWN: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/proc", "/dev", "/tmp"];
+/// How many denials a report lists.
+const DENIALS_MAX: usize = 256;
+
+/// The layers that were proven, each with what holds it.
+pub(crate) fn enforced(report: &Report) -> BTreeMap<String, EnforcedLayer> {
+    let describe = |layer| match layer {
+        Layer::User | Layer::Mount | Layer::Pid | Layer::Ipc | Layer::Uts | Layer::Cgroup => EnforcedLayer::by("namespace"),
+        Layer::Network if report.shared_network => EnforcedLayer::by("namespace").with_detail("empty, shared between sandboxes"),
+        Layer::Network => EnforcedLayer::by("namespace").with_detail("empty"),
+        Layer::Landlock => EnforcedLayer::by("landlock").with_detail(format!("ABI {}", report.landlock_abi)),
+        Layer::Seccomp => EnforcedLayer::by("seccomp").with_detail("allow-list"),
+        Layer::Limits => EnforcedLayer::by(report.limits_by.map_or("rlimits", |backend| backend.name())),
+        _ => EnforcedLayer::by("kernel"),
+    };
+    report.layers.iter().map(|layer| (layer.name().to_owned(), describe(layer))).collect()
+}
+
+/// Every refusal that is known, equal ones counted together.
+pub(crate) fn denials(sandbox: &Sandbox, translated: &Translated) -> Vec<Denial> {
+    let mut all: Vec<Denial> = sandbox.refusals().map(refused).collect();
+    for observation in sandbox.observations() {
+        for denial in out_of_reach(observation, &translated.rules) {
+            let same = |known: &&mut Denial| known.operation == denial.operation && known.object == denial.object;
+            if let Some(known) = all.iter_mut().find(same) {
+                known.count += 1;
+            } else if all.len() < DENIALS_MAX {
+                all.push(denial);
+            }
+        }
+    }
+    if sandbox.lost() > 0 {
+        all.push(Denial {
+            layer: Layer::Seccomp.name().to_owned(),
+            operation: "more".to_owned(),
+            object: UNKNOWN_OBJECT.to_owned(),
+            grant: None,
+            count: sandbox.lost(),
+        });
+    }
+    all
+}
+
+fn refused(refusal: &Refusal) -> Denial {
+    let object = match &refusal.object {
+        Object::Unknown => UNKNOWN_OBJECT.to_owned(),
+        object => object.to_string(),
+    };
+    let grant = match (&refusal.object, refusal.operation) {
+        (Object::Address(address), _) => {
+            let pattern = HostPattern::exact(&Host::from(address.ip()), address.port());
+            Some(format!("network:request={pattern}"))
+        }
+        (Object::Path(path), "connect") => Some(format!("file:write={}", path.display())),
+        (_, "fork" | "vfork" | "clone" | "execve" | "execveat") => Some("subprocess:execute".to_owned()),
+        _ => None,
+    };
+    Denial {
+        layer: refusal.layer.name().to_owned(),
+        operation: refusal.operation.to_owned(),
+        object,
+        grant,
+        count: refusal.count,
+    }
+}
+
+/// What of an observed call the mounts kept away: a path that exists on the host (or whose directory does, for what
+/// would create it) and that no rule allows.
+fn out_of_reach(observation: &Observation, rules: &RuleSet) -> Vec<Denial> {
+    let path = lexical(Path::new(&observation.path));
+    if ALWAYS_SHOWN.iter().any(|shown| path.starts_with(shown)) && !path.starts_with("/tmp/") {
+        return Vec::new();
+    }
+    let Some(real) = on_the_host(&path) else { return Vec::new() };
+    let Ok(canonical) = CanonicalPath::new(&real) else { return Vec::new() };
+    operations(observation)
+        .into_iter()
+        .filter(|op| *op != FileOp::Read || real.symlink_metadata().is_ok())
+        .filter(|_| !path.starts_with("/tmp") || real.symlink_metadata().is_ok())
+        .filter_map(|op| {
+            let request = Request::File { op, path: canonical.clone() };
+            let decision = rules.decide(&request);
+            (!decision.is_allowed()).then(|| Denial {
+                layer: Layer::Mount.name().to_owned(),
+                operation: op.permission().to_string(),
+                object: real.display().to_string(),
+                grant: decision.grant(),
+                count: 1,
+            })
+        })
+        .collect()
+}
+
+/// The path without links: of the file itself, or of its directory if only that exists.
+fn on_the_host(path: &Path) -> Option<PathBuf> {
+    if let Ok(found) = ringfence_sandbox::Resolved::find(path) {
+        return Some(found.path().to_owned());
+    }
+    let parent = ringfence_sandbox::Resolved::find(path.parent()?).ok()?;
+    Some(parent.path().join(path.file_name().unwrap_or(OsStr::new(""))))
+}
+
+/// What a call wants to do with its path.
+fn operations(observation: &Observation) -> Vec<FileOp> {
+    const O_WRONLY: u32 = 1;
+    const O_RDWR: u32 = 2;
+    const O_CREAT: u32 = 0o100;
+    const O_TRUNC: u32 = 0o1000;
+    match observation.operation {
+        "open" | "openat" => {
+            let access = observation.flags & 3;
+            let mut operations = Vec::new();
+            if access != O_WRONLY {
+                operations.push(FileOp::Read);
+            }
+            if access == O_WRONLY || access == O_RDWR || observation.flags & (O_CREAT | O_TRUNC) != 0 {
+                operations.push(FileOp::Write);
+            }
+            operations
+        }
+        "creat" | "mkdir" | "mkdirat" | "truncate" | "symlinkat" | "chmod" | "fchmodat" => vec![FileOp::Write],
+        "unlink" | "unlinkat" | "rmdir" | "rename" | "renameat" | "renameat2" => vec![FileOp::Delete],
+        _ => vec![FileOp::Read],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_policy::{Effect, Rule, Vars};
+
+    fn observed(operation: &'static str, path: &Path, flags: u32) -> Observation {
+        Observation { operation, path: path.into(), flags }
+    }
+
+    #[test]
+    fn only_what_exists_and_is_not_granted_is_a_denial() {
+        let base = std::env::current_dir().unwrap();
+        let dir = tempfile::tempdir_in(base).unwrap();
+        let dir_path = ringfence_sandbox::Resolved::find(dir.path()).unwrap().path().to_owned();
+        let file = dir_path.join("a");
+        std::fs::write(&file, "x").unwrap();
+        let vars = Vars::new(CanonicalPath::root());
+        let rules = |text: &str| RuleSet::new(vec![Rule::parse(Effect::Allow, text, &vars, "test").unwrap()]);
+        let none = RuleSet::new(Vec::new());
+        let denied = out_of_reach(&observed("openat", &file, 0), &none);
+        assert_eq!(denied.len(), 1);
+        assert_eq!(denied[0].grant, Some(format!("file:read={}", file.display())));
+        assert!(out_of_reach(&observed("openat", &dir_path.join("missing"), 0), &none).is_empty());
+        let granted = rules(&format!("file:read={}/**", dir_path.display()));
+        assert!(out_of_reach(&observed("openat", &file, 0), &granted).is_empty());
+        let write = out_of_reach(&observed("openat", &dir_path.join("new"), 0o101), &granted);
+        assert_eq!((write.len(), write[0].operation.as_str()), (1, "file:write"));
+        assert_eq!(out_of_reach(&observed("unlink", &file, 0), &granted)[0].operation, "file:delete");
+        assert!(out_of_reach(&observed("openat", Path::new("/usr/nothing"), 0), &none).is_empty());
+    }
+}

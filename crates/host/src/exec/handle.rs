@@ -1,0 +1,165 @@
+//! A run on a thread of its own, for applications: listen to it, wait for it, await it, cancel it.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+
+use ringfence_api::ErrorCode;
+
+use crate::error::Error;
+use crate::exec::request::Exec;
+use crate::exec::run::{Captured, Sink};
+use crate::exec::{Listeners, Receiver, Stream};
+
+/// The signal number that a cancelled run reports: as if it had been asked to end.
+const SIGTERM: i32 = 15;
+
+/// A run in progress on a thread of its own. It is a future of its result, for any async runtime, and can be waited for
+/// without one.
+///
+/// Dropping it cancels the run: everything inside ends by the stop ladder, and the thread ends by itself.
+///
+/// # Cancel safety
+/// The future holds nothing: polling it again after it was left alone goes on where it was.
+///
+/// ```no_run
+/// use ringfence::exec::{Event, Exec};
+///
+/// let run = Exec::new(["ls", "/usr"]).spawn()?;
+/// let live = run.listen(64);
+/// while let Some(event) = live.recv() {
+///     if let Event::Output { bytes, .. } = event {
+///         print!("{}", String::from_utf8_lossy(&bytes));
+///     }
+/// }
+/// assert_eq!(run.wait().report.exit_code, Some(0));
+/// # Ok::<(), ringfence::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Run {
+    listeners: Listeners,
+    shared: Arc<Shared>,
+    /// Dropping it makes the other end readable: the sign to cancel.
+    cancel: Option<io::PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    result: Option<Captured>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Exec {
+    /// Starts the run on a thread of its own. Whoever listens from the beginning gets everything from the beginning: the
+    /// thread waits for no one, but starting a sandbox takes longer than subscribing.
+    ///
+    /// # Errors
+    /// `io` when no thread or pipe can be had. What goes wrong later is in the report.
+    pub fn spawn(&self) -> Result<Run, Error> {
+        let failed = |what: &str, error| Error::new(ErrorCode::Io, format!("cannot have {what} for the run")).with_source(error);
+        let (cancelled, cancel) = io::pipe().map_err(|error| failed("a pipe", error))?;
+        let listeners = Listeners::new();
+        let shared = Arc::new(Shared::default());
+        let (exec, heard, result) = (self.clone(), listeners.clone(), Arc::clone(&shared));
+        let body = move || {
+            let mut sink = Collector { captured: Vec::new(), errors: Vec::new(), cancelled };
+            let outcome = exec.run(&mut sink, &heard);
+            result.finish(Captured { report: outcome.report, stdout: sink.captured, stderr: sink.errors });
+        };
+        let thread =
+            std::thread::Builder::new().name("ringfence-run".into()).spawn(body).map_err(|error| failed("a thread", error))?;
+        Ok(Run { listeners, shared, cancel: Some(cancel), thread: Some(thread) })
+    }
+}
+
+impl Run {
+    /// Live events from now on; `capacity` of them are kept for a listener that is slow.
+    #[must_use]
+    pub fn listen(&self, capacity: usize) -> Receiver {
+        self.listeners.subscribe(capacity)
+    }
+
+    /// Asks the run to end: SIGTERM at once, SIGKILL 3 s later. Returns at once.
+    pub fn cancel(&mut self) {
+        self.cancel = None;
+    }
+
+    /// Waits for the end.
+    #[must_use]
+    pub fn wait(mut self) -> Captured {
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread leaves no result, which is answered below.
+            let _panicked = thread.join();
+        }
+        let result = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).result.take();
+        result.unwrap_or_else(lost)
+    }
+}
+
+fn lost() -> Captured {
+    let error = Error::new(ErrorCode::Internal, "the thread of the run was lost");
+    Captured { report: ringfence_api::RunReport::not_started(error.to_body()), stdout: Vec::new(), stderr: Vec::new() }
+}
+
+impl Future for Run {
+    type Output = Captured;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Captured> {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.ended {
+            return Poll::Ready(state.result.take().unwrap_or_else(lost));
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Shared {
+    fn finish(&self, captured: Captured) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.result = Some(captured);
+        state.ended = true;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+struct Collector {
+    captured: Vec<u8>,
+    errors: Vec<u8>,
+    cancelled: io::PipeReader,
+}
+
+impl Sink for Collector {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize> {
+        match stream {
+            Stream::Stdout => self.captured.extend_from_slice(bytes),
+            Stream::Stderr => self.errors.extend_from_slice(bytes),
+        }
+        Ok(bytes.len())
+    }
+
+    fn descriptor(&self, _stream: Stream) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn cancellation(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.cancelled.as_fd())
+    }
+
+    fn cancelled(&mut self) -> Option<i32> {
+        Some(SIGTERM)
+    }
+}

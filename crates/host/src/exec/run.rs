@@ -1,0 +1,579 @@
+//! Makes a run: starts the sandbox, passes its output on, holds its limits, stops it, and writes the report.
+//!
+//! One loop over one `poll`, on the caller's thread, with no other thread: the plugin's pipes, its events and its end, the
+//! caller's cancellation, and the next deadline.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ringfence_api::{ErrorCode, RunReport, RunStatus, Violation};
+use ringfence_sandbox::stream::{self, Input, Interest};
+use ringfence_sandbox::{LaunchError, Launcher, Sandbox, Stdio, TERM_GRACE, TICK};
+
+use crate::error::Error;
+use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
+use crate::exec::output::Output;
+use crate::exec::request::{Exec, Stdin};
+use crate::exec::translate::{Translated, translate};
+use crate::exec::{Facts, Listeners, RunId, RunMeta, RunWriter, Stop, Stream, Wait, classify, explain};
+
+/// What is read at once from a pipe.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+/// From this share of the memory limit on, listeners are warned, once (DESIGN 6).
+const WARN_PERCENT: u64 = 80;
+
+/// Where live output goes, and where a cancellation comes from.
+///
+/// Nothing here may wait: [`Sink::write`] takes what it can take now.
+pub trait Sink {
+    /// Takes bytes of `stream`; how many it took. 0 means "not now": [`Sink::descriptor`] is waited for.
+    ///
+    /// # Errors
+    /// Ends the run as cancelled: there is nobody left to write for.
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize>;
+
+    /// What becomes writable when [`Sink::write`] can take more. `None` for a sink that always takes everything.
+    fn descriptor(&self, stream: Stream) -> Option<BorrowedFd<'_>>;
+
+    /// What becomes readable when the run shall be cancelled.
+    fn cancellation(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The signal that cancels the run, once [`Sink::cancellation`] is readable. A second one kills at once.
+    fn cancelled(&mut self) -> Option<i32> {
+        None
+    }
+
+    /// The memory limit is nearly reached.
+    fn memory_warning(&mut self, _used_bytes: u64, _limit_bytes: u64) {}
+}
+
+/// Keeps all output in memory, and cannot be cancelled.
+#[derive(Debug, Default)]
+pub struct Capture {
+    /// What came on stdout.
+    pub stdout: Vec<u8>,
+    /// What came on stderr.
+    pub stderr: Vec<u8>,
+}
+
+impl Sink for Capture {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize> {
+        match stream {
+            Stream::Stdout => self.stdout.extend_from_slice(bytes),
+            Stream::Stderr => self.stderr.extend_from_slice(bytes),
+        }
+        Ok(bytes.len())
+    }
+
+    fn descriptor(&self, _stream: Stream) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The report, as `--report` writes it.
+    pub report: RunReport,
+    /// Where the run is stored, if it is.
+    pub id: Option<RunId>,
+    /// The signal that cancelled it, if one did.
+    pub cancelled_by: Option<i32>,
+    /// What could not be stored, for the caller to tell: the run itself is not harmed by it.
+    pub warning: Option<Error>,
+}
+
+/// An [`Outcome`] with all output in memory.
+#[derive(Debug)]
+pub struct Captured {
+    /// The report.
+    pub report: RunReport,
+    /// What the command wrote to stdout, redacted.
+    pub stdout: Vec<u8>,
+    /// What the command wrote to stderr, redacted.
+    pub stderr: Vec<u8>,
+}
+
+impl Exec {
+    /// Makes the run and blocks until it has ended. Every failure is in the report: `status` is then `not_started`.
+    pub fn run(&self, sink: &mut dyn Sink, listeners: &Listeners) -> Outcome {
+        let begun = Instant::now();
+        let mut outcome = match self.start() {
+            Ok(started) => Run::new(self, started, listeners, begun).finish(sink),
+            Err(error) => not_started(error),
+        };
+        outcome.report.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        listeners.end();
+        outcome
+    }
+
+    /// Makes the run and keeps its output in memory, up to the output limit.
+    #[must_use]
+    pub fn run_captured(&self) -> Captured {
+        let mut capture = Capture::default();
+        let outcome = self.run(&mut capture, &Listeners::new());
+        Captured { report: outcome.report, stdout: capture.stdout, stderr: capture.stderr }
+    }
+
+    fn start(&self) -> Result<Started, Error> {
+        let translated = translate(self)?;
+        let (input, source) = match &self.stdin {
+            Stdin::Close => (Input::Closed, None),
+            Stdin::Pass => (Input::Pipe, Some(io::stdin().as_fd().try_clone_to_owned().map_err(stdin_error)?)),
+            Stdin::File(path) => {
+                let file = std::fs::File::open(path).map_err(|error| Error::file("open", path, error))?;
+                (Input::Pipe, Some(OwnedFd::from(file)))
+            }
+        };
+        let (stdio, pipes) = Stdio::pipes(input)
+            .map_err(|error| Error::new(ErrorCode::Io, "no pipe for the command").with_source(error))?;
+        let launcher = Launcher::start().map_err(|error| launch_error(&error))?;
+        let sandbox = launcher.launch(&translated.plan, stdio).map_err(|error| launch_error(&error))?;
+        if self.strict && sandbox.is_sampled() {
+            return Err(Error::new(ErrorCode::NotEnforceable, "only a sampler can hold the limits here, and --strict refuses it")
+                .with_hint("delegate a cgroup (`ringfence doctor` says how), or leave --strict out"));
+        }
+        Ok(Started { translated, launcher, sandbox, pipes, source })
+    }
+}
+
+fn stdin_error(error: io::Error) -> Error {
+    Error::new(ErrorCode::Io, "cannot pass the standard input").with_source(error)
+}
+
+fn not_started(error: Error) -> Outcome {
+    Outcome { report: RunReport::not_started(error.to_body()), id: None, cancelled_by: None, warning: None }
+}
+
+/// The sandbox crate's error, in the words and codes of this one.
+pub(crate) fn launch_error(error: &LaunchError) -> Error {
+    use ringfence_sandbox::CompileError;
+    let code = match error {
+        LaunchError::NotEnforceable { .. } | LaunchError::Unproven { .. } | LaunchError::Limits(_) => ErrorCode::NotEnforceable,
+        LaunchError::Execute { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::NotFound,
+        LaunchError::Execute { .. } => ErrorCode::NotExecutable,
+        LaunchError::Plan(CompileError::NotVisible { .. }) => ErrorCode::NotFound,
+        LaunchError::Plan(_) => ErrorCode::Usage,
+        LaunchError::Replaced { .. } => ErrorCode::PermissionDenied,
+        LaunchError::Step { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::PathNotFound,
+        LaunchError::Step { .. } | LaunchError::Launcher { .. } => ErrorCode::Io,
+        _ => ErrorCode::Internal,
+    };
+    let mut message = error.to_string();
+    if let LaunchError::Execute { source, .. } = error {
+        message = format!("{message}: {source}");
+    }
+    let made = Error::new(code, message);
+    match (error, error.hint()) {
+        (LaunchError::Plan(CompileError::NotVisible { path }), _) => {
+            let directory = path.parent().unwrap_or(std::path::Path::new("/"));
+            made.with_hint(format!("grant it: --ro {}", directory.display()))
+        }
+        (LaunchError::Execute { .. }, _) => {
+            made.with_hint("is it built for this processor, and is the loader that it names inside /usr or granted?")
+        }
+        (_, Some(hint)) => made.with_hint(hint),
+        (_, None) => made,
+    }
+}
+
+struct Started {
+    translated: Translated,
+    /// Lives as long as the run: if this process dies, it removes the cgroup.
+    launcher: Launcher,
+    sandbox: Sandbox,
+    pipes: stream::Pipes,
+    source: Option<OwnedFd>,
+}
+
+/// Where the stop ladder stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ladder {
+    Running,
+    /// SIGTERM is out; SIGKILL follows at this moment.
+    Terminating(Instant),
+    Killed,
+}
+
+/// A run under way.
+struct Run<'a> {
+    exec: &'a Exec,
+    translated: Translated,
+    launcher: Launcher,
+    sandbox: Sandbox,
+    listeners: &'a Listeners,
+    begun: Instant,
+    output: Output,
+    stdin: Option<Feed>,
+    writer: Option<RunWriter>,
+    warning: Option<Error>,
+    ladder: Ladder,
+    stopped_by: Option<Stop>,
+    deadline: Option<Instant>,
+    next_tick: Instant,
+    warned: bool,
+    sampler_hit: bool,
+    events_over: bool,
+}
+
+/// Bytes on their way into the command.
+struct Feed {
+    source: OwnedFd,
+    pipe: OwnedFd,
+    waiting: Vec<u8>,
+    at: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(exec: &'a Exec, started: Started, listeners: &'a Listeners, begun: Instant) -> Self {
+        let Started { translated, launcher, sandbox, pipes, source } = started;
+        let (writer, warning) = match begin_record(exec, &translated) {
+            Ok(writer) => (writer, None),
+            Err(error) => (None, Some(error)),
+        };
+        let stdin = source.zip(pipes.stdin).map(|(source, pipe)| Feed { source, pipe, waiting: Vec::new(), at: 0 });
+        Self {
+            output: Output::new(exec, pipes.stdout, pipes.stderr),
+            stdin,
+            writer,
+            warning,
+            ladder: Ladder::Running,
+            stopped_by: None,
+            deadline: exec.limits.timeout.map(|timeout| begun + timeout),
+            next_tick: begun + TICK,
+            warned: false,
+            sampler_hit: false,
+            events_over: false,
+            exec,
+            translated,
+            launcher,
+            sandbox,
+            listeners,
+            begun,
+        }
+    }
+
+    /// Runs to the end of everything, and reports.
+    fn finish(mut self, sink: &mut dyn Sink) -> Outcome {
+        let wait = loop {
+            match self.step(sink) {
+                Ok(Some(wait)) => break wait,
+                Ok(None) => {}
+                Err(error) => {
+                    let failed = Error::new(ErrorCode::Io, "lost control of the run, and ended it").with_source(error);
+                    self.warning.get_or_insert(failed);
+                    break self.sandbox.stop(Duration::ZERO).unwrap_or(ringfence_sandbox::Ending::Killed);
+                }
+            }
+        };
+        self.drain(sink);
+        let wait = match wait {
+            ringfence_sandbox::Ending::Exited(code) => Wait::Exited(code),
+            ringfence_sandbox::Ending::Signaled(signal) => Wait::Signaled(signal),
+            ringfence_sandbox::Ending::Killed => Wait::Unknown,
+        };
+        self.report(wait)
+    }
+
+    /// One wait and what follows from it. `Some` when everything inside has ended.
+    fn step(&mut self, sink: &mut dyn Sink) -> io::Result<Option<ringfence_sandbox::Ending>> {
+        let now = Instant::now();
+        let timeout = self.next_deadline(now).saturating_duration_since(now);
+        let ready = self.wait(sink, timeout)?;
+        self.act_on_time(Instant::now());
+        if ready.cancel {
+            if let Some(signal) = sink.cancelled() {
+                self.cancel(signal);
+            }
+        }
+        if ready.events {
+            self.events_over = self.sandbox.read_events()?;
+        }
+        if ready.input {
+            self.feed();
+        }
+        if ready.output {
+            self.pump(sink);
+        }
+        if ready.ended { self.sandbox.try_wait() } else { Ok(None) }
+    }
+
+    fn next_deadline(&self, now: Instant) -> Instant {
+        let mut next = self.next_tick;
+        let kill = if let Ladder::Terminating(at) = self.ladder { Some(at) } else { None };
+        let timeout = self.deadline.filter(|_| self.ladder == Ladder::Running);
+        for at in [kill, timeout, self.output.deadline()].into_iter().flatten() {
+            next = next.min(at);
+        }
+        next.max(now)
+    }
+
+    fn wait(&self, sink: &dyn Sink, timeout: Duration) -> io::Result<Ready> {
+        let mut wanted: Vec<(BorrowedFd<'_>, Interest)> = vec![(self.sandbox.pidfd(), Interest::Read)];
+        let mut kinds = vec![Kind::Ended];
+        let mut want = |fd, interest, kind| {
+            wanted.push((fd, interest));
+            kinds.push(kind);
+        };
+        if let Some(fd) = sink.cancellation() {
+            want(fd, Interest::Read, Kind::Cancel);
+        }
+        if !self.events_over {
+            want(self.sandbox.events(), Interest::Read, Kind::Events);
+        }
+        if let Some(feed) = &self.stdin {
+            if feed.at < feed.waiting.len() {
+                want(feed.pipe.as_fd(), Interest::Write, Kind::Input);
+            } else {
+                want(feed.source.as_fd(), Interest::Read, Kind::Input);
+            }
+        }
+        self.output.wanted(sink, &mut |fd, interest| want(fd, interest, Kind::Output));
+        let mut ready = Ready::default();
+        for (kind, is_ready) in kinds.iter().zip(stream::wait_ready(&wanted, Some(timeout))?) {
+            if is_ready {
+                ready.set(*kind);
+            }
+        }
+        // Held-back text is released by time, not by a descriptor.
+        ready.output |= self.output.deadline().is_some_and(|at| at <= Instant::now());
+        Ok(ready)
+    }
+
+    fn act_on_time(&mut self, now: Instant) {
+        if self.ladder == Ladder::Running && self.deadline.is_some_and(|at| at <= now) {
+            self.stop(Stop::Timeout);
+        }
+        if let Ladder::Terminating(at) = self.ladder
+            && at <= now
+        {
+            self.kill();
+        }
+        if self.next_tick <= now {
+            self.next_tick = now + TICK;
+            self.tick(now);
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let tick = self.sandbox.tick();
+        let used = tick.usage.memory_bytes;
+        if let Some(limit) = self.exec.limits.memory_bytes
+            && !self.warned
+            && used >= limit / 100 * WARN_PERCENT
+        {
+            self.warned = true;
+            let at_ms = u64::try_from(now.duration_since(self.begun).as_millis()).unwrap_or(u64::MAX);
+            self.listeners.memory_warning(at_ms, used, limit);
+        }
+        if tick.over_memory && self.ladder == Ladder::Running {
+            self.sampler_hit = self.sandbox.is_sampled();
+            self.stop(Stop::Limit(Violation::Memory));
+            // A process that is over its memory limit has no right to three more seconds of it.
+            self.kill();
+        }
+    }
+
+    fn cancel(&mut self, signal: i32) {
+        if self.ladder == Ladder::Running {
+            self.stop(Stop::Cancelled { signal });
+        } else {
+            self.kill();
+        }
+    }
+
+    fn stop(&mut self, why: Stop) {
+        self.stopped_by.get_or_insert(why);
+        self.stdin = None;
+        self.ladder = Ladder::Terminating(Instant::now() + TERM_GRACE);
+        if self.sandbox.terminate().is_err() {
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
+        self.ladder = Ladder::Killed;
+        if let Err(error) = self.sandbox.kill() {
+            self.warning.get_or_insert(Error::new(ErrorCode::Io, "cannot kill the command").with_source(error));
+        }
+    }
+
+    fn feed(&mut self) {
+        let Some(feed) = &mut self.stdin else { return };
+        let keep = feed.step();
+        if !matches!(keep, Ok(true)) {
+            // The end of the input, or a command that does not read any more: both close the pipe.
+            self.stdin = None;
+        }
+    }
+
+    /// Moves output on; stops the run at the cap, or when nobody takes the output any more.
+    fn pump(&mut self, sink: &mut dyn Sink) {
+        let at_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut record = Record { listeners: self.listeners, writer: &mut self.writer, warning: &mut self.warning, at_ms };
+        if self.output.step(sink, &mut record).is_err() {
+            // SIGPIPE is what a command without a sandbox would have got.
+            const SIGPIPE: i32 = 13;
+            self.output.abandon();
+            if self.ladder == Ladder::Running {
+                self.stop(Stop::Cancelled { signal: SIGPIPE });
+            }
+        }
+        if self.output.is_over_cap() && self.ladder == Ladder::Running {
+            self.stop(Stop::OutputCap);
+        }
+    }
+
+    /// After the end: what is still in the pipes, and what the sink has not taken yet. A second signal gives up.
+    fn drain(&mut self, sink: &mut dyn Sink) {
+        self.output.finish_reading();
+        loop {
+            self.pump(sink);
+            if self.output.is_done() {
+                return;
+            }
+            let mut wanted = Vec::new();
+            self.output.wanted(sink, &mut |fd, interest| wanted.push((fd, interest)));
+            if let Some(fd) = sink.cancellation() {
+                wanted.push((fd, Interest::Read));
+            }
+            let ready = stream::wait_ready(&wanted, Some(TICK)).unwrap_or_default();
+            let cancelled = sink.cancellation().is_some() && ready.last() == Some(&true);
+            drop(wanted);
+            if cancelled && sink.cancelled().is_some() {
+                self.output.abandon();
+                return;
+            }
+        }
+    }
+
+    fn report(mut self, wait: Wait) -> Outcome {
+        let usage = self.sandbox.usage();
+        let tail = self.output.stderr_tail();
+        let tail = tail.get(tail.len().saturating_sub(STDERR_TAIL_MAX_BYTES)..).unwrap_or_default();
+        let limits = &self.exec.limits;
+        let facts = Facts {
+            stopped_by: self.stopped_by,
+            oom_kills: usage.oom_kills,
+            pids_limit_hits: (!self.sandbox.is_sampled()).then_some(usage.task_refusals),
+            sampler_memory_hit: self.sampler_hit,
+            memory_limit_bytes: limits.memory_bytes,
+            memory_peak_bytes: usage.memory_peak_bytes,
+            file_size_limit_bytes: limits.file_size_bytes,
+            processes_limit: limits.processes,
+            seccomp_killed: false,
+            stderr_tail: tail,
+            ..Facts::new(wait)
+        };
+        let mut report = RunReport::new(RunStatus::Exited);
+        classify(&facts).write_to(&mut report);
+        report.cpu_ms = usage.cpu_ms;
+        report.memory_peak_bytes = usage.memory_peak_bytes;
+        self.output.write_to(&mut report);
+        report.enforced = explain::enforced(self.sandbox.report());
+        report.denials = explain::denials(&self.sandbox, &self.translated);
+        report.duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let id = self.writer.as_ref().map(RunWriter::id);
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.finish(&report)
+        {
+            self.warning.get_or_insert(error);
+        }
+        let cancelled_by = match self.stopped_by {
+            Some(Stop::Cancelled { signal }) => Some(signal),
+            _ => None,
+        };
+        let warning = self.close();
+        Outcome { report, id, cancelled_by, warning }
+    }
+
+    /// Puts the sandbox away before the launcher, which would otherwise sweep what is being removed.
+    fn close(self) -> Option<Error> {
+        let Self { sandbox, launcher, warning, .. } = self;
+        let closed = sandbox.close().err().map(|error| {
+            Error::new(ErrorCode::Io, "cannot remove the cgroup of the run").with_source(error)
+        });
+        drop(launcher);
+        warning.or(closed)
+    }
+}
+
+fn begin_record(exec: &Exec, translated: &Translated) -> Result<Option<RunWriter>, Error> {
+    let Some(store) = &exec.store else { return Ok(None) };
+    let command = exec.command.iter().map(|word| exec.redaction.redact_text(&word.to_string_lossy())).collect();
+    let started_at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    let started_at_ms = u64::try_from(started_at_ms).unwrap_or(u64::MAX);
+    let grants = translated.rules.rules().iter().map(|rule| format!("{} {}", rule.effect(), rule.text())).collect();
+    store.begin(RunMeta { command, started_at_ms, grants }).map(Some)
+}
+
+/// Where output goes beside the sink.
+pub(crate) struct Record<'a> {
+    listeners: &'a Listeners,
+    writer: &'a mut Option<RunWriter>,
+    warning: &'a mut Option<Error>,
+    at_ms: u64,
+}
+
+impl Record<'_> {
+    pub(crate) fn append(&mut self, stream: Stream, bytes: &[u8]) {
+        self.listeners.output(stream, self.at_ms, bytes);
+        if let Some(writer) = self.writer.as_mut()
+            && let Err(error) = writer.append(stream, self.at_ms, bytes)
+        {
+            // Told once; the writer goes on without storing.
+            self.warning.get_or_insert(error);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Ended,
+    Cancel,
+    Events,
+    Input,
+    Output,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    ended: bool,
+    cancel: bool,
+    events: bool,
+    input: bool,
+    output: bool,
+}
+
+impl Ready {
+    fn set(&mut self, kind: Kind) {
+        *match kind {
+            Kind::Ended => &mut self.ended,
+            Kind::Cancel => &mut self.cancel,
+            Kind::Events => &mut self.events,
+            Kind::Input => &mut self.input,
+            Kind::Output => &mut self.output,
+        } = true;
+    }
+}
+
+impl Feed {
+    /// Moves bytes from the source towards the command; `false` at the end of the source.
+    fn step(&mut self) -> io::Result<bool> {
+        if self.at >= self.waiting.len() {
+            self.waiting.resize(CHUNK_BYTES, 0);
+            let count = stream::read_now(self.source.as_fd(), &mut self.waiting)?;
+            self.waiting.truncate(count.unwrap_or(0));
+            self.at = 0;
+            if count == Some(0) {
+                return Ok(false);
+            }
+        }
+        let rest = self.waiting.get(self.at..).unwrap_or_default();
+        self.at += stream::write_now(self.pipe.as_fd(), rest)?;
+        Ok(true)
+    }
+}

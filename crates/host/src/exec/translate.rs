@@ -1,0 +1,454 @@
+//! From grants to a plan: a pure translation but for looking at which of the granted files exist.
+//!
+//! The rules decide, here as everywhere: what a mount allows is what [`RuleSet::decide`] says of its root, and what is
+//! denied below it is covered or made read-only by a mount of its own.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use ringfence_api::{ErrorCode, PermissionName};
+use ringfence_policy::{
+    CanonicalPath, Effect, FileOp, Name, PathPattern, Request, Rule, RuleSet, Vars,
+};
+use ringfence_sandbox::{
+    Access, Backend, Limits, Plan, Processes, Program, ResolveError, Resolved,
+};
+
+use crate::config::LimitsBackend;
+use crate::error::Error;
+use crate::exec::request::Exec;
+use crate::exec::walk::{self, Found};
+
+/// Variables that make a program load or run other code. Neither a grant nor a wildcard passes them on.
+const NEVER_PASSED: [&str; 18] = [
+    "BASH_ENV", "BASH_FUNC_", "ENV", "GCONV_PATH", "GIT_", "GLIBC_TUNABLES", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "LD_AUDIT",
+    "LD_PRELOAD", "MALLOC_TRACE", "NODE_OPTIONS", "PERL5OPT", "PROMPT_COMMAND", "PYTHONSTARTUP", "RUBYOPT", "SHELLOPTS",
+    "_JAVA_OPTIONS",
+];
+/// Top-level directories that a grant of everything leaves to the sandbox's own.
+const OWN_TOP_LEVEL: [&str; 4] = ["/proc", "/dev", "/tmp", "/sys"];
+
+/// A plan, and what is needed to explain it.
+#[derive(Debug)]
+pub(crate) struct Translated {
+    pub(crate) plan: Plan,
+    pub(crate) rules: RuleSet,
+}
+
+/// Turns a request into a plan.
+///
+/// # Errors
+/// `invalid_permission`, `floor`, `path_not_found`, `not_supported`, `not_enforceable`, `usage` for grants; `not_found` and
+/// `not_executable` for the command.
+pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
+    let directory = match &exec.directory {
+        Some(directory) => directory.clone(),
+        None => std::env::current_dir().map_err(|error| Error::file("find", Path::new("."), error))?,
+    };
+    let vars = vars(exec, &directory)?;
+    let rules = rules(exec, &directory, &vars)?;
+    let program = find_program(exec, &directory)?;
+    let mut plan = Plan::new(program);
+    for argument in exec.command.iter().skip(1) {
+        plan.argument(argument);
+    }
+    mounts(&mut plan, &rules, &vars)?;
+    processes(&mut plan, &rules)?;
+    environment(&mut plan, exec, &rules)?;
+    plan.limits(limits(exec)).observe(exec.explain);
+    working_directory(&mut plan, exec, &rules, &directory)?;
+    Ok(Translated { plan, rules: rules.set })
+}
+
+/// The rules, with every path as it is without links, and the links that were followed.
+struct Resolution {
+    set: RuleSet,
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
+fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
+    let canonical = |path: &Path| {
+        CanonicalPath::new(path).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))
+    };
+    let mut vars = Vars::new(canonical(directory)?);
+    if let Some(home) = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute()) {
+        let home = Path::new(&home);
+        if let Ok(real) = Resolved::find(home) {
+            vars = vars.with_home(canonical(real.path())?);
+        }
+        if let Ok(typed) = CanonicalPath::new(home) {
+            vars = vars.with_other_home(&typed);
+        }
+    }
+    // Whoever may read every home must not open the keys in them by a wildcard.
+    if ringfence_sandbox::is_root() {
+        for home in homes_of_all().iter().filter_map(|home| CanonicalPath::new(home).ok()) {
+            vars = vars.with_other_home(&home);
+        }
+    }
+    if let Some(home) = &exec.home {
+        let state = home.path();
+        let real = Resolved::find(state).map_or_else(|_| state.to_owned(), |found| found.path().to_owned());
+        if let Ok(state) = CanonicalPath::new(&real) {
+            vars = vars.with_state(state);
+        }
+    }
+    Ok(vars)
+}
+
+/// The home directories that /etc/passwd names (passwd(5)), but for those that stand for none.
+fn homes_of_all() -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let homes = text.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
+    homes.filter(|home| home.starts_with("/home") || home.starts_with("/root") || home.starts_with("/Users")).collect()
+}
+
+fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error> {
+    let mut rules = Vec::new();
+    let mut links = Vec::new();
+    for (paths, flag, ops) in [
+        (&exec.read, "--ro", &[FileOp::Read][..]),
+        (&exec.read_write, "--rw", &[FileOp::Read, FileOp::Write, FileOp::Delete][..]),
+    ] {
+        for path in paths {
+            let typed = directory.join(path);
+            let origin = format!("{flag} {}", path.display());
+            let found = resolve(&typed, vars, &origin)?;
+            remember_link(&mut links, &typed, &found);
+            for op in ops {
+                rules.push(path_rule(Effect::Allow, *op, &found, vars, &origin)?);
+            }
+        }
+    }
+    for (texts, flag, effect) in [(&exec.grants, "--grant", Effect::Allow), (&exec.denials, "--deny", Effect::Deny)] {
+        for text in texts {
+            let origin = format!("{flag} {text}");
+            let rule = Rule::parse(effect, text, vars, &origin).map_err(grant_error)?;
+            supported(&rule)?;
+            rules.push(without_links(rule, vars, &mut links)?);
+        }
+    }
+    Ok(Resolution { set: RuleSet::new(rules), links })
+}
+
+fn grant_error(error: ringfence_policy::GrantError) -> Error {
+    Error::new(error.code(), error.to_string())
+}
+
+/// What `exec` can hold today.
+fn supported(rule: &Rule) -> Result<(), Error> {
+    use PermissionName as P;
+    let refused = |why: &str, hint: &str| {
+        Err(Error::new(ErrorCode::NotSupported, format!("{}: {why}", rule.text())).with_hint(hint))
+    };
+    match rule.permission_name() {
+        P::FileRead | P::FileWrite | P::FileDelete | P::SubprocessExecute | P::EnvRead => Ok(()),
+        _ if rule.effect() == Effect::Deny => Ok(()),
+        P::NetworkRequest | P::NetworkListen => {
+            refused("a command cannot be given network yet", "run it without network, or fetch what it needs beforehand")
+        }
+        _ => refused("a single command has nothing that this permission opens", "it is for plugins; leave it out"),
+    }
+}
+
+fn resolve(typed: &Path, vars: &Vars, origin: &str) -> Result<Resolved, Error> {
+    let found = Resolved::find(typed).map_err(|error| path_error(error, origin))?;
+    let named = CanonicalPath::new(lexical(typed));
+    let real = CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let hides = vars.floor().holds(&real) && !named.is_ok_and(|named| vars.floor().holds(&named));
+    if hides {
+        let message = format!("{origin}: {} is a link to {real}, which only a grant that names it can open", typed.display());
+        return Err(Error::new(ErrorCode::Floor, message).with_hint(format!("name {real} itself, if that is what is wanted")));
+    }
+    Ok(found)
+}
+
+fn path_error(error: ResolveError, origin: &str) -> Error {
+    let code = match error {
+        ResolveError::Missing { .. } => ErrorCode::PathNotFound,
+        ResolveError::Special { .. } => ErrorCode::NotSupported,
+        _ => ErrorCode::Io,
+    };
+    let made = Error::new(code, format!("{origin}: {error}"));
+    match code {
+        ErrorCode::PathNotFound => made.with_hint("create it first: a sandbox shows only what exists when it starts"),
+        ErrorCode::NotSupported => made.with_hint("grant the directory of a socket for writing, if connecting is wanted"),
+        _ => made,
+    }
+}
+
+fn remember_link(links: &mut Vec<(PathBuf, PathBuf)>, typed: &Path, found: &Resolved) {
+    let typed = lexical(typed);
+    if typed != found.path() {
+        links.push((typed, found.path().to_owned()));
+    }
+}
+
+/// The path without `.`, `..` and doubled slashes, links not followed.
+pub(crate) fn lexical(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut plain = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::Normal(name) => plain.push(name),
+            _ => {}
+        }
+    }
+    plain
+}
+
+fn path_rule(effect: Effect, op: FileOp, found: &Resolved, vars: &Vars, origin: &str) -> Result<Rule, Error> {
+    let path = CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let pattern = if found.is_directory() { PathPattern::subtree(&path) } else { PathPattern::exact(&path) };
+    Rule::for_path(effect, op, pattern, vars, origin).map_err(grant_error)
+}
+
+/// A rule over files whose literal part goes through a link is turned into one over where the link leads.
+fn without_links(rule: Rule, vars: &Vars, links: &mut Vec<(PathBuf, PathBuf)>) -> Result<Rule, Error> {
+    let Some((op, pattern)) = file_op(&rule).zip(rule.path()) else { return Ok(rule) };
+    let prefix = pattern.literal_prefix();
+    if prefix == CanonicalPath::root() {
+        return Ok(rule);
+    }
+    let found = match Resolved::find(prefix.as_path()) {
+        Ok(found) => found,
+        // What does not exist needs no denying now, and cannot be granted.
+        Err(_) if rule.effect() == Effect::Deny => return Ok(rule),
+        Err(error) => return Err(path_error(error, rule.origin())),
+    };
+    if pattern.is_exact() && found.is_directory() && rule.effect() == Effect::Allow {
+        let message = format!("{} names a directory itself, not what is in it", rule.text());
+        return Err(Error::new(ErrorCode::Usage, message).with_hint(format!("write {}/**", rule.text())));
+    }
+    if found.path() == prefix.as_path() {
+        return Ok(rule);
+    }
+    let real = resolve(prefix.as_path(), vars, rule.origin())?;
+    if !pattern.is_exact() && !pattern.is_subtree() {
+        let message = format!("{}: {prefix} is a link to {}", rule.origin(), real.path().display());
+        return Err(Error::new(ErrorCode::Usage, message).with_hint("write the pattern with the path that the link leads to"));
+    }
+    remember_link(links, prefix.as_path(), &real);
+    path_rule(rule.effect(), op, &real, vars, rule.origin())
+}
+
+fn file_op(rule: &Rule) -> Option<FileOp> {
+    [FileOp::Read, FileOp::Write, FileOp::Delete].into_iter().find(|op| op.permission() == *rule.permission_name())
+}
+
+fn find_program(exec: &Exec, directory: &Path) -> Result<Program, Error> {
+    let command = exec.command.first().ok_or_else(|| {
+        Error::new(ErrorCode::Usage, "no command was given").with_hint("write it after --, as in: ringfence exec -- ls /usr")
+    })?;
+    Program::find(command, directory).map_err(|error| program_error(&error, command))
+}
+
+fn program_error(error: &ResolveError, command: &OsStr) -> Error {
+    let code = match error {
+        ResolveError::Missing { .. } | ResolveError::NoSuchProgram { .. } => ErrorCode::NotFound,
+        ResolveError::NotExecutable { .. } | ResolveError::Special { .. } => ErrorCode::NotExecutable,
+        _ => ErrorCode::Io,
+    };
+    let made = Error::new(code, error.to_string());
+    match (code, elsewhere(command)) {
+        (ErrorCode::NotFound, Some(path)) => made.with_hint(format!(
+            "your own PATH has {0}; a sandbox does not use it: name the file, and grant its directory, as in: --ro {1} -- {0}",
+            path.display(),
+            path.parent().unwrap_or(Path::new("/")).display(),
+        )),
+        _ => made,
+    }
+}
+
+/// Where the caller's own PATH has the command.
+fn elsewhere(command: &OsStr) -> Option<PathBuf> {
+    if command.as_bytes().contains(&b'/') || command.is_empty() {
+        return None;
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(command)).find(|path| path.is_file())
+}
+
+/// What each rule shows, with the access that all rules together give its root; then what is denied below.
+fn mounts(plan: &mut Plan, rules: &Resolution, vars: &Vars) -> Result<(), Error> {
+    let mut shown: BTreeMap<PathBuf, Resolved> = BTreeMap::new();
+    for rule in rules.set.rules().iter().filter(|rule| rule.effect() == Effect::Allow) {
+        let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
+        for found in shown_by(rule, op, pattern)? {
+            shown.insert(found.path().to_owned(), found);
+        }
+    }
+    for (path, found) in &shown {
+        let access = access(&rules.set, path, found.is_directory())?;
+        if access != Access::default() {
+            plan.mount(found.clone(), access);
+        }
+    }
+    for (from, to) in &rules.links {
+        plan.link(from, to);
+    }
+    let mounted: Vec<(Resolved, Access)> =
+        plan.mounts().iter().map(|mount| (mount.source.clone(), mount.access)).collect();
+    for (root, granted) in &mounted {
+        for path in walk::denied_below(&rules.set, vars, root.path())? {
+            narrow(plan, &rules.set, path, *granted)?;
+        }
+    }
+    executable_directories(plan, rules, &mounted)
+}
+
+/// The existing files and directories that a rule's pattern has at its top.
+fn shown_by(rule: &Rule, op: FileOp, pattern: &PathPattern) -> Result<Vec<Resolved>, Error> {
+    let prefix = pattern.literal_prefix();
+    if prefix == CanonicalPath::root() && pattern.is_subtree() {
+        return Ok(top_level());
+    }
+    if pattern.is_exact() || pattern.is_subtree() {
+        return Ok(vec![Resolved::find(prefix.as_path()).map_err(|error| path_error(error, rule.origin()))?]);
+    }
+    if op != FileOp::Read {
+        let message = format!("{}: a sandbox holds writing by whole directories", rule.text());
+        let hint = format!("grant {}={prefix}/**, or the files one by one", rule.permission_name());
+        return Err(Error::new(ErrorCode::NotEnforceable, message).with_hint(hint));
+    }
+    walk::matching(pattern)
+}
+
+/// What a grant of everything shows: each directory at the top but the sandbox's own.
+fn top_level() -> Vec<Resolved> {
+    let Ok(entries) = std::fs::read_dir("/") else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let paths = paths.filter(|path| !OWN_TOP_LEVEL.iter().any(|own| path == Path::new(own)));
+    paths.filter_map(|path| Resolved::find(&path).ok().filter(|found| found.path() == path)).collect()
+}
+
+/// What the rules say of a path: for a directory, of what is in it.
+fn access(rules: &RuleSet, path: &Path, directory: bool) -> Result<Access, Error> {
+    // A file name that no pattern can name but through its directory.
+    const INSIDE: &str = "\u{1}";
+    let at = if directory { path.join(INSIDE) } else { path.to_owned() };
+    let canonical = CanonicalPath::new(&at).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let allowed = |op| rules.decide(&Request::File { op, path: canonical.clone() }).is_allowed();
+    let execute = rules.rules().iter().any(|rule| {
+        *rule.permission_name() == PermissionName::SubprocessExecute
+            && rule.effect() == Effect::Allow
+            && !rule.is_bare()
+            && rule.path().is_some_and(|pattern| pattern.matches(&canonical))
+    });
+    Ok(Access { read: allowed(FileOp::Read), write: allowed(FileOp::Write), delete: allowed(FileOp::Delete), execute })
+}
+
+/// Takes away what is denied at `path` below a mount. Mounts cannot tell writing from deleting, so a denial of either makes
+/// the place read-only.
+fn narrow(plan: &mut Plan, rules: &RuleSet, found: Found, granted: Access) -> Result<(), Error> {
+    let Found { resolved } = found;
+    let rest = access(rules, resolved.path(), resolved.is_directory())?;
+    if !rest.read {
+        plan.hide(resolved);
+    } else if granted.changes() && (granted.write && !rest.write || granted.delete && !rest.delete) {
+        plan.mount(resolved, Access::READ);
+    }
+    Ok(())
+}
+
+/// `subprocess:execute=DIR/**` lifts noexec below a directory of a writable grant, by a mount of its own.
+fn executable_directories(plan: &mut Plan, rules: &Resolution, mounted: &[(Resolved, Access)]) -> Result<(), Error> {
+    let named = rules.set.rules().iter().filter(|rule| {
+        rule.effect() == Effect::Allow && *rule.permission_name() == PermissionName::SubprocessExecute && !rule.is_bare()
+    });
+    for pattern in named.filter_map(|rule| rule.path()).filter(|pattern| pattern.is_subtree()) {
+        let prefix = pattern.literal_prefix();
+        let Ok(found) = Resolved::find(prefix.as_path()) else { continue };
+        let covers = |root: &Resolved| found.path().starts_with(root.path()) && found.path() != root.path();
+        if mounted.iter().any(|(root, granted)| covers(root) && granted.changes()) {
+            let access = access(&rules.set, found.path(), found.is_directory())?;
+            plan.mount(found, access);
+        }
+    }
+    Ok(())
+}
+
+/// Whether processes may be started. A rule cannot allow or deny programs one by one: children run what they see.
+fn processes(plan: &mut Plan, rules: &Resolution) -> Result<(), Error> {
+    let about = |effect| {
+        rules.set.rules().iter().filter(move |rule| {
+            rule.effect() == effect && *rule.permission_name() == PermissionName::SubprocessExecute
+        })
+    };
+    if let Some(scoped) = about(Effect::Deny).find(|rule| !rule.is_bare()) {
+        let message = format!("{}: programs cannot be denied one by one, because children run what they see", scoped.origin());
+        return Err(Error::new(ErrorCode::NotEnforceable, message).with_hint("deny subprocess:execute as a whole"));
+    }
+    if about(Effect::Allow).next().is_some() && about(Effect::Deny).next().is_none() {
+        plan.processes(Processes::Allowed);
+    }
+    Ok(())
+}
+
+fn never_passed(name: &OsStr) -> bool {
+    NEVER_PASSED.iter().any(|known| {
+        if known.ends_with('_') { name.as_bytes().starts_with(known.as_bytes()) } else { name == OsStr::new(known) }
+    })
+}
+
+/// Granted variables with the host's value, then given ones.
+fn environment(plan: &mut Plan, exec: &Exec, rules: &Resolution) -> Result<(), Error> {
+    let granted = rules.set.rules().iter().any(|rule| *rule.permission_name() == PermissionName::EnvRead);
+    if granted {
+        for (name, value) in std::env::vars_os().filter(|(name, _)| !never_passed(name)) {
+            let Ok(wanted) = Name::new(name.as_bytes()) else { continue };
+            let request = Request::Named { permission: PermissionName::EnvRead, name: wanted };
+            if rules.set.decide(&request).is_allowed() {
+                plan.variable(name, value);
+            }
+        }
+    }
+    for (name, value) in &exec.environment {
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            let message = format!("'{}' is no name of an environment variable", name.display());
+            return Err(Error::new(ErrorCode::Usage, message).with_hint("write --env NAME=VALUE"));
+        }
+        if never_passed(name) {
+            let message = format!("the variable {} is never passed on: it makes programs load or run other code", name.display());
+            return Err(Error::new(ErrorCode::PermissionDenied, message).with_hint("leave it out; no grant allows it"));
+        }
+        plan.variable(name, value);
+    }
+    Ok(())
+}
+
+fn limits(exec: &Exec) -> Limits {
+    let given = &exec.limits;
+    Limits {
+        memory_bytes: given.memory_bytes,
+        cpu_percent: given.cpu_percent,
+        tasks: given.processes,
+        file_size_bytes: given.file_size_bytes,
+        open_files: given.open_files.unwrap_or(u64::MAX),
+        backend: match exec.backend {
+            LimitsBackend::Auto => Backend::Auto,
+            LimitsBackend::CgroupV1 => Backend::CgroupV1,
+            LimitsBackend::CgroupV2 => Backend::CgroupV2,
+            LimitsBackend::Sampler => Backend::Sampler,
+        },
+    }
+}
+
+/// The asked-for directory; else the caller's own if it is granted; else /tmp.
+fn working_directory(plan: &mut Plan, exec: &Exec, rules: &Resolution, directory: &Path) -> Result<(), Error> {
+    if let Some(asked) = &exec.working_directory {
+        let asked = lexical(&directory.join(asked));
+        plan.working_directory(asked);
+        return Ok(());
+    }
+    let Ok(found) = Resolved::find(directory) else { return Ok(()) };
+    if access(&rules.set, found.path(), true)? != Access::default() {
+        plan.working_directory(found.path());
+    }
+    Ok(())
+}
