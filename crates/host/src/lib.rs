@@ -18,6 +18,7 @@
 //! ```
 
 pub mod config;
+pub mod doctor;
 pub mod error;
 pub mod exec;
 pub mod home;

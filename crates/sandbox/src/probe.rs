@@ -75,6 +75,8 @@ pub struct BackendFound {
     pub backend: Backend,
     /// Whether a sandbox could be started with it.
     pub trial: Trial,
+    /// Whether this system has it at all, whoever may use it.
+    pub exists: bool,
     /// The directories that hold, or would hold, the leaves of this user. Empty for the sampler.
     pub directories: Vec<std::path::PathBuf>,
 }
@@ -361,21 +363,25 @@ fn backends(prober: &Prober, uid: u32, plan_held: bool) -> Vec<BackendFound> {
         let force = |plan: &mut Plan| {
             plan.limits(crate::Limits { backend, ..crate::Limits::default() });
         };
-        let leaf = if backend == Backend::Sampler { Trial::Held } else { leaf_trial(backend, uid) };
+        let (leaf, exists) = match backend {
+            Backend::Sampler => (Trial::Held, true),
+            _ => leaf_trial(backend, uid),
+        };
         let trial = if leaf.held() { prober.attempt(layers, force, &mut None) } else { leaf };
-        BackendFound { backend, directories: directories(backend, uid), trial }
+        BackendFound { backend, directories: directories(backend, uid), trial, exists }
     });
     found.into()
 }
 
-/// Whether a leaf can be made at all: this says more than the launch does.
-fn leaf_trial(backend: Backend, uid: u32) -> Trial {
+/// Whether a leaf can be made, and if not, whether there is such a hierarchy: this says more than a launch does.
+fn leaf_trial(backend: Backend, uid: u32) -> (Trial, bool) {
     match Leaf::make(backend, &crate::Limits::default(), uid) {
-        Ok(_removed_by_drop) => Trial::Held,
-        Err(error @ CgroupError::Io { .. }) => {
-            Trial::Failed { layer: Some(Layer::Limits), cause: chain(&LaunchError::from(error)) }
+        Ok(_removed_by_drop) => (Trial::Held, true),
+        Err(error) => {
+            let exists = !matches!(error, CgroupError::Missing { .. });
+            let cause = chain(&LaunchError::from(error));
+            (Trial::Failed { layer: Some(Layer::Limits), cause }, exists)
         }
-        Err(error) => Trial::Failed { layer: Some(Layer::Limits), cause: error.to_string() },
     }
 }
 
