@@ -1,5 +1,7 @@
 //! Runs one command in a sandbox with every layer and no grant: `cargo run -p ringfence-sandbox --example once -- ls /`.
 
+#![expect(clippy::print_stderr, reason = "an example talks to a person")]
+
 use std::error::Error;
 use std::path::Path;
 

@@ -83,6 +83,8 @@ pub(crate) struct Compiled {
     pub(crate) flags: u32,
     /// The path of each source, to name the one that fails.
     pub(crate) source_paths: Vec<PathBuf>,
+    /// The path that each step hides, by the step's number.
+    pub(crate) covers: Vec<(u32, PathBuf)>,
     tail: Writer,
 }
 
@@ -116,7 +118,12 @@ impl Compiled {
 }
 
 /// Compiles `plan` for this kernel. `counted` says whether a cgroup counts memory.
-pub(crate) fn compile(plan: &Plan, facts: &Facts, counted: bool, shared_network: bool) -> Result<Compiled, CompileError> {
+pub(crate) fn compile(
+    plan: &Plan,
+    facts: &Facts,
+    counted: bool,
+    shared_network: bool,
+) -> Result<Compiled, CompileError> {
     plan.check()?;
     let mut root = Root::new(facts);
     if plan.layers.contains(Layer::Mount) {
@@ -148,17 +155,32 @@ pub(crate) fn compile(plan: &Plan, facts: &Facts, counted: bool, shared_network:
     let choice = seccomp::Choice {
         processes: allowed,
         program_fd,
+        program_text: secret_address(),
         report: facts.listener,
         observe: plan.observe && facts.listener,
         countable_memory_only: !counted && plan.limits.memory_bytes.is_some(),
     };
     let source_paths = std::mem::take(&mut root.source_paths);
-    Ok(Compiled { flags, source_paths, tail: tail(plan, facts, root, choice, counted) })
+    let covers = std::mem::take(&mut root.covers);
+    Ok(Compiled { flags, source_paths, covers, tail: tail(plan, facts, root, choice, counted) })
+}
+
+/// An address that no program can guess: 47 bits, each guess costs a system call. Above what a static program and below
+/// what stacks and libraries take. Keyed hashes of the standard library are keyed by the kernel's random source.
+fn secret_address() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    const FIRST: u64 = 1 << 32;
+    const COUNT: u64 = 0x7e00_0000_0000;
+    FIRST + RandomState::new().build_hasher().finish() % COUNT
 }
 
 /// The descriptor limit: as asked, but one below the hard limit if the program's descriptor must lie above.
 fn open_files(plan: &Plan, facts: &Facts) -> u64 {
-    let room = if plan.processes == Processes::Denied { facts.open_files_max.saturating_sub(1) } else { facts.open_files_max };
+    let room = if plan.processes == Processes::Denied {
+        facts.open_files_max.saturating_sub(1)
+    } else {
+        facts.open_files_max
+    };
     plan.limits.open_files.min(room)
 }
 
@@ -176,7 +198,11 @@ fn tail(plan: &Plan, facts: &Facts, root: Root<'_>, choice: seccomp::Choice, cou
     to.text(OsStr::new(if plan.layers.contains(Layer::Mount) { PROBE } else { "/" }));
     let program = plan.program.file();
     let (device, inode) = program.identity();
-    to.text(program.path().as_os_str()).u64(device).u64(inode).u32(choice.program_fd);
+    to.text(program.path().as_os_str())
+        .u64(device)
+        .u64(inode)
+        .u32(choice.program_fd)
+        .u64(choice.program_text);
     let mut limits = Records::default();
     for (resource, value) in resource_limits(plan, u64::from(choice.program_fd), counted) {
         limits.add().u32(resource).u64(value).u64(value);
@@ -233,6 +259,8 @@ struct Root<'a> {
     sources: Records,
     source_paths: Vec<PathBuf>,
     steps: Records,
+    /// The steps that hide something, with its path.
+    covers: Vec<(u32, PathBuf)>,
     rules: Records,
     /// Paths (without the leading slash) that exist in our own file systems.
     made: BTreeSet<PathBuf>,
@@ -248,6 +276,7 @@ impl<'a> Root<'a> {
             sources: Records::default(),
             source_paths: Vec::new(),
             steps: Records::default(),
+            covers: Vec::new(),
             rules: Records::default(),
             made: BTreeSet::new(),
             foreign: Vec::new(),
@@ -303,7 +332,10 @@ impl<'a> Root<'a> {
             ("group", group.as_str()),
             ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
             ("hostname", concat!("sandbox", "\n")),
-            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
+            (
+                "nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+            ),
             ("resolv.conf", ""),
         ] {
             self.file(&Path::new("etc").join(name), 0o444, content.as_bytes());
@@ -346,13 +378,17 @@ impl<'a> Root<'a> {
             if !seen.file_type().is_char_device() {
                 continue;
             }
-            let source = self.source(&path, (seen.rdev(), 0), source::DEVICE, (0, 0), RDONLY | NOSUID | NOEXEC);
+            let source =
+                self.source(&path, (seen.rdev(), 0), source::DEVICE, (0, 0), RDONLY | NOSUID | NOEXEC);
             self.attach(source, &path, false);
             self.rule(path, right::READ_FILE | right::WRITE_FILE);
         }
-        for (name, target) in
-            [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
-        {
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+        ] {
             self.symlink(target, &Path::new("dev").join(name));
         }
     }
@@ -366,8 +402,14 @@ impl<'a> Root<'a> {
         self.made.insert(shared.clone());
         self.steps.add().u32(build::DIRECTORY).u32(0o777).text(shared.as_os_str());
         self.symlink(Path::new("/").join(&shared), Path::new("dev/shm"));
-        let all = right::READ_FILE | right::READ_DIR | right::WRITE_FILE | right::REMOVE | right::MAKE | right::REFER | right::TRUNCATE;
-        self.rule(&format!("/{name}"), all);
+        let all = right::READ_FILE
+            | right::READ_DIR
+            | right::WRITE_FILE
+            | right::REMOVE
+            | right::MAKE
+            | right::REFER
+            | right::TRUNCATE;
+        self.rule(format!("/{name}"), all);
     }
 
     /// The grants, shallow ones first so that a deeper one lies on top, then what is hidden.
@@ -402,7 +444,10 @@ impl<'a> Root<'a> {
             let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
             let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());
             if self.is_foreign(path) {
-                self.steps.add().u32(build::COVER).text(OsStr::new(cover)).text(path.as_os_str());
+                let (device, inode) = hidden.identity();
+                self.covers.push((self.steps.count(), hidden.path().to_owned()));
+                let to = self.steps.add().u32(build::COVER).text(OsStr::new(cover));
+                to.text(path.as_os_str()).u64(device).u64(inode);
             }
         }
     }
@@ -433,7 +478,10 @@ impl<'a> Root<'a> {
     /// mounted over itself, read-only, so that it alone can be executed and cannot be replaced.
     fn program(&mut self, plan: &Plan) -> Result<(), CompileError> {
         for file in plan.program.scripts().iter().chain([plan.program.file()]) {
-            let shown = self.foreign.iter().any(|mount| file.path().strip_prefix("/").is_ok_and(|path| path.starts_with(mount)));
+            let shown = self
+                .foreign
+                .iter()
+                .any(|mount| file.path().strip_prefix("/").is_ok_and(|path| path.starts_with(mount)));
             let hidden = plan.hidden.iter().any(|hidden| file.path().starts_with(hidden.path()));
             if !shown || hidden {
                 return Err(CompileError::NotVisible { path: file.path().to_owned() });
@@ -458,7 +506,7 @@ impl<'a> Root<'a> {
             }
         }
         for name in DEVICES {
-            self.rule(&format!("/dev/{name}"), right::READ_FILE | right::WRITE_FILE);
+            self.rule(format!("/dev/{name}"), right::READ_FILE | right::WRITE_FILE);
         }
         for mount in &plan.mounts {
             let found = &mount.source;
@@ -466,7 +514,14 @@ impl<'a> Root<'a> {
         }
     }
 
-    fn source(&mut self, path: &Path, identity: (u64, u64), flags: u32, owner: (u32, u32), attributes: u64) -> u32 {
+    fn source(
+        &mut self,
+        path: &Path,
+        identity: (u64, u64),
+        flags: u32,
+        owner: (u32, u32),
+        attributes: u64,
+    ) -> u32 {
         let number = self.sources.count();
         self.source_paths.push(path.to_owned());
         let to = self.sources.add().u32(flags).u32(owner.0).u32(owner.1).u64(attributes);
@@ -499,7 +554,8 @@ impl<'a> Root<'a> {
 
     /// Makes `path` and its parents on our own file systems; what lies below a host's tree must exist there.
     fn directory(&mut self, path: &Path) {
-        let mut parents: Vec<&Path> = path.ancestors().filter(|parent| !parent.as_os_str().is_empty()).collect();
+        let mut parents: Vec<&Path> =
+            path.ancestors().filter(|parent| !parent.as_os_str().is_empty()).collect();
         parents.reverse();
         for parent in parents {
             if !self.is_foreign(parent) && self.made.insert(parent.to_owned()) {
@@ -525,6 +581,21 @@ impl<'a> Root<'a> {
         self.made.insert(path.to_owned());
         self.steps.add().u32(build::SYMLINK).text(target.as_ref().as_os_str()).text(path.as_os_str());
     }
+}
+
+/// Whether every sandbox has something at `path` without any grant: the host's own, or a made-up one in its place.
+#[must_use]
+pub fn is_always_shown(path: &Path) -> bool {
+    const MADE_UP: [&str; 7] =
+        ["hostname", "hosts", "group", "localtime", "nsswitch.conf", "passwd", "resolv.conf"];
+    let own = TOP_LEVEL
+        .iter()
+        .chain(&["proc", "dev", "tmp"])
+        .any(|name| path.starts_with(Path::new("/").join(name)));
+    own || path.strip_prefix("/etc").is_ok_and(|rest| {
+        let java = rest.as_os_str().as_bytes().starts_with(b"java");
+        java || ETC_SHOWN.iter().chain(&MADE_UP).any(|name| rest.starts_with(name))
+    })
 }
 
 /// Where distributions keep the configuration of Java: /etc/java-17-openjdk and the like. Only Java's launcher, which is

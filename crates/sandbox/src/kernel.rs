@@ -40,7 +40,8 @@ impl Facts {
     }
 
     fn read() -> Self {
-        let namespace = |name| std::fs::metadata(format!("/proc/self/ns/{name}")).map_or(0, |seen| seen.ino());
+        let namespace =
+            |name| std::fs::metadata(format!("/proc/self/ns/{name}")).map_or(0, |seen| seen.ino());
         let uid = rustix::process::geteuid().as_raw();
         Self {
             root: uid == 0,
@@ -48,19 +49,28 @@ impl Facts {
             gid: rustix::process::getegid().as_raw(),
             landlock_abi: crate::sys::landlock_abi(),
             listener: crate::sys::can_listen(),
-            open_files_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20),
+            open_files_max: rustix::process::getrlimit(rustix::process::Resource::Nofile)
+                .maximum
+                .unwrap_or(1 << 20),
             namespaces: ["user", "mnt", "pid", "ipc", "uts", "net", "cgroup"].map(namespace),
         }
     }
 
     pub(crate) fn landlock_handled(&self) -> Handled {
         let abi = self.landlock_abi;
-        let rights = FILE_RIGHTS.iter().rev().find(|(since, _)| abi >= *since).map_or(0, |(_, rights)| *rights);
+        let rights =
+            FILE_RIGHTS.iter().rev().find(|(since, _)| abi >= *since).map_or(0, |(_, rights)| *rights);
         Handled {
             files: (1u64 << rights) - 1,
             network: if abi >= 4 { 3 } else { 0 },
             scopes: if abi >= 6 { 3 } else { 0 },
-            size: if abi >= 6 { 24 } else if abi >= 4 { 16 } else { 8 },
+            size: if abi >= 6 {
+                24
+            } else if abi >= 4 {
+                16
+            } else {
+                8
+            },
         }
     }
 }

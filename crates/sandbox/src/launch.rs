@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::compile::{self, Compiled, Launch};
@@ -17,7 +20,7 @@ use crate::layer::{Layer, Layers};
 use crate::limits::{self, Backend, CgroupError, Leaf, Sampler};
 use crate::plan::Plan;
 use crate::report::{LaunchError, Report, launch_error};
-use crate::run::Sandbox;
+use crate::run::{Sandbox, is_readable};
 use crate::wire::{self, event, flag, setup};
 
 /// The launcher program, built by this crate's build script.
@@ -30,6 +33,11 @@ const OUTSIDE_FIRST: u32 = 0x9000_0000;
 const OUTSIDE_COUNT: u32 = 0x1000_0000;
 /// Events are small; a denied path of 2 KiB is the largest.
 pub(crate) const EVENT_BYTES: usize = 8 * 1024;
+
+/// How long a launch may take: a network file system below a grant that does not answer must not hang the host.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long the launcher's last word on a failed launch is waited for.
+const ABANDON_LIMIT: Duration = Duration::from_secs(1);
 
 /// The three standard descriptors of a program.
 #[derive(Debug)]
@@ -68,7 +76,8 @@ impl Stdio {
 
 /// Starts sandboxes, one after another or from many threads at once. Keeps one small process, which ends with it.
 ///
-/// Dropping it does not end its sandboxes.
+/// Dropping it does not end its sandboxes. But only a launcher removes their cgroup directories when this process is
+/// killed, so keep it for as long as they run.
 ///
 /// ```no_run
 /// use ringfence_sandbox::{Launcher, Plan, Program, Stdio};
@@ -125,7 +134,8 @@ impl Launcher {
             .map_err(failed("cannot be started"))?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(|error| failed("cannot watch this process")(error.into()))?;
-        let launcher = Self { socket: Some(socket), process: launched.pidfd, host, holds_network: hold_network };
+        let launcher =
+            Self { socket: Some(socket), process: launched.pidfd, host, holds_network: hold_network };
         launcher.set_up(hold_network).map_err(|error| failed("does not answer")(error.into()))?;
         Ok(launcher)
     }
@@ -133,7 +143,8 @@ impl Launcher {
     fn set_up(&self, hold_network: bool) -> Result<(), Errno> {
         let facts = Facts::get();
         let mut to = Writer::default();
-        let flags = if hold_network { setup::HOLD_NETWORK } else { 0 } | if facts.root { setup::ROOT } else { 0 };
+        let flags =
+            if hold_network { setup::HOLD_NETWORK } else { 0 } | if facts.root { setup::ROOT } else { 0 };
         to.u32(flags).u32(facts.uid).u32(facts.gid).text(limits::mark().as_ref());
         let directories = limits::sweep_directories(facts.uid);
         to.u32(u32::try_from(directories.len()).unwrap_or(0));
@@ -148,7 +159,7 @@ impl Launcher {
     }
 
     /// Builds the sandbox of `plan` and starts its program in it. Returns when the program has been executed, with every
-    /// demanded layer proven; blocks for about a millisecond.
+    /// demanded layer proven; blocks for about a millisecond, and for 30 seconds at most.
     ///
     /// # Errors
     /// Nothing is running after any of them: [`LaunchError::NotEnforceable`] when a layer cannot be had,
@@ -171,15 +182,30 @@ impl Launcher {
         let request = request(plan, facts, &compiled, leaf.as_ref());
         if request.len() > wire::REQUEST_MAX {
             let limit = wire::REQUEST_MAX;
-            return Err(compile::CompileError::from(crate::plan::PlanError::TooLarge { what: "bytes in all", limit }).into());
+            return Err(compile::CompileError::from(crate::plan::PlanError::TooLarge {
+                what: "bytes in all",
+                limit,
+            })
+            .into());
         }
         let (control, theirs) = socket_pair().map_err(|error| lost(error.into()))?;
-        let mut handles = vec![theirs.as_fd(), stdio.stdin.as_fd(), stdio.stdout.as_fd(), stdio.stderr.as_fd(), self.host.as_fd()];
+        let mut handles = vec![
+            theirs.as_fd(),
+            stdio.stdin.as_fd(),
+            stdio.stdout.as_fd(),
+            stdio.stderr.as_fd(),
+            self.host.as_fd(),
+        ];
         handles.extend(leaf.iter().flat_map(Leaf::handles));
-        self.socket().and_then(|socket| send(socket, &request, &handles)).map_err(|error| lost(error.into()))?;
+        self.socket()
+            .and_then(|socket| send(socket, &request, &handles))
+            .map_err(|error| lost(error.into()))?;
         drop((theirs, stdio));
         let birth = Birth::await_start(&control, plan, &compiled)?;
-        let limits_by = plan.layers.contains(Layer::Limits).then(|| leaf.as_ref().map_or(Backend::Sampler, Leaf::backend));
+        let limits_by = plan
+            .layers
+            .contains(Layer::Limits)
+            .then(|| leaf.as_ref().map_or(Backend::Sampler, Leaf::backend));
         let report = Report {
             layers: Layers::from_bits(birth.proven & plan.layers.bits()),
             limits_by,
@@ -188,7 +214,9 @@ impl Launcher {
             program: birth.program,
         };
         let sampler = match (limits_by, pid_of(&birth.process)) {
-            (Some(Backend::Sampler), Some(pid)) => Some(Sampler::new(pid, plan.limits.memory_bytes, plan.limits.cpu_percent)),
+            (Some(Backend::Sampler), Some(pid)) => {
+                Some(Sampler::new(pid, plan.limits.memory_bytes, plan.limits.cpu_percent))
+            }
             _ => None,
         };
         Ok(Sandbox::new(birth.process, control, report, leaf, sampler))
@@ -197,6 +225,8 @@ impl Launcher {
 
 impl Drop for Launcher {
     fn drop(&mut self) {
+        // Without this word the launcher takes this process for dead and removes its cgroups.
+        let _launcher_gone = self.socket().and_then(|socket| send(socket, wire::GOODBYE, &[]));
         self.socket = None;
         // It ends at once; waiting leaves no zombie behind. Another waiter of the application may have been faster.
         let _reaped = rustix::process::waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED);
@@ -229,7 +259,10 @@ fn make_launcher_file() -> io::Result<OwnedFd> {
     };
     let mut file = File::from(high(made?)?);
     file.write_all(LAUNCHER)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
     // A file that is open for writing cannot be executed (ETXTBSY): the launcher is started from a read-only opening.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     Ok(high(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?)
@@ -240,7 +273,8 @@ fn high(fd: OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let pair =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     // A request must fit: the kernel doubles the number and takes its own share.
     rustix::net::sockopt::set_socket_send_buffer_size(&pair.0, wire::REQUEST_MAX)?;
     Ok(pair)
@@ -311,36 +345,68 @@ struct Birth {
 impl Birth {
     /// Waits for the launcher's pidfd and for PID 1's word, which come in either order.
     fn await_start(control: &OwnedFd, plan: &Plan, compiled: &Compiled) -> Result<Self, LaunchError> {
+        let deadline = Instant::now() + START_LIMIT;
         let mut process = None;
         let mut started = None;
         loop {
-            let (words, text, received) = receive(control).map_err(|error| lost(error.into()))?;
-            match words {
-                [event::BORN, ..] => process = received,
+            let message = match receive_until(control, deadline) {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    abandon(control, process);
+                    return Err(LaunchError::Launcher {
+                        what: "did not answer in time",
+                        source: io::ErrorKind::TimedOut.into(),
+                    });
+                }
+                Err(error) => {
+                    abandon(control, process);
+                    return Err(lost(error));
+                }
+            };
+            match message.words {
+                [event::BORN, ..] => process = message.descriptor,
                 [event::STARTED, proven, program, _] => started = Some((proven, program)),
                 [event::FAILED, step, errno, index] => {
-                    reap(process.as_ref());
-                    return Err(launch_error(plan, &compiled.source_paths, [step, errno, index]));
+                    abandon(control, process);
+                    return Err(launch_error(plan, compiled, [step, errno, index]));
                 }
                 [event::UNPROVEN, layers, ..] => {
-                    reap(process.as_ref());
+                    abandon(control, process);
                     return Err(LaunchError::Unproven { layers: Layers::from_bits(layers) });
                 }
-                _ if text.is_empty() => {
-                    reap(process.as_ref());
+                _ if message.bytes.is_empty() => {
+                    abandon(control, process);
                     return Err(lost(io::Error::from(io::ErrorKind::UnexpectedEof)));
                 }
                 _ => {}
             }
-            if let (Some(_), Some((proven, program))) = (&process, started) {
-                let process = process.ok_or_else(|| lost(io::Error::from(io::ErrorKind::UnexpectedEof)))?;
-                return Ok(Self { process, proven, program });
+            match (process, started) {
+                (Some(process), Some((proven, program))) => return Ok(Self { process, proven, program }),
+                (waiting, _) => process = waiting,
             }
         }
     }
 }
 
-/// Takes a failed PID 1 off the process table. It has ended or is about to.
+/// Takes a failed PID 1 off the process table; it has ended or is about to. It may have been faster than the launcher's
+/// word of its birth: that word, or the end of the socket that both held, comes at once.
+fn abandon(control: &OwnedFd, mut process: Option<OwnedFd>) {
+    let deadline = Instant::now() + ABANDON_LIMIT;
+    while process.is_none() {
+        match receive_until(control, deadline) {
+            Ok(Some(message)) if !message.bytes.is_empty() => process = message.descriptor,
+            _ => return,
+        }
+    }
+    reap(process.as_ref());
+}
+
+/// The next event, or none by `deadline`.
+fn receive_until(control: &OwnedFd, deadline: Instant) -> io::Result<Option<Message>> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if is_readable(control.as_fd(), Some(left))? { Ok(Some(receive(control)?)) } else { Ok(None) }
+}
+
 fn reap(process: Option<&OwnedFd>) {
     if let Some(process) = process {
         let _already_gone = rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL);
@@ -348,8 +414,17 @@ fn reap(process: Option<&OwnedFd>) {
     }
 }
 
-/// One event: its first four words (0 where there are none), all its bytes, and a descriptor. No bytes is the end.
-pub(crate) fn receive(control: &OwnedFd) -> Result<([u32; 4], Vec<u8>, Option<OwnedFd>), Errno> {
+/// One event. No bytes is the end.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// The first four words; 0 where there are none.
+    pub(crate) words: [u32; 4],
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) descriptor: Option<OwnedFd>,
+}
+
+/// Receives the next event, waiting for it.
+pub(crate) fn receive(control: &OwnedFd) -> Result<Message, Errno> {
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
     let mut bytes = vec![0u8; EVENT_BYTES];
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -370,5 +445,5 @@ pub(crate) fn receive(control: &OwnedFd) -> Result<([u32; 4], Vec<u8>, Option<Ow
     for (slot, chunk) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
         *slot = u32::from_le_bytes(*chunk);
     }
-    Ok((words, bytes, descriptor))
+    Ok(Message { words, bytes, descriptor })
 }

@@ -35,13 +35,17 @@ mod seccomp;
 pub mod stream;
 #[allow(unsafe_code, reason = "the one module that may: see its documentation")]
 mod sys;
+#[cfg_attr(
+    not(any(test, clippy)),
+    allow(dead_code, reason = "half of it is the launcher's, which is built apart")
+)]
 mod wire;
 
 #[cfg(any(test, clippy))]
 #[allow(dead_code, reason = "compiled here only so that lints and tests see what the build script compiles")]
 mod stage;
 
-pub use compile::CompileError;
+pub use compile::{CompileError, is_always_shown};
 pub use launch::{Launcher, Stdio};
 pub use layer::{Layer, Layers};
 pub use limits::{Backend, CgroupError, Usage};

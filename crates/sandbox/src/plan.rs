@@ -301,7 +301,9 @@ impl Plan {
     }
 
     pub(crate) fn check(&self) -> Result<(), PlanError> {
-        let nul = |what, text: &OsStr| if text.as_bytes().contains(&0) { Err(PlanError::Nul { what }) } else { Ok(()) };
+        let nul = |what, text: &OsStr| {
+            if text.as_bytes().contains(&0) { Err(PlanError::Nul { what }) } else { Ok(()) }
+        };
         self.arguments.iter().try_for_each(|text| nul("an argument", text))?;
         for (name, value) in &self.environment {
             nul("an environment entry", name)?;
@@ -309,7 +311,9 @@ impl Plan {
         }
         nul("a path", self.working_directory.as_os_str())?;
         let limit = crate::wire::STRINGS_MAX - 8;
-        for (what, count) in [("arguments", self.arguments.len()), ("environment entries", self.environment.len())] {
+        for (what, count) in
+            [("arguments", self.arguments.len()), ("environment entries", self.environment.len())]
+        {
             if count > limit {
                 return Err(PlanError::TooLarge { what, limit });
             }

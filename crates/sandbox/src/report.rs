@@ -99,10 +99,10 @@ pub enum LaunchError {
         /// Which layers.
         layers: Layers,
     },
-    /// The host's file at a granted path is not the one that was looked at.
-    #[error("{} is not what it was when it was granted; nothing was started", path.display())]
+    /// The host's file at a granted or hidden path is not the one that was looked at.
+    #[error("{} is not what it was when the plan was made; nothing was started", path.display())]
     Replaced {
-        /// The granted path.
+        /// The granted or hidden path.
         path: std::path::PathBuf,
     },
     /// The program's file cannot be executed (execve(2)): a wrong format, a missing loader.
@@ -143,8 +143,12 @@ impl LaunchError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotEnforceable { hint, .. } => Some(hint),
-            Self::Limits(_) => Some("run `ringfence doctor`: it says which cgroup would have to be delegated"),
-            Self::Unproven { .. } => Some("run `ringfence doctor`, and report this: a layer was set up and does not hold"),
+            Self::Limits(_) => {
+                Some("run `ringfence doctor`: it says which cgroup would have to be delegated")
+            }
+            Self::Unproven { .. } => {
+                Some("run `ringfence doctor`, and report this: a layer was set up and does not hold")
+            }
             Self::Replaced { .. } => Some("look at what replaced it, then grant it again"),
             _ => None,
         }
@@ -225,12 +229,17 @@ impl Step {
                 Layer::Mount,
                 "an outer container masks parts of /proc: run it with an unmasked /proc (docker: --security-opt systempaths=unconfined)",
             ),
-            Self::IdMap => (Layer::Mount, "the kernel must allow user namespaces for id-mapped mounts (Linux 5.12)"),
-            Self::Landlock => (Layer::Landlock, "boot with `landlock` in `lsm=` (CONFIG_SECURITY_LANDLOCK)"),
-            Self::Seccomp | Self::InitFilter => {
-                (Layer::Seccomp, "an outer sandbox may forbid filters with a listener: start Ringfence outside of it")
+            Self::IdMap => {
+                (Layer::Mount, "the kernel must allow user namespaces for id-mapped mounts (Linux 5.12)")
             }
-            Self::CgroupAttach => (Layer::Limits, "the cgroup was taken away while the sandbox was being started: try again"),
+            Self::Landlock => (Layer::Landlock, "boot with `landlock` in `lsm=` (CONFIG_SECURITY_LANDLOCK)"),
+            Self::Seccomp | Self::InitFilter => (
+                Layer::Seccomp,
+                "an outer sandbox may forbid filters with a listener: start Ringfence outside of it",
+            ),
+            Self::CgroupAttach => {
+                (Layer::Limits, "the cgroup was taken away while the sandbox was being started: try again")
+            }
             Self::Capabilities => (Layer::Capabilities, "start Ringfence without locked secure bits"),
             Self::NoNewPrivileges => (Layer::NoNewPrivileges, "the kernel refused no_new_privs"),
             _ => return None,
@@ -241,7 +250,7 @@ impl Step {
 /// Turns a failure event into an error.
 pub(crate) fn launch_error(
     plan: &crate::plan::Plan,
-    sources: &[std::path::PathBuf],
+    compiled: &crate::compile::Compiled,
     [step, errno, index]: [u32; 3],
 ) -> LaunchError {
     let errno = errno.cast_signed();
@@ -249,10 +258,19 @@ pub(crate) fn launch_error(
     let Some(step) = Step::from_number(step) else {
         return LaunchError::Launcher { what: "answered with an unknown step", source };
     };
-    let taken = || sources.get(index as usize).cloned().unwrap_or_default();
+    let taken = || compiled.source_paths.get(index as usize).cloned().unwrap_or_default();
+    let hidden = compiled.covers.iter().find(|(number, _)| *number == index).map(|(_, path)| path);
+    match (step, hidden) {
+        (Step::Build, Some(path)) if matches!(errno, libc::ESTALE | libc::ENOENT | libc::ELOOP) => {
+            return LaunchError::Replaced { path: path.clone() };
+        }
+        _ => {}
+    }
     match step {
         Step::Source if errno == libc::ESTALE => LaunchError::Replaced { path: taken() },
-        Step::Program if errno == libc::ESTALE => LaunchError::Replaced { path: plan.program.file().path().to_owned() },
+        Step::Program if errno == libc::ESTALE => {
+            LaunchError::Replaced { path: plan.program.file().path().to_owned() }
+        }
         Step::Source | Step::IdMap if !taken().as_os_str().is_empty() => {
             LaunchError::Step { step: format!("take {} into the sandbox", taken().display()), source }
         }
@@ -262,8 +280,14 @@ pub(crate) fn launch_error(
             source,
         },
         _ => match step.layer() {
-            Some((layer, hint)) if !matches!(errno, libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE) => {
-                LaunchError::NotEnforceable { layer, cause: format!("cannot {}: {source}", step.describe()), hint }
+            Some((layer, hint))
+                if !matches!(errno, libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE) =>
+            {
+                LaunchError::NotEnforceable {
+                    layer,
+                    cause: format!("cannot {}: {source}", step.describe()),
+                    hint,
+                }
             }
             _ => LaunchError::Step { step: step.describe().to_owned(), source },
         },
@@ -276,7 +300,9 @@ impl fmt::Display for Object {
             Self::Unknown => to.write_str("unknown"),
             Self::Address(address) => write!(to, "{address}"),
             Self::Path(path) => write!(to, "{}", path.display()),
-            Self::Socket { family, kind, protocol } => write!(to, "family {family} type {kind} protocol {protocol}"),
+            Self::Socket { family, kind, protocol } => {
+                write!(to, "family {family} type {kind} protocol {protocol}")
+            }
         }
     }
 }

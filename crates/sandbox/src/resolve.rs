@@ -80,7 +80,10 @@ impl Resolved {
     /// [`ResolveError::Missing`] if nothing is there, [`ResolveError::Special`] if it is neither a regular file nor a
     /// directory, [`ResolveError::Io`] if the system refuses to look.
     pub fn find(path: &Path) -> Result<Self, ResolveError> {
-        #[expect(clippy::disallowed_methods, reason = "this is the place that follows links, and says what it found")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the place that follows links, and says what it found"
+        )]
         let real = std::fs::canonicalize(path).map_err(|error| failed(path, error))?;
         let seen = std::fs::symlink_metadata(&real).map_err(|error| failed(path, error))?;
         if !seen.is_file() && !seen.is_dir() {
@@ -126,7 +129,9 @@ impl Resolved {
 
 fn failed(path: &Path, source: io::Error) -> ResolveError {
     match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ResolveError::Missing { path: path.to_owned() },
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            ResolveError::Missing { path: path.to_owned() }
+        }
         _ => ResolveError::Io { path: path.to_owned(), source },
     }
 }
@@ -156,8 +161,10 @@ impl Program {
     /// it or its interpreter cannot be executed, [`ResolveError::Special`] and [`ResolveError::Io`] as for
     /// [`Resolved::find`].
     pub fn find(command: &OsStr, directory: &Path) -> Result<Self, ResolveError> {
-        let typed = if command.as_bytes().contains(&b'/') { directory.join(command) } else { search(command)? };
-        let mut program = Self { file: Resolved::find(&typed)?, scripts: Vec::new(), arguments: vec![command.to_owned()] };
+        let typed =
+            if command.as_bytes().contains(&b'/') { directory.join(command) } else { search(command)? };
+        let mut program =
+            Self { file: Resolved::find(&typed)?, scripts: Vec::new(), arguments: vec![command.to_owned()] };
         // A script names itself by the path that its interpreter can open, so by the typed one with its directory.
         let mut name = typed;
         for _ in 0..INTERPRETERS_MAX {
@@ -192,10 +199,12 @@ impl Program {
 }
 
 fn search(name: &OsStr) -> Result<PathBuf, ResolveError> {
-    let found = SEARCH_PATH.split(':').map(|directory| Path::new(directory).join(name)).find(|path| {
-        std::fs::metadata(path).is_ok_and(|seen| seen.is_file() && seen.mode() & 0o111 != 0)
-    });
-    if name.is_empty() { None } else { found }.ok_or_else(|| ResolveError::NoSuchProgram { name: name.to_owned() })
+    let found = SEARCH_PATH
+        .split(':')
+        .map(|directory| Path::new(directory).join(name))
+        .find(|path| std::fs::metadata(path).is_ok_and(|seen| seen.is_file() && seen.mode() & 0o111 != 0));
+    if name.is_empty() { None } else { found }
+        .ok_or_else(|| ResolveError::NoSuchProgram { name: name.to_owned() })
 }
 
 /// The line after `#!`, without it; `None` for what is not a script.
@@ -214,7 +223,10 @@ fn first_line(file: &Resolved) -> Result<Option<Vec<u8>>, ResolveError> {
     let mut head = Vec::with_capacity(FIRST_LINE_BYTES);
     opened.take(FIRST_LINE_BYTES as u64).read_to_end(&mut head).map_err(io)?;
     let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
-    let end = line.iter().position(|byte| *byte == b'\n').ok_or_else(|| not_executable("its first line is too long"))?;
+    let end = line
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or_else(|| not_executable("its first line is too long"))?;
     Ok(Some(line.get(..end).unwrap_or_default().trim_ascii().to_vec()))
 }
 
@@ -272,7 +284,8 @@ mod tests {
         let (_dir, path) = script(text);
         let program = Program::find(path.as_os_str(), Path::new("/"))?;
         assert_eq!(program.scripts()[0].path(), path);
-        let shown = |argument: &OsString| argument.to_string_lossy().replace(path.to_str().unwrap(), "SCRIPT");
+        let shown =
+            |argument: &OsString| argument.to_string_lossy().replace(path.to_str().unwrap(), "SCRIPT");
         Ok(program.arguments().iter().map(shown).collect())
     }
 
@@ -290,7 +303,10 @@ mod tests {
         assert!(not("#!sh\n") && not("#!/usr/bin/env\n") && not("#!/usr/bin/env sh -e\n"));
         assert!(not("#!/usr/bin/env A=b sh\n") && not("#!/bin/sh"));
         assert!(matches!(arguments("#!/nowhere/sh\n"), Err(ResolveError::Missing { .. })));
-        assert!(matches!(arguments("#!/usr/bin/env no-such-program\n"), Err(ResolveError::NoSuchProgram { .. })));
+        assert!(matches!(
+            arguments("#!/usr/bin/env no-such-program\n"),
+            Err(ResolveError::NoSuchProgram { .. })
+        ));
     }
 
     #[test]
@@ -314,6 +330,9 @@ mod tests {
         let (_own, own) = script("placeholder");
         std::fs::write(&own, format!("#!{}\n", own.display())).unwrap();
         let endless = Program::find(own.as_os_str(), Path::new("/"));
-        assert!(matches!(endless, Err(ResolveError::NotExecutable { reason: "too many interpreters in a row", .. })));
+        assert!(matches!(
+            endless,
+            Err(ResolveError::NotExecutable { reason: "too many interpreters in a row", .. })
+        ));
     }
 }

@@ -16,6 +16,7 @@ use crate::launch;
 use crate::layer::Layer;
 use crate::limits::{Leaf, Sampler, Usage};
 use crate::report::{Ending, Object, Observation, Refusal, Report, call_name};
+use crate::stream::{Interest, wait_ready};
 use crate::wire::{command, event};
 
 /// How long SIGTERM has to work before SIGKILL follows (DESIGN 5.6).
@@ -52,7 +53,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub(crate) fn new(process: OwnedFd, control: OwnedFd, report: Report, leaf: Option<Leaf>, sampler: Option<Sampler>) -> Self {
+    pub(crate) fn new(
+        process: OwnedFd,
+        control: OwnedFd,
+        report: Report,
+        leaf: Option<Leaf>,
+        sampler: Option<Sampler>,
+    ) -> Self {
         Self {
             process,
             control,
@@ -94,15 +101,15 @@ impl Sandbox {
     /// When the socket fails for another reason than having nothing to read.
     pub fn read_events(&mut self) -> io::Result<bool> {
         while is_readable(self.control.as_fd(), Some(Duration::ZERO))? {
-            let (words, bytes, _) = match launch::receive(&self.control) {
+            let message = match launch::receive(&self.control) {
                 Ok(received) => received,
                 Err(Errno::CONNRESET) => return Ok(true),
                 Err(error) => return Err(error.into()),
             };
-            if bytes.is_empty() {
+            if message.bytes.is_empty() {
                 return Ok(true);
             }
-            self.take_event(words, &bytes);
+            self.take_event(message.words, &message.bytes);
         }
         Ok(false)
     }
@@ -111,7 +118,12 @@ impl Sandbox {
         match words {
             [event::DENIED, number, count, low] => {
                 let high = word(bytes, 4);
-                self.take_denial(number, count, u64::from(low) | u64::from(high) << 32, bytes.get(20..).unwrap_or_default());
+                self.take_denial(
+                    number,
+                    count,
+                    u64::from(low) | u64::from(high) << 32,
+                    bytes.get(20..).unwrap_or_default(),
+                );
             }
             [event::OBSERVED, number, flags, _] => {
                 let path = join(bytes.get(12..).unwrap_or_default());
@@ -129,12 +141,15 @@ impl Sandbox {
 
     fn take_denial(&mut self, number: u32, count: u32, key: u64, about: &[u8]) {
         let operation = call_name(number);
-        if let Some((_, known)) = self.refusals.iter_mut().find(|(known, refusal)| *known == key && refusal.operation == operation) {
+        if let Some((_, known)) =
+            self.refusals.iter_mut().find(|(known, refusal)| *known == key && refusal.operation == operation)
+        {
             known.count = known.count.max(u64::from(count));
             return;
         }
         let object = object(operation, about);
-        let network = matches!(object, Object::Address(_) | Object::Socket { .. }) || matches!(operation, "connect" | "sendto");
+        let network = matches!(object, Object::Address(_) | Object::Socket { .. })
+            || matches!(operation, "connect" | "sendto");
         let layer = if network { Layer::Network } else { Layer::Seccomp };
         self.refusals.push((key, Refusal { layer, operation, object, count: u64::from(count) }));
     }
@@ -191,14 +206,14 @@ impl Sandbox {
         }
         let Some(sampler) = self.sampler.as_mut().filter(|_| !self.reaped) else { return Tick::default() };
         let (usage, verdict) = sampler.look(Instant::now());
-        let sent = match verdict {
+        // A command that cannot be sent means that PID 1 is gone, and with it everybody.
+        let _nobody_left = match verdict {
             Verdict::Pause => self.command(command::STOP),
             Verdict::Resume => self.command(command::CONTINUE),
             Verdict::Fine | Verdict::OverMemory => Ok(()),
         };
         self.last_usage = usage;
-        // A command that cannot be sent means that PID 1 is gone, and with it everybody.
-        Tick { usage, over_memory: verdict == Verdict::OverMemory || sent.is_err() && verdict == Verdict::OverMemory }
+        Tick { usage, over_memory: verdict == Verdict::OverMemory }
     }
 
     /// Whether the sampler holds the limits, so that [`Sandbox::tick`] must be called in time.
@@ -240,6 +255,7 @@ impl Sandbox {
     /// When the kernel refuses to tell.
     pub fn wait(&mut self) -> io::Result<Ending> {
         while !self.reaped {
+            self.await_end(None)?;
             match rustix::process::waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED) {
                 // ECHILD: the application reaps all its children itself; a readable pidfd is proof enough.
                 Ok(_) => self.reaped = true,
@@ -255,13 +271,37 @@ impl Sandbox {
         Ok(*self.ending.get_or_insert(Ending::Killed))
     }
 
+    /// Whether everything inside has ended by `timeout`. Takes in events meanwhile: PID 1 does not end before it has told
+    /// how the program ended, so a host that only waited could wait for ever.
+    fn await_end(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut told = false;
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let mut wanted = vec![(self.process.as_fd(), Interest::Read)];
+            if !told {
+                wanted.push((self.control.as_fd(), Interest::Read));
+            }
+            let ready = wait_ready(&wanted, left)?;
+            if ready.first() == Some(&true) {
+                return Ok(true);
+            }
+            if ready.get(1) == Some(&true) {
+                told = self.read_events()?;
+            }
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+        }
+    }
+
     /// The stop ladder: SIGTERM now, SIGKILL after [`TERM_GRACE`] (or `grace`), and waits for the end of all.
     ///
     /// # Errors
     /// As for [`Sandbox::wait`].
     pub fn stop(&mut self, grace: Duration) -> io::Result<Ending> {
         self.terminate()?;
-        if !is_readable(self.process.as_fd(), Some(grace))? {
+        if !self.await_end(Some(grace))? {
             self.kill()?;
         }
         self.wait()
@@ -286,7 +326,7 @@ impl Drop for Sandbox {
     }
 }
 
-fn is_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+pub(crate) fn is_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -319,7 +359,9 @@ fn join(text: &[u8]) -> OsString {
     if base.is_empty() {
         return OsString::from_vec(path.to_vec());
     }
-    std::path::Path::new(std::ffi::OsStr::from_bytes(base)).join(std::ffi::OsStr::from_bytes(path)).into_os_string()
+    std::path::Path::new(std::ffi::OsStr::from_bytes(base))
+        .join(std::ffi::OsStr::from_bytes(path))
+        .into_os_string()
 }
 
 /// What a denied call was about, from the bytes that PID 1 copied.
@@ -328,9 +370,12 @@ fn object(operation: &str, about: &[u8]) -> Object {
         "connect" | "sendto" => address(about),
         "socket" | "socketpair" => {
             let text = String::from_utf8_lossy(about);
-            let mut numbers = text.split(' ').filter_map(|number| number.parse::<u32>().ok()).map(u32::cast_signed);
+            let mut numbers =
+                text.split(' ').filter_map(|number| number.parse::<u32>().ok()).map(u32::cast_signed);
             match (numbers.next(), numbers.next(), numbers.next()) {
-                (Some(family), Some(kind), Some(protocol)) => Object::Socket { family, kind: kind & 0xf, protocol },
+                (Some(family), Some(kind), Some(protocol)) => {
+                    Object::Socket { family, kind: kind & 0xf, protocol }
+                }
                 _ => Object::Unknown,
             }
         }
@@ -348,7 +393,10 @@ fn address(bytes: &[u8]) -> Object {
             Object::Address(SocketAddr::from((ip, u16::from_be_bytes(*port))))
         }
         (libc::AF_INET6, Some((port, rest))) if rest.len() >= 20 => {
-            let ip = rest.get(4..).and_then(<[u8]>::first_chunk::<16>).map_or(Ipv6Addr::UNSPECIFIED, |ip| Ipv6Addr::from(*ip));
+            let ip = rest
+                .get(4..)
+                .and_then(<[u8]>::first_chunk::<16>)
+                .map_or(Ipv6Addr::UNSPECIFIED, |ip| Ipv6Addr::from(*ip));
             Object::Address(SocketAddr::from((ip, u16::from_be_bytes(*port))))
         }
         (libc::AF_UNIX, _) => {

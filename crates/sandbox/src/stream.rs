@@ -138,7 +138,8 @@ pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     if !is_ready {
         return Ok(0);
     }
-    let whole = rustix::fs::fstat(fd).is_ok_and(|seen| rustix::fs::FileType::from_raw_mode(seen.st_mode).is_file());
+    let whole =
+        rustix::fs::fstat(fd).is_ok_and(|seen| rustix::fs::FileType::from_raw_mode(seen.st_mode).is_file());
     let now = if whole { bytes } else { bytes.get(..ATOMIC_BYTES).unwrap_or(bytes) };
     match rustix::io::write(fd, now) {
         Ok(count) => Ok(count),

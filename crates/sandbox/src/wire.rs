@@ -9,7 +9,7 @@
 use core::ffi::CStr;
 
 /// First word of a request; changes whenever the layout does.
-pub(crate) const MAGIC: u32 = 0x5246_0001;
+pub(crate) const MAGIC: u32 = 0x5246_0002;
 /// The largest request, in bytes. A `SOCK_SEQPACKET` message must fit the socket's send buffer; 208 KiB is what
 /// Linux allows without privilege (`net.core.wmem_max`), less the kernel's own bookkeeping.
 pub(crate) const REQUEST_MAX: usize = 160 * 1024;
@@ -76,7 +76,7 @@ pub(crate) mod build {
     pub(crate) const SCRATCH: u32 = 5;
     /// path
     pub(crate) const PROC: u32 = 6;
-    /// path of an existing directory or file of the root to lay over, path
+    /// path of an existing directory or file of the root to lay over, path, device and inode of what is covered
     pub(crate) const COVER: u32 = 7;
 }
 
@@ -240,6 +240,8 @@ pub(crate) struct Request<'a> {
     pub(crate) program_device: u64,
     pub(crate) program_inode: u64,
     pub(crate) program_fd: u32,
+    /// Where the empty path of the one exec must lie.
+    pub(crate) program_text: u64,
     /// Counted records: resource, soft, hard.
     pub(crate) limits: Records<'a>,
     /// Counted records: access, path.
@@ -322,6 +324,7 @@ impl<'a> Request<'a> {
             program_device: from.u64(),
             program_inode: from.u64(),
             program_fd: from.u32(),
+            program_text: from.u64(),
             limits: records(&mut from),
             landlock_rules: records(&mut from),
             sources: records(&mut from),
@@ -344,6 +347,9 @@ impl<'a> Request<'a> {
         self.flags & bit != 0
     }
 }
+
+/// A host's last message to its launcher, which then ends without removing cgroups: sandboxes may outlive it.
+pub(crate) const GOODBYE: &[u8] = b"bye";
 
 /// The set-up message, the first on a launcher's socket: flags, uid, gid, mark text, count, cgroup directory texts.
 pub(crate) mod setup {

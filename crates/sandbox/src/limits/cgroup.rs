@@ -127,7 +127,11 @@ impl Leaf {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = OsString::from(format!("{}{}", mark(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         let mut leaf = Self { backend, name, directories: Vec::new(), handles: Vec::new(), removed: false };
-        if backend == Backend::CgroupV2 { leaf.make_v2(limits, uid)? } else { leaf.make_v1(limits, uid)? }
+        if backend == Backend::CgroupV2 {
+            leaf.make_v2(limits, uid)?
+        } else {
+            leaf.make_v1(limits, uid)?
+        }
         Ok(leaf)
     }
 
@@ -156,8 +160,9 @@ impl Leaf {
             }
             let directory = self.make_directory(&v1_base(controller, uid), uid)?;
             let tasks = directory.join("tasks");
-            self.handles.push(open(&tasks, OFlags::WRONLY)?);
+            // First what must be removed, then what can fail.
             self.directories.push(directory);
+            self.handles.push(open(&tasks, OFlags::WRONLY)?);
         }
         let [memory, pids, cpu] = self.directories.as_slice() else { return Ok(()) };
         if let Some(bytes) = limits.memory_bytes {
@@ -213,13 +218,16 @@ impl Leaf {
         match fs::create_dir(&directory) {
             Ok(()) => return Ok(directory),
             Err(error) if error.kind() == io::ErrorKind::NotFound && uid == 0 => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
                 return Err(CgroupError::NotDelegated { path: base.to_owned(), uid });
             }
             Err(source) => return Err(CgroupError::Io { step: "make", path: directory, source }),
         }
         fs::create_dir_all(&directory).map_err(|source| {
-            if source.kind() == io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(libc::EROFS) {
+            if source.kind() == io::ErrorKind::PermissionDenied || source.raw_os_error() == Some(libc::EROFS)
+            {
                 CgroupError::NotDelegated { path: base.to_owned(), uid }
             } else {
                 CgroupError::Io { step: "make", path: directory.clone(), source }
@@ -305,11 +313,8 @@ fn give_controllers(base: &Path, uid: u32) -> Result<(), CgroupError> {
 }
 
 fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, CgroupError> {
-    rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).map_err(|error| CgroupError::Io {
-        step: "open",
-        path: path.to_owned(),
-        source: error.into(),
-    })
+    rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .map_err(|error| CgroupError::Io { step: "open", path: path.to_owned(), source: error.into() })
 }
 
 fn write(directory: &Path, file: &'static str, value: impl ToString) -> Result<(), CgroupError> {
@@ -328,7 +333,9 @@ fn number(text: &[u8]) -> u64 {
 /// The number behind `name` in lines of "name number".
 fn field(text: &[u8], name: &str) -> u64 {
     let lines = text.split(|byte| *byte == b'\n');
-    let value = lines.filter_map(|line| line.strip_prefix(OsStr::new(name).as_bytes())).find(|rest| rest.starts_with(b" "));
+    let value = lines
+        .filter_map(|line| line.strip_prefix(OsStr::new(name).as_bytes()))
+        .find(|rest| rest.starts_with(b" "));
     value.map_or(0, number)
 }
 

@@ -39,7 +39,9 @@ impl Backend {
     /// The back-end of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Auto, Self::CgroupV2, Self::CgroupV1, Self::Sampler].into_iter().find(|backend| backend.name() == name)
+        [Self::Auto, Self::CgroupV2, Self::CgroupV1, Self::Sampler]
+            .into_iter()
+            .find(|backend| backend.name() == name)
     }
 }
 

@@ -84,7 +84,9 @@ impl Sampler {
     }
 
     fn judge_cpu(&mut self, total: u64, now: Instant) -> Verdict {
-        let (Some(percent), Some((before, then))) = (self.cpu_percent, self.last) else { return Verdict::Fine };
+        let (Some(percent), Some((before, then))) = (self.cpu_percent, self.last) else {
+            return Verdict::Fine;
+        };
         let elapsed_ms = now.duration_since(then).as_secs_f64() * 1000.0;
         let used = total.saturating_sub(before) as f64;
         self.ahead_ms = (self.ahead_ms + used - elapsed_ms * f64::from(percent) / 100.0).max(-CREDIT_MS);

@@ -94,7 +94,12 @@ fn tree(ranges: &[(u32, &Judgement)]) -> Vec<Instruction> {
     let mut program = Vec::with_capacity(below.len() + above.len() + 2);
     match u8::try_from(below.len()) {
         Ok(distance) => {
-            program.push(Instruction { code: JUMP_NOT_BELOW, if_true: distance, if_false: 0, value: *first_right });
+            program.push(Instruction {
+                code: JUMP_NOT_BELOW,
+                if_true: distance,
+                if_false: 0,
+                value: *first_right,
+            });
         }
         Err(_) => {
             // A conditional jump reaches 255 instructions; further ones go by an unconditional one.
@@ -132,10 +137,11 @@ fn clause(tests: &[Test], action: Action) -> Vec<Instruction> {
                 test.push(equal(value));
                 test
             }
-            Test::Zero { argument } => {
+            Test::Whole { argument, value } => {
                 let at = AT_ARGUMENTS + 8 * u32::from(argument);
-                let low = Instruction { code: JUMP_EQUAL, if_true: 0, if_false: skip + 2, value: 0 };
-                vec![plain(LOAD_ABSOLUTE, at), low, plain(LOAD_ABSOLUTE, at + 4), equal(0)]
+                let (below, above) = ((value & 0xffff_ffff) as u32, (value >> 32) as u32);
+                let low = Instruction { code: JUMP_EQUAL, if_true: 0, if_false: skip + 2, value: below };
+                vec![plain(LOAD_ABSOLUTE, at), low, plain(LOAD_ABSOLUTE, at + 4), equal(above)]
             }
         };
         with.append(&mut program);
@@ -158,7 +164,9 @@ pub(crate) mod tests {
         }
         let code: Vec<_> = program
             .chunks(8)
-            .map(|c| (u16::from_le_bytes([c[0], c[1]]), c[2], c[3], u32::from_le_bytes([c[4], c[5], c[6], c[7]])))
+            .map(|c| {
+                (u16::from_le_bytes([c[0], c[1]]), c[2], c[3], u32::from_le_bytes([c[4], c[5], c[6], c[7]]))
+            })
             .collect();
         let (mut at, mut accumulator) = (0usize, 0u32);
         loop {
@@ -187,12 +195,15 @@ pub(crate) mod tests {
     fn every_number_gets_its_judgement() {
         // 300 judgements that alternate, so that the tree is deep and wide enough for long jumps.
         let judged: Vec<_> = (1..301)
-            .map(|n| (n * 2, Judgement::always(if n % 3 == 0 { Action::Allow } else { Action::Errno(n as u16) })))
+            .map(|n| {
+                (n * 2, Judgement::always(if n % 3 == 0 { Action::Allow } else { Action::Errno(n as u16) }))
+            })
             .collect();
         let program = assemble(&judged, &Judgement::always(Action::Report));
         assert!(program.len() / 8 < 4096, "the kernel takes at most 4096 instructions");
         for number in 0..1000 {
-            let expected = judged.iter().find(|(n, _)| *n == number).map_or(Action::Report, |(_, j)| j.otherwise);
+            let expected =
+                judged.iter().find(|(n, _)| *n == number).map_or(Action::Report, |(_, j)| j.otherwise);
             assert_eq!(run(&program, AUDIT_ARCH_X86_64, number, [0; 6]), value(expected), "call {number}");
         }
     }
@@ -207,7 +218,10 @@ pub(crate) mod tests {
 
     #[test]
     fn clauses_need_all_their_tests() {
-        let both = vec![Test::Masked { argument: 0, mask: 0xf0, value: 0x10 }, Test::Zero { argument: 4 }];
+        let both = vec![
+            Test::Masked { argument: 0, mask: 0xf0, value: 0x10 },
+            Test::Whole { argument: 4, value: 0 },
+        ];
         let judgement = Judgement { clauses: vec![(both, Action::Allow)], otherwise: Action::Errno(1) };
         let program = assemble(&[(7, judgement)], &Judgement::always(Action::Errno(38)));
         let answer = |arguments| run(&program, AUDIT_ARCH_X86_64, 7, arguments);

@@ -26,13 +26,13 @@ pub(crate) enum Action {
     Kill,
 }
 
-/// A condition on the low 32 bits of one argument (on both halves where `Zero` says so).
+/// A condition on the low 32 bits of one argument (on both halves where `Whole` says so).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Test {
     /// `argument & mask == value`
     Masked { argument: u8, mask: u32, value: u32 },
-    /// All 64 bits of the argument are zero.
-    Zero { argument: u8 },
+    /// All 64 bits of the argument are these.
+    Whole { argument: u8, value: u64 },
 }
 
 /// What to do with one call: the first clause whose tests all hold decides; else the last action.

@@ -10,7 +10,14 @@ const EPERM: u16 = 1;
 const ENOSYS: u16 = 38;
 const CLONE_THREAD: u32 = 0x0001_0000;
 /// Every `CLONE_NEW*` flag of clone(2) and unshare(2): time, mount, cgroup, uts, ipc, user, pid, net.
-const NEW_NAMESPACES: u32 = 0x0000_0080 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
+const NEW_NAMESPACES: u32 = 0x0000_0080
+    | 0x0002_0000
+    | 0x0200_0000
+    | 0x0400_0000
+    | 0x0800_0000
+    | 0x1000_0000
+    | 0x2000_0000
+    | 0x4000_0000;
 const SET_ID_BITS: u32 = 0o6000;
 const FILE_TYPE_BITS: u32 = 0o170_000;
 const MFD_NOEXEC_SEAL: u32 = 0x8;
@@ -23,6 +30,9 @@ pub(crate) struct Choice {
     pub(crate) processes: bool,
     /// The number of the descriptor whose exec is allowed when it may not.
     pub(crate) program_fd: u32,
+    /// The address of the empty path of that exec. An absolute path there would be executed instead of the descriptor, so
+    /// the address is a secret of one launch: the memory that it was in is gone when the program runs.
+    pub(crate) program_text: u64,
     /// Denied calls are reported to PID 1 instead of only failing.
     pub(crate) report: bool,
     /// Calls that name a path are reported too, and go on.
@@ -37,101 +47,102 @@ struct Group {
     calls: &'static [libc::c_long],
 }
 
+/// Numbers by their names. A macro, so that a group of forty calls stays a few lines.
+macro_rules! calls {
+    ($($name:ident)*) => {
+        &[$(libc::$name),*]
+    };
+}
+
 /// Allowed whatever the arguments.
 const ALLOWED: &[Group] = &[
     Group {
         reason: "reading and writing what is already open",
-        calls: &[
-            libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_pread64, libc::SYS_pwrite64,
-            libc::SYS_preadv, libc::SYS_pwritev, libc::SYS_preadv2, libc::SYS_pwritev2, libc::SYS_close,
-            libc::SYS_close_range, libc::SYS_lseek, libc::SYS_sendfile, libc::SYS_splice, libc::SYS_tee,
-            libc::SYS_copy_file_range, libc::SYS_dup, libc::SYS_dup2, libc::SYS_dup3, libc::SYS_fcntl, libc::SYS_flock,
-            libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync, libc::SYS_syncfs, libc::SYS_sync_file_range,
-            libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fadvise64, libc::SYS_readahead, libc::SYS_pipe,
-            libc::SYS_pipe2, libc::SYS_getdents, libc::SYS_getdents64,
+        calls: calls![
+            SYS_read SYS_write SYS_readv SYS_writev SYS_pread64 SYS_pwrite64 SYS_preadv
+            SYS_pwritev SYS_preadv2 SYS_pwritev2 SYS_close SYS_close_range SYS_lseek
+            SYS_sendfile SYS_splice SYS_tee SYS_copy_file_range SYS_dup SYS_dup2 SYS_dup3
+            SYS_fcntl SYS_flock SYS_fsync SYS_fdatasync SYS_sync SYS_syncfs SYS_sync_file_range
+            SYS_ftruncate SYS_fallocate SYS_fadvise64 SYS_readahead SYS_pipe SYS_pipe2
+            SYS_getdents SYS_getdents64
         ],
     },
     Group {
         reason: "paths: mounts and Landlock decide what they reach",
-        calls: &[
-            libc::SYS_stat, libc::SYS_fstat, libc::SYS_lstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_access,
-            libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlink, libc::SYS_readlinkat, libc::SYS_getcwd,
-            libc::SYS_chdir, libc::SYS_fchdir, libc::SYS_rename, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_rmdir,
-            libc::SYS_link, libc::SYS_linkat, libc::SYS_unlink, libc::SYS_unlinkat, libc::SYS_symlink, libc::SYS_symlinkat,
-            libc::SYS_truncate, libc::SYS_umask, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat, libc::SYS_utimensat,
-            libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_chown, libc::SYS_fchown, libc::SYS_lchown, libc::SYS_fchownat,
-            libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr, libc::SYS_listxattr, libc::SYS_llistxattr,
-            libc::SYS_flistxattr, libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr,
-            libc::SYS_lremovexattr, libc::SYS_fremovexattr, libc::SYS_inotify_init, libc::SYS_inotify_init1,
-            libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch,
+        calls: calls![
+            SYS_stat SYS_fstat SYS_lstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat
+            SYS_faccessat2 SYS_readlink SYS_readlinkat SYS_getcwd SYS_chdir SYS_fchdir
+            SYS_rename SYS_renameat SYS_renameat2 SYS_rmdir SYS_link SYS_linkat SYS_unlink
+            SYS_unlinkat SYS_symlink SYS_symlinkat SYS_truncate SYS_umask SYS_utime SYS_utimes
+            SYS_futimesat SYS_utimensat SYS_statfs SYS_fstatfs SYS_chown SYS_fchown SYS_lchown
+            SYS_fchownat SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr
+            SYS_flistxattr SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_removexattr
+            SYS_lremovexattr SYS_fremovexattr SYS_inotify_init SYS_inotify_init1
+            SYS_inotify_add_watch SYS_inotify_rm_watch
         ],
     },
     Group {
         reason: "own memory; limits and the cgroup bound it",
-        calls: &[
-            libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mprotect, libc::SYS_mremap, libc::SYS_madvise,
-            libc::SYS_msync, libc::SYS_mincore, libc::SYS_mlock, libc::SYS_mlock2, libc::SYS_munlock, libc::SYS_mlockall,
-            libc::SYS_munlockall, libc::SYS_pkey_alloc, libc::SYS_pkey_free, libc::SYS_pkey_mprotect, libc::SYS_membarrier,
-            libc::SYS_mseal,
+        calls: calls![
+            SYS_brk SYS_mmap SYS_munmap SYS_mprotect SYS_mremap SYS_madvise SYS_msync
+            SYS_mincore SYS_mlock SYS_mlock2 SYS_munlock SYS_mlockall SYS_munlockall
+            SYS_pkey_alloc SYS_pkey_free SYS_pkey_mprotect SYS_membarrier SYS_mseal
         ],
     },
     Group {
         reason: "threads, waiting and time",
-        calls: &[
-            libc::SYS_futex, libc::SYS_futex_waitv, libc::SYS_set_robust_list, libc::SYS_get_robust_list, libc::SYS_rseq,
-            libc::SYS_set_tid_address, libc::SYS_gettid, libc::SYS_sched_yield, libc::SYS_sched_getaffinity,
-            libc::SYS_sched_setaffinity, libc::SYS_sched_getparam, libc::SYS_sched_setparam, libc::SYS_sched_getscheduler,
-            libc::SYS_sched_setscheduler, libc::SYS_sched_getattr, libc::SYS_sched_setattr,
-            libc::SYS_sched_get_priority_max, libc::SYS_sched_get_priority_min, libc::SYS_sched_rr_get_interval,
-            libc::SYS_getpriority, libc::SYS_setpriority, libc::SYS_ioprio_get, libc::SYS_ioprio_set, libc::SYS_nanosleep,
-            libc::SYS_clock_nanosleep, libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday,
-            libc::SYS_time, libc::SYS_times, libc::SYS_getcpu, libc::SYS_alarm, libc::SYS_getitimer, libc::SYS_setitimer,
-            libc::SYS_timer_create, libc::SYS_timer_settime, libc::SYS_timer_gettime, libc::SYS_timer_getoverrun,
-            libc::SYS_timer_delete, libc::SYS_timerfd_create, libc::SYS_timerfd_settime, libc::SYS_timerfd_gettime,
-            libc::SYS_poll, libc::SYS_ppoll, libc::SYS_select, libc::SYS_pselect6, libc::SYS_epoll_create,
-            libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_wait, libc::SYS_epoll_pwait,
-            libc::SYS_epoll_pwait2, libc::SYS_eventfd, libc::SYS_eventfd2, libc::SYS_signalfd, libc::SYS_signalfd4,
-            libc::SYS_io_setup, libc::SYS_io_destroy, libc::SYS_io_submit, libc::SYS_io_getevents, libc::SYS_io_cancel,
-            libc::SYS_restart_syscall,
+        calls: calls![
+            SYS_futex SYS_futex_waitv SYS_set_robust_list SYS_get_robust_list SYS_rseq
+            SYS_set_tid_address SYS_gettid SYS_sched_yield SYS_sched_getaffinity
+            SYS_sched_setaffinity SYS_sched_getparam SYS_sched_setparam SYS_sched_getscheduler
+            SYS_sched_setscheduler SYS_sched_getattr SYS_sched_setattr
+            SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval
+            SYS_getpriority SYS_setpriority SYS_ioprio_get SYS_ioprio_set SYS_nanosleep
+            SYS_clock_nanosleep SYS_clock_gettime SYS_clock_getres SYS_gettimeofday SYS_time
+            SYS_times SYS_getcpu SYS_alarm SYS_getitimer SYS_setitimer SYS_timer_create
+            SYS_timer_settime SYS_timer_gettime SYS_timer_getoverrun SYS_timer_delete
+            SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime SYS_poll SYS_ppoll
+            SYS_select SYS_pselect6 SYS_epoll_create SYS_epoll_create1 SYS_epoll_ctl
+            SYS_epoll_wait SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd SYS_eventfd2
+            SYS_signalfd SYS_signalfd4 SYS_io_setup SYS_io_destroy SYS_io_submit
+            SYS_io_getevents SYS_io_cancel SYS_restart_syscall
         ],
     },
     Group {
         reason: "signals and processes of the own pid namespace",
-        calls: &[
-            libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_rt_sigsuspend,
-            libc::SYS_rt_sigpending, libc::SYS_rt_sigtimedwait, libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo,
-            libc::SYS_sigaltstack, libc::SYS_pause, libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill, libc::SYS_exit,
-            libc::SYS_exit_group, libc::SYS_wait4, libc::SYS_waitid, libc::SYS_getpid, libc::SYS_getppid,
-            libc::SYS_getpgid, libc::SYS_getpgrp, libc::SYS_setpgid, libc::SYS_getsid, libc::SYS_setsid,
-            libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal, libc::SYS_getrusage, libc::SYS_getrlimit,
-            libc::SYS_setrlimit, libc::SYS_prlimit64,
+        calls: calls![
+            SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_rt_sigsuspend
+            SYS_rt_sigpending SYS_rt_sigtimedwait SYS_rt_sigqueueinfo SYS_rt_tgsigqueueinfo
+            SYS_sigaltstack SYS_pause SYS_kill SYS_tkill SYS_tgkill SYS_exit SYS_exit_group
+            SYS_wait4 SYS_waitid SYS_getpid SYS_getppid SYS_getpgid SYS_getpgrp SYS_setpgid
+            SYS_getsid SYS_setsid SYS_pidfd_open SYS_pidfd_send_signal SYS_getrusage
+            SYS_getrlimit SYS_setrlimit SYS_prlimit64
         ],
     },
     Group {
         reason: "own identity: nothing can be gained with no_new_privs and no capability",
-        calls: &[
-            libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_getresuid,
-            libc::SYS_getresgid, libc::SYS_getgroups, libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setreuid,
-            libc::SYS_setregid, libc::SYS_setresuid, libc::SYS_setresgid, libc::SYS_setfsuid, libc::SYS_setfsgid,
-            libc::SYS_setgroups, libc::SYS_capget, libc::SYS_capset, libc::SYS_prctl, libc::SYS_arch_prctl,
-            libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_getrandom, libc::SYS_landlock_create_ruleset,
-            libc::SYS_landlock_add_rule, libc::SYS_landlock_restrict_self,
+        calls: calls![
+            SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getresuid SYS_getresgid
+            SYS_getgroups SYS_setuid SYS_setgid SYS_setreuid SYS_setregid SYS_setresuid
+            SYS_setresgid SYS_setfsuid SYS_setfsgid SYS_setgroups SYS_capget SYS_capset
+            SYS_prctl SYS_arch_prctl SYS_uname SYS_sysinfo SYS_getrandom
+            SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self
         ],
     },
     Group {
         reason: "sockets once made; the network namespace decides whom they reach",
-        calls: &[
-            libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4, libc::SYS_getsockname,
-            libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_shutdown, libc::SYS_recvfrom,
-            libc::SYS_recvmsg, libc::SYS_recvmmsg, libc::SYS_sendmsg, libc::SYS_sendmmsg,
+        calls: calls![
+            SYS_bind SYS_listen SYS_accept SYS_accept4 SYS_getsockname SYS_getpeername
+            SYS_getsockopt SYS_setsockopt SYS_shutdown SYS_recvfrom SYS_recvmsg SYS_recvmmsg
+            SYS_sendmsg SYS_sendmmsg
         ],
     },
     Group {
         reason: "message queues of the own ipc namespace, bounded by RLIMIT_MSGQUEUE",
-        calls: &[
-            libc::SYS_mq_open, libc::SYS_mq_unlink, libc::SYS_mq_timedsend, libc::SYS_mq_timedreceive,
-            libc::SYS_mq_notify, libc::SYS_mq_getsetattr, libc::SYS_msgget, libc::SYS_msgsnd, libc::SYS_msgrcv,
-            libc::SYS_msgctl, libc::SYS_semget, libc::SYS_semop, libc::SYS_semctl, libc::SYS_semtimedop,
+        calls: calls![
+            SYS_mq_open SYS_mq_unlink SYS_mq_timedsend SYS_mq_timedreceive SYS_mq_notify
+            SYS_mq_getsetattr SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_semget SYS_semop
+            SYS_semctl SYS_semtimedop
         ],
     },
 ];
@@ -140,56 +151,49 @@ const ALLOWED: &[Group] = &[
 const REFUSED: &[Group] = &[
     Group {
         reason: "mounts and roots",
-        calls: &[
-            libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_fsopen, libc::SYS_fsconfig,
-            libc::SYS_fsmount, libc::SYS_fspick, libc::SYS_open_tree, libc::SYS_move_mount, libc::SYS_mount_setattr,
-            libc::SYS_setns,
+        calls: calls![
+            SYS_mount SYS_umount2 SYS_pivot_root SYS_chroot SYS_fsopen SYS_fsconfig SYS_fsmount
+            SYS_fspick SYS_open_tree SYS_move_mount SYS_mount_setattr SYS_setns
         ],
     },
     Group {
         reason: "files by handle pass every mount",
-        calls: &[libc::SYS_name_to_handle_at, libc::SYS_open_by_handle_at],
+        calls: calls![SYS_name_to_handle_at SYS_open_by_handle_at],
     },
     Group {
         reason: "other processes' memory and descriptors",
-        calls: &[
-            libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_pidfd_getfd,
-            libc::SYS_kcmp, libc::SYS_process_madvise, libc::SYS_process_mrelease, libc::SYS_move_pages,
-            libc::SYS_migrate_pages,
+        calls: calls![
+            SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_pidfd_getfd SYS_kcmp
+            SYS_process_madvise SYS_process_mrelease SYS_move_pages SYS_migrate_pages
         ],
     },
     Group {
         reason: "large kernel interfaces that plugins do not need",
-        calls: &[
-            libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_fanotify_init,
-            libc::SYS_fanotify_mark, libc::SYS_vmsplice, libc::SYS_quotactl, libc::SYS_quotactl_fd, libc::SYS_modify_ldt,
-            libc::SYS_remap_file_pages, libc::SYS_mbind, libc::SYS_set_mempolicy, libc::SYS_get_mempolicy,
-            libc::SYS_set_mempolicy_home_node,
+        calls: calls![
+            SYS_bpf SYS_perf_event_open SYS_userfaultfd SYS_fanotify_init SYS_fanotify_mark
+            SYS_vmsplice SYS_quotactl SYS_quotactl_fd SYS_modify_ldt SYS_remap_file_pages
+            SYS_mbind SYS_set_mempolicy SYS_get_mempolicy SYS_set_mempolicy_home_node
         ],
     },
-    Group {
-        reason: "keys are not in any namespace",
-        calls: &[libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl],
-    },
+    Group { reason: "keys are not in any namespace", calls: calls![SYS_add_key SYS_request_key SYS_keyctl] },
     Group {
         reason: "the machine itself",
-        calls: &[
-            libc::SYS_kexec_load, libc::SYS_kexec_file_load, libc::SYS_init_module, libc::SYS_finit_module,
-            libc::SYS_delete_module, libc::SYS_reboot, libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_acct,
-            libc::SYS_syslog, libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_sethostname, libc::SYS_setdomainname,
-            libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex,
-            libc::SYS_vhangup, libc::SYS_lookup_dcookie, libc::SYS_uselib, libc::SYS_personality,
+        calls: calls![
+            SYS_kexec_load SYS_kexec_file_load SYS_init_module SYS_finit_module
+            SYS_delete_module SYS_reboot SYS_swapon SYS_swapoff SYS_acct SYS_syslog SYS_iopl
+            SYS_ioperm SYS_sethostname SYS_setdomainname SYS_settimeofday SYS_clock_settime
+            SYS_clock_adjtime SYS_adjtimex SYS_vhangup SYS_lookup_dcookie SYS_uselib
+            SYS_personality
         ],
     },
 ];
 
 /// Calls that name a path, for `--explain`.
-const OBSERVED: &[libc::c_long] = &[
-    libc::SYS_open, libc::SYS_openat, libc::SYS_stat, libc::SYS_lstat, libc::SYS_newfstatat, libc::SYS_statx,
-    libc::SYS_access, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_readlink, libc::SYS_readlinkat, libc::SYS_chdir,
-    libc::SYS_truncate, libc::SYS_mkdir, libc::SYS_mkdirat, libc::SYS_rmdir, libc::SYS_creat, libc::SYS_unlink,
-    libc::SYS_unlinkat, libc::SYS_rename, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_symlinkat,
-    libc::SYS_chmod, libc::SYS_fchmodat,
+const OBSERVED: &[libc::c_long] = calls![
+    SYS_open SYS_openat SYS_stat SYS_lstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat
+    SYS_faccessat2 SYS_readlink SYS_readlinkat SYS_chdir SYS_truncate SYS_mkdir SYS_mkdirat
+    SYS_rmdir SYS_creat SYS_unlink SYS_unlinkat SYS_rename SYS_renameat SYS_renameat2 SYS_symlinkat
+    SYS_chmod SYS_fchmodat
 ];
 
 /// Every group with its reason and the numbers it names: allowed first, then refused. For people and tests.
@@ -224,7 +228,10 @@ pub(crate) fn filter(choice: Choice) -> Vec<u8> {
             set(*call, observing(*call));
         }
     }
-    set(libc::c_long::from(canary::NUMBER), Judgement::always(Action::Errno(canary::ERRNO.unsigned_abs() as u16)));
+    set(
+        libc::c_long::from(canary::NUMBER),
+        Judgement::always(Action::Errno(canary::ERRNO.unsigned_abs() as u16)),
+    );
     let judged: Vec<_> = judged.into_iter().collect();
     assemble(&judged, &Judgement::always(Action::Errno(ENOSYS)))
 }
@@ -274,7 +281,9 @@ fn files(refuse: Action) -> Vec<(libc::c_long, Judgement)> {
     .to_vec();
     for (call, mode) in [(libc::SYS_mknod, 1), (libc::SYS_mknodat, 2)] {
         let kinds = [0, libc::S_IFREG, libc::S_IFIFO, libc::S_IFSOCK];
-        let clauses = kinds.map(|kind| (vec![masked(mode, FILE_TYPE_BITS | SET_ID_BITS, kind)], Action::Allow)).to_vec();
+        let clauses = kinds
+            .map(|kind| (vec![masked(mode, FILE_TYPE_BITS | SET_ID_BITS, kind)], Action::Allow))
+            .to_vec();
         calls.push((call, Judgement { clauses, otherwise: refuse }));
     }
     calls.push((libc::SYS_open, opening(1, 2, refuse)));
@@ -309,7 +318,9 @@ fn sockets(refuse: Action) -> Vec<(libc::c_long, Judgement)> {
         .to_vec();
     let mut clauses = unix.clone();
     for family in [libc::AF_INET, libc::AF_INET6] {
-        for (kind, protocol) in [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)] {
+        for (kind, protocol) in
+            [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)]
+        {
             for protocol in [0, protocol] {
                 let tests = vec![
                     equals(0, family as u32),
@@ -326,7 +337,7 @@ fn sockets(refuse: Action) -> Vec<(libc::c_long, Judgement)> {
         (libc::SYS_socket, Judgement { clauses, otherwise: refuse }),
         (libc::SYS_socketpair, Judgement { clauses: unix, otherwise: refuse }),
         (libc::SYS_connect, Judgement::always(refuse)),
-        (libc::SYS_sendto, when(vec![Test::Zero { argument: 4 }], Action::Allow, refuse)),
+        (libc::SYS_sendto, when(vec![Test::Whole { argument: 4, value: 0 }], Action::Allow, refuse)),
     ]
 }
 
@@ -347,7 +358,8 @@ fn processes(choice: Choice, refuse: Action) -> Vec<(libc::c_long, Judgement)> {
         ];
     }
     let thread = masked(0, NEW_NAMESPACES | CLONE_THREAD, CLONE_THREAD);
-    let prepared = vec![equals(0, choice.program_fd), equals(4, AT_EMPTY_PATH)];
+    let empty = Test::Whole { argument: 1, value: choice.program_text };
+    let prepared = vec![equals(0, choice.program_fd), equals(4, AT_EMPTY_PATH), empty];
     vec![
         missing,
         (libc::SYS_clone, when(vec![thread], Action::Allow, refuse)),
@@ -376,7 +388,10 @@ fn memory(choice: Choice, refuse: Action) -> Vec<(libc::c_long, Judgement)> {
 
 /// As the call's own judgement, but told: what the filter would allow is reported and goes on.
 fn observing(call: libc::c_long) -> Judgement {
-    let own = files(Action::Errno(EPERM)).into_iter().find(|(known, _)| *known == call).map(|(_, judgement)| judgement);
+    let own = files(Action::Errno(EPERM))
+        .into_iter()
+        .find(|(known, _)| *known == call)
+        .map(|(_, judgement)| judgement);
     let Some(mut own) = own else { return Judgement::always(Action::Report) };
     let told = |action: Action| if action == Action::Allow { Action::Report } else { action };
     own.clauses.iter_mut().for_each(|(_, action)| *action = told(*action));
@@ -387,10 +402,26 @@ fn observing(call: libc::c_long) -> Judgement {
 /// The filter of PID 1: what its loop calls, and nothing else.
 pub(crate) fn init_filter() -> Vec<u8> {
     let mut judged: Vec<_> = [
-        libc::SYS_read, libc::SYS_close, libc::SYS_poll, libc::SYS_wait4, libc::SYS_kill, libc::SYS_sendmsg,
-        libc::SYS_ioctl, libc::SYS_process_vm_readv, libc::SYS_readlinkat, libc::SYS_mmap, libc::SYS_getpid,
-        libc::SYS_exit_group, libc::SYS_openat, libc::SYS_fstatfs, libc::SYS_pidfd_open, libc::SYS_pidfd_getfd,
-        libc::SYS_fcntl, libc::SYS_connect,
+        libc::SYS_read,
+        libc::SYS_close,
+        libc::SYS_poll,
+        libc::SYS_wait4,
+        libc::SYS_kill,
+        libc::SYS_sendmsg,
+        libc::SYS_ioctl,
+        libc::SYS_process_vm_readv,
+        libc::SYS_readlinkat,
+        libc::SYS_mmap,
+        libc::SYS_getpid,
+        libc::SYS_exit_group,
+        libc::SYS_openat,
+        libc::SYS_fstatfs,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_fcntl,
+        libc::SYS_connect,
+        // How the kernel resumes poll(2) after PID 1 was stopped and continued, or frozen.
+        libc::SYS_restart_syscall,
     ]
     .map(|call| (u32::try_from(call).unwrap_or(u32::MAX), Judgement::always(Action::Allow)))
     .to_vec();

@@ -100,7 +100,8 @@ fn connect(report: &Notification, socket: Fd, address: &Address) -> Result<(), E
         return sockets::connect(socket, address.as_bytes());
     };
     let place = open_socket_file(report, path)?;
-    let allowed = sockets::mount_flags(place).and_then(|flags| if flags & ST_RDONLY == 0 { Ok(()) } else { Err(EACCES) });
+    let allowed = sockets::mount_flags(place)
+        .and_then(|flags| if flags & ST_RDONLY == 0 { Ok(()) } else { Err(EACCES) });
     let connected = allowed.and_then(|()| {
         // By way of the opened file, so that nothing can be put in its place.
         let mut name = calls::Line::<64>::new();

@@ -59,7 +59,12 @@ fn set_up(request: &Request<'_>, handles: &Handles<'_>, early: &[Fd; SOURCES_MAX
 
 /// Writes the one-line maps of this process's own user namespace: `inside` is what the program sees, `outside` what
 /// the launcher's namespace calls it (user_namespaces(7)).
-pub(crate) fn write_maps(inside_uid: u32, outside_uid: u32, inside_gid: u32, outside_gid: u32) -> Result<(), Errno> {
+pub(crate) fn write_maps(
+    inside_uid: u32,
+    outside_uid: u32,
+    inside_gid: u32,
+    outside_gid: u32,
+) -> Result<(), Errno> {
     let mut users = calls::Line::<64>::new();
     users.number(inside_uid).text(b" ").number(outside_uid).text(b" 1");
     let mut groups = calls::Line::<64>::new();
@@ -109,9 +114,12 @@ fn start(request: &Request<'_>, handles: &Handles<'_>) -> Result<Started, Failur
     }
     let stack = calls::region(PROGRAM_STACK_BYTES).map_err(Failure::of(Step::Execute))?;
     let (arguments, environment) = program::tables(request).map_err(Failure::of(Step::Execute))?;
+    let program_text = usize::try_from(request.program_text).unwrap_or(0);
+    calls::empty_text_at(program_text).map_err(Failure::of(Step::Execute))?;
     let birth = program::Birth {
         request,
         program_fd,
+        program_text,
         control: handles.control,
         arguments,
         environment,
@@ -122,6 +130,7 @@ fn start(request: &Request<'_>, handles: &Handles<'_>) -> Result<Started, Failur
     };
     let pid = calls::run_sharing_memory(stack, &birth, program::become_program)
         .map_err(Failure::of(Step::Execute))?;
+    calls::forget_text_at(program_text).map_err(Failure::of(Step::Execute))?;
     if birth.unproven.get() != 0 {
         let _host_gone = send_event(handles.control, &[event::UNPROVEN, birth.unproven.get()], &[], true);
         calls::exit(SET_UP_FAILED);
@@ -186,7 +195,13 @@ fn reap_all(control: Fd, started: &Started, watcher: &mut watch::Watcher) {
 
 fn ending(reaped: &Reaped) -> [u32; 5] {
     let cut = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    [event::ENDED, reaped.status, cut(reaped.user_us / 1000), cut(reaped.system_us / 1000), cut(reaped.peak_kib)]
+    [
+        event::ENDED,
+        reaped.status,
+        cut(reaped.user_us / 1000),
+        cut(reaped.system_us / 1000),
+        cut(reaped.peak_kib),
+    ]
 }
 
 /// Carries out the host's commands; an error means that the host has closed its end.
@@ -210,6 +225,10 @@ fn obey(control: Fd, program: i32) -> Result<(), Errno> {
         // Only PID 1 may mean everybody: without a pid namespace that would be everybody on the host.
         let whom = if privileges::process_id() == 1 { EVERYBODY } else { -program };
         let _nobody_left = calls::kill(whom, signal);
+        if *byte == command::TERMINATE {
+            // A stopped process learns of it only when it goes on.
+            let _nobody_left = calls::kill(whom, SIGCONT);
+        }
     }
     Ok(())
 }

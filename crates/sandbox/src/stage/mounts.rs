@@ -7,7 +7,9 @@
 use core::ffi::CStr;
 
 use super::Failure;
-use crate::sys::calls::{self, E2BIG, EEXIST, EINVAL, ESTALE, Errno, Fd, NO_FD, O_DIRECTORY, O_NOFOLLOW, O_PATH};
+use crate::sys::calls::{
+    self, E2BIG, EEXIST, EINVAL, ESTALE, Errno, Fd, NO_FD, O_DIRECTORY, O_NOFOLLOW, O_PATH,
+};
 use crate::sys::mounts::{self, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Reach};
 use crate::wire::{Request, SOURCES_MAX, SourceRecord, Step, build, layer, source};
 
@@ -45,10 +47,10 @@ impl IdMaps {
         let namespace = make_id_map(from, to)?;
         let at = self.next % ID_MAPS_MAX;
         self.next += 1;
-        if let Some(slot) = self.known.get_mut(at) {
-            if let Some(old) = slot.replace(IdMap { from, to, namespace }) {
-                calls::close(old.namespace);
-            }
+        if let Some(slot) = self.known.get_mut(at)
+            && let Some(old) = slot.replace(IdMap { from, to, namespace })
+        {
+            calls::close(old.namespace);
         }
         Ok(namespace)
     }
@@ -59,6 +61,10 @@ fn make_id_map(from: (u32, u32), to: (u32, u32)) -> Result<Fd, Errno> {
     let mut unused = NO_FD;
     let pid = calls::clone_process(CLONE_NEWUSER, SIGCHLD, &mut unused, None)?;
     if pid == 0 {
+        // Should the launcher be killed at this moment, nobody else would end this process.
+        if crate::sys::privileges::set_death_signal(SIGKILL.unsigned_abs() as usize).is_err() {
+            calls::exit(1);
+        }
         loop {
             calls::sleep_ms(-1);
         }
@@ -214,14 +220,22 @@ fn run_step(
             let mount = mounts::open_tree(cover, c"")?;
             calls::close(cover);
             mounts::set_attributes(mount, Reach::Tree, INERT, None)?;
-            attach_at(mount, root, from.text())
+            let target = open_existing(root, from.text())?;
+            let seen = calls::stat_at(target, c"", false)?;
+            // What was to be hidden may have been moved to another name meanwhile, where nothing would cover it.
+            let same = (seen.device, seen.inode) == (from.u64(), from.u64());
+            let covered = if same { mounts::attach(mount, target) } else { Err(ESTALE) };
+            calls::close(target);
+            calls::close(mount);
+            covered
         }
         _ => Err(EINVAL),
     }
 }
 
 fn write_file(root: Fd, path: &CStr, mode: u32, content: &[u8]) -> Result<(), Errno> {
-    let file = calls::open_at(root, path, calls::O_CREAT | calls::O_EXCL | calls::O_WRONLY | O_NOFOLLOW, mode)?;
+    let file =
+        calls::open_at(root, path, calls::O_CREAT | calls::O_EXCL | calls::O_WRONLY | O_NOFOLLOW, mode)?;
     let written = if content.is_empty() { Ok(()) } else { calls::write(file, content) };
     calls::close(file);
     written

@@ -8,6 +8,7 @@ use crate::sys::privileges;
 use crate::wire::{Records, Request, Step, flag, layer};
 
 const RLIMIT_NOFILE: u32 = 7;
+const SIGKILL: usize = 9;
 const CLOSE_RANGE_CLOEXEC: u32 = 4;
 /// The program could not be executed: the cells say why.
 const NOT_EXECUTED: i32 = 1;
@@ -18,6 +19,8 @@ const LEAK: Fd = Fd(9);
 pub(crate) struct Birth<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) program_fd: Fd,
+    /// Where the empty path for the exec lies.
+    pub(crate) program_text: usize,
     pub(crate) control: Fd,
     pub(crate) arguments: &'a [usize],
     pub(crate) environment: &'a [usize],
@@ -77,7 +80,7 @@ pub(crate) fn become_program(birth: &Birth<'_>) -> ! {
         birth.unproven.set(missing);
         calls::exit(NOT_EXECUTED);
     }
-    let errno = calls::execute(birth.program_fd, birth.arguments, birth.environment);
+    let errno = calls::execute(birth.program_fd, birth.program_text, birth.arguments, birth.environment);
     birth.failure.set(Some(Failure::of(Step::Execute)(errno)));
     calls::exit(NOT_EXECUTED)
 }
@@ -94,6 +97,15 @@ fn prepare(birth: &Birth<'_>) -> Result<(), Failure> {
             let (resource, soft, hard) = (from.u32(), from.u64(), from.u64());
             privileges::set_limit(resource, soft, hard).map_err(Failure::at(Step::Limits, index))?;
         }
+    }
+    if !request.has(flag::PROCESSES) {
+        // INVARIANT: also when the plan leaves the limits out. Below this number the program cannot put a file of its own.
+        let number = u64::from(request.program_fd);
+        privileges::set_limit(RLIMIT_NOFILE, number, number).map_err(Failure::of(Step::Descriptors))?;
+    }
+    if !request.builds(layer::PID) {
+        // Without a pid namespace nothing else takes the program along when its supervisor is killed.
+        privileges::set_death_signal(SIGKILL).map_err(Failure::of(Step::Lifeline))?;
     }
     calls::block_signals(0).map_err(Failure::of(Step::Session))?;
     calls::close_range(3, CLOSE_RANGE_CLOEXEC).map_err(Failure::of(Step::Descriptors))?;

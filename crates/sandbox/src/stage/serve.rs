@@ -28,7 +28,7 @@ const SWEEP_PAUSE_MS: i32 = 20;
 /// Exit status when the launcher cannot even start.
 const UNUSABLE: i32 = 102;
 
-/// Runs until the host closes the socket. The first message is the set-up, every other a request.
+/// Runs until the host says goodbye or, killed, closes the socket without a word. The first message is the set-up, every other a request.
 pub(crate) fn run() -> ! {
     let Ok(first) = calls::region(REQUEST_MAX) else { calls::exit(UNUSABLE) };
     let Ok(buffer) = calls::region(REQUEST_MAX) else { calls::exit(UNUSABLE) };
@@ -36,7 +36,8 @@ pub(crate) fn run() -> ! {
     let Ok((length, _)) = sockets::receive(SOCKET, first, &mut fds) else { calls::exit(UNUSABLE) };
     let set_up = first.get(..length).unwrap_or_default();
     if let Err(errno) = prepare(set_up) {
-        let _host_gone = send_event(SOCKET, &[event::FAILED, Step::Request as u32, errno.0.cast_unsigned()], &[], true);
+        let _host_gone =
+            send_event(SOCKET, &[event::FAILED, Step::Request as u32, errno.0.cast_unsigned()], &[], true);
         calls::exit(UNUSABLE);
     }
     let mut id_maps = mounts::IdMaps::new();
@@ -45,6 +46,9 @@ pub(crate) fn run() -> ! {
             Ok((0, _)) => break,
             Ok((length, count)) => {
                 let message = buffer.get(..length).unwrap_or_default();
+                if message == wire::GOODBYE {
+                    calls::exit(0);
+                }
                 answer(message, fds.get(..count).unwrap_or_default(), &mut id_maps);
             }
             Err(calls::EINTR) => {}
@@ -102,7 +106,11 @@ fn answer(message: &[u8], fds: &[Fd], id_maps: &mut mounts::IdMaps) {
     }
 }
 
-fn give_birth(request: &Request<'_>, handles: &Handles<'_>, early: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
+fn give_birth(
+    request: &Request<'_>,
+    handles: &Handles<'_>,
+    early: &[Fd; SOURCES_MAX],
+) -> Result<(), Failure> {
     let mut pidfd = NO_FD;
     let into = handles.cgroups.first().copied().filter(|_| request.has(flag::CGROUP_V2));
     take_ids(request).map_err(Failure::of(Step::Ids))?;
@@ -187,7 +195,8 @@ fn sweep_directory(path: &CStr, mark: &[u8]) -> u32 {
         let mut rest = buffer.get(..length).unwrap_or_default();
         while let Some((name, tail)) = wire::next_directory_entry(rest) {
             rest = tail;
-            if !mark.is_empty() && name.to_bytes().starts_with(mark) && calls::remove_dir(dir, name).is_err() {
+            if !mark.is_empty() && name.to_bytes().starts_with(mark) && calls::remove_dir(dir, name).is_err()
+            {
                 left += 1;
             }
         }

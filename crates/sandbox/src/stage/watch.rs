@@ -54,7 +54,15 @@ impl Watcher {
         let nothing = Seen { key: 0, number: 0, count: 0 };
         // The table is taken only by the runs that need it; an idle PID 1 stays small.
         let observed = if observe { calls::words(OBSERVATIONS_MAX * 2).ok() } else { None };
-        Self { control, observe, denials: [nothing; DENIALS_MAX], denials_used: 0, observed, observed_used: 0, lost: 0 }
+        Self {
+            control,
+            observe,
+            denials: [nothing; DENIALS_MAX],
+            denials_used: 0,
+            observed,
+            observed_used: 0,
+            lost: 0,
+        }
     }
 
     /// Takes one report, answers it, and passes on what is new.
@@ -103,8 +111,11 @@ impl Watcher {
 
     fn deny(&mut self, number: i32, about: &[u8]) {
         let key = digest(number, about);
-        if let Some(seen) =
-            self.denials.iter_mut().take(self.denials_used).find(|seen| seen.key == key && seen.number == number)
+        if let Some(seen) = self
+            .denials
+            .iter_mut()
+            .take(self.denials_used)
+            .find(|seen| seen.key == key && seen.number == number)
         {
             seen.count = seen.count.saturating_add(1);
             return;
@@ -182,9 +193,25 @@ fn is_observed(number: i32) -> bool {
 fn path_arguments(number: i32) -> Option<(Option<usize>, usize)> {
     match number {
         // open stat lstat access execve truncate chdir rename mkdir rmdir creat link unlink symlink readlink chmod
-        2 | 4 | 6 | 21 | 59 | 76 | 80 | 82..=90 | 92 | 94 | 132 | 133 | 235 | 188 | 189 | 191 | 192 | 194 | 195 => {
-            Some((None, 0))
-        }
+        2
+        | 4
+        | 6
+        | 21
+        | 59
+        | 76
+        | 80
+        | 82..=90
+        | 92
+        | 94
+        | 132
+        | 133
+        | 235
+        | 188
+        | 189
+        | 191
+        | 192
+        | 194
+        | 195 => Some((None, 0)),
         // openat mkdirat fchownat futimesat newfstatat unlinkat renameat linkat readlinkat fchmodat faccessat utimensat
         // renameat2 statx faccessat2 fchmodat2
         257..=265 | 267..=269 | 280 | 316 | 332 | 439 | 452 => Some((Some(0), 1)),

@@ -106,8 +106,9 @@ pub(crate) fn open_at(dir: Fd, path: &CStr, flags: u32, mode: u32) -> Result<Fd>
 pub(crate) fn open_beneath(dir: Fd, path: &CStr, flags: u32, mode: u32, resolve: u64) -> Result<Fd> {
     let how: [u64; 3] = [u64::from(flags | O_CLOEXEC), u64::from(mode), resolve];
     // SAFETY: openat2(2) reads the path and 24 bytes of `how`; both outlive the call.
-    let answer =
-        unsafe { syscall6(437, word(dir), path.as_ptr().addr(), how.as_ptr().addr(), size_of_val(&how), 0, 0) };
+    let answer = unsafe {
+        syscall6(437, word(dir), path.as_ptr().addr(), how.as_ptr().addr(), size_of_val(&how), 0, 0)
+    };
     check(answer).map(fd_of)
 }
 
@@ -130,7 +131,8 @@ pub(crate) fn make_dir(dir: Fd, path: &CStr, mode: u32) -> Result<()> {
 
 pub(crate) fn make_symlink(target: &CStr, dir: Fd, path: &CStr) -> Result<()> {
     // SAFETY: symlinkat(2) reads two NUL-terminated paths.
-    check(unsafe { syscall6(266, target.as_ptr().addr(), word(dir), path.as_ptr().addr(), 0, 0, 0) }).map(drop)
+    check(unsafe { syscall6(266, target.as_ptr().addr(), word(dir), path.as_ptr().addr(), 0, 0, 0) })
+        .map(drop)
 }
 
 /// Removes the empty directory `path` below `dir`.
@@ -172,9 +174,8 @@ pub(crate) fn file_system(path: &CStr) -> Result<(u64, u64)> {
 
 pub(crate) fn read_link(dir: Fd, path: &CStr, into: &mut [u8]) -> Result<usize> {
     // SAFETY: readlinkat(2) reads the path and writes at most `len` bytes into the exclusive slice.
-    let answer = unsafe {
-        syscall6(267, word(dir), path.as_ptr().addr(), into.as_mut_ptr().addr(), into.len(), 0, 0)
-    };
+    let answer =
+        unsafe { syscall6(267, word(dir), path.as_ptr().addr(), into.as_mut_ptr().addr(), into.len(), 0, 0) };
     check(answer)
 }
 
@@ -199,7 +200,12 @@ pub(crate) fn umask(mask: u32) {
 
 /// Starts a copy of this process (fork semantics) with `flags` of clone3(2); its pidfd is stored in `pidfd` when
 /// `CLONE_PIDFD` is among them. Returns 0 in the child.
-pub(crate) fn clone_process(flags: u64, exit_signal: u64, pidfd: &mut Fd, cgroup: Option<Fd>) -> Result<usize> {
+pub(crate) fn clone_process(
+    flags: u64,
+    exit_signal: u64,
+    pidfd: &mut Fd,
+    cgroup: Option<Fd>,
+) -> Result<usize> {
     let mut arguments = CloneArguments { flags, exit_signal, ..CloneArguments::default() };
     arguments.pidfd = core::ptr::from_mut(&mut pidfd.0).addr() as u64;
     if let Some(fd) = cgroup {
@@ -213,11 +219,7 @@ pub(crate) fn clone_process(flags: u64, exit_signal: u64, pidfd: &mut Fd, cgroup
 
 /// Runs `body(context)` in a child that shares memory and descriptors with this process, on `stack`, and returns
 /// the child's pid after it has executed a program or ended. `body` reports through cells in `context`.
-pub(crate) fn run_sharing_memory<T>(
-    stack: &mut [u8],
-    context: &T,
-    body: fn(&T) -> !,
-) -> Result<usize> {
+pub(crate) fn run_sharing_memory<T>(stack: &mut [u8], context: &T, body: fn(&T) -> !) -> Result<usize> {
     const CLONE_VM: u64 = 0x100;
     const CLONE_FILES: u64 = 0x400;
     const CLONE_VFORK: u64 = 0x4000;
@@ -238,7 +240,9 @@ pub(crate) fn run_sharing_memory<T>(
     // child has left the shared memory, so nobody else uses the stack, and `start` outlives the child's use of it.
     // The flags are those demanded. `body` does not return by its type, and the launcher is built with panic=abort,
     // so it cannot unwind.
-    check(unsafe { clone_onto_stack(&raw const arguments, size_of::<CloneArguments>(), enter::<T>, argument) })
+    check(unsafe {
+        clone_onto_stack(&raw const arguments, size_of::<CloneArguments>(), enter::<T>, argument)
+    })
 }
 
 struct Start<'a, T> {
@@ -265,17 +269,16 @@ pub(crate) fn set_session() -> Result<()> {
 
 /// execveat(2) of the program behind `program` itself (`AT_EMPTY_PATH`). Returns only on failure.
 ///
-/// `argv` and `envp` are NULL-terminated tables of addresses of NUL-terminated strings that live on.
-pub(crate) fn execute(program: Fd, argv: &[usize], envp: &[usize]) -> Errno {
+/// `empty` is the address that [`empty_text_at`] has mapped; `argv` and `envp` are NULL-terminated tables of addresses of NUL-terminated strings that live on.
+pub(crate) fn execute(program: Fd, empty: usize, argv: &[usize], envp: &[usize]) -> Errno {
     const AT_EMPTY_PATH: usize = 0x1000;
     if argv.last() != Some(&0) || envp.last() != Some(&0) {
         return EINVAL;
     }
-    let empty = c"";
-    // SAFETY: execveat(2) reads the empty path and both tables up to their NULL, checked above; the strings were
+    // SAFETY: execveat(2) reads the text at `empty` (an address that is not mapped is EFAULT, not undefined) and both tables up to their NULL, checked above; the strings were
     // taken from the request, which is never freed in this process. On success nothing of this program remains.
     let answer = unsafe {
-        syscall6(322, word(program), empty.as_ptr().addr(), argv.as_ptr().addr(), envp.as_ptr().addr(), AT_EMPTY_PATH, 0)
+        syscall6(322, word(program), empty, argv.as_ptr().addr(), envp.as_ptr().addr(), AT_EMPTY_PATH, 0)
     };
     check(answer).err().unwrap_or(EINVAL)
 }
@@ -392,6 +395,30 @@ pub(crate) fn region(length: usize) -> Result<&'static mut [u8]> {
     // SAFETY: the kernel has just mapped `length` readable and writable zero bytes at `start`; nobody else knows the
     // address, and the mapping is never removed, so an exclusive slice of static life is right.
     Ok(unsafe { core::slice::from_raw_parts_mut(start, length) })
+}
+
+const PAGE_BYTES: usize = 4096;
+
+/// Maps the zeroed page around `address`, so that an empty text lies there. Refused if anything is there already.
+pub(crate) fn empty_text_at(address: usize) -> Result<()> {
+    const PROT_READ: usize = 1;
+    const MAP_PRIVATE_ANONYMOUS_AT_FREE: usize = 0x22 | 0x10_0000;
+    let page = address & !(PAGE_BYTES - 1);
+    // SAFETY: mmap(2) with MAP_FIXED_NOREPLACE maps new zeroed memory and never replaces any.
+    let answer =
+        unsafe { syscall6(9, page, PAGE_BYTES, PROT_READ, MAP_PRIVATE_ANONYMOUS_AT_FREE, usize::MAX, 0) };
+    match check(answer)? {
+        mapped if mapped == page => Ok(()),
+        // A kernel before 4.17 takes the address as a hint.
+        _ => Err(EEXIST),
+    }
+}
+
+/// Takes back what [`empty_text_at`] mapped at this address.
+///
+/// The caller must have had [`empty_text_at`] succeed with it: the page then holds nothing that Rust knows of.
+pub(crate) fn forget_text_at(address: usize) -> Result<()> {
+    scalar(11, address & !(PAGE_BYTES - 1), PAGE_BYTES, 0, 0).map(drop)
 }
 
 /// As [`region`], for `count` machine words.

@@ -8,7 +8,12 @@ pub(crate) fn landlock_abi() -> i32 {
     const CREATE_RULESET_VERSION: libc::c_uint = 1;
     // SAFETY: with this flag landlock_create_ruleset(2) takes a null pointer and size 0 and only answers a number.
     let answer = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0usize, CREATE_RULESET_VERSION)
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<libc::c_void>(),
+            0usize,
+            CREATE_RULESET_VERSION,
+        )
     };
     i32::try_from(answer).map_or(0, |abi| abi.max(0))
 }
@@ -51,7 +56,11 @@ const SOCKET_NUMBER: RawFd = 3;
 ///
 /// # Errors
 /// What clone(2) or execveat(2) says.
-pub(crate) fn start_launcher(program: BorrowedFd<'_>, socket: BorrowedFd<'_>, null: BorrowedFd<'_>) -> io::Result<Launched> {
+pub(crate) fn start_launcher(
+    program: BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
+    null: BorrowedFd<'_>,
+) -> io::Result<Launched> {
     let mut stack = vec![0u128; STACK_BYTES / size_of::<u128>()];
     let name = c"ringfence-launcher";
     let mut child = Child {

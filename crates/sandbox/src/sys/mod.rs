@@ -1,9 +1,9 @@
 //! All `unsafe` code: the raw calls that the launcher is made of, and the few things the host side needs that no safe
 //! wrapper offers. Porting to another system or architecture starts and ends here.
 
-pub(crate) mod host;
 #[cfg(any(test, clippy))]
 pub(crate) mod calls;
+pub(crate) mod host;
 #[cfg(any(test, clippy))]
 pub(crate) mod mounts;
 #[cfg(any(test, clippy))]

@@ -205,7 +205,9 @@ pub(crate) fn notification_receive(listener: Fd) -> Result<Notification> {
     const SECCOMP_IOCTL_NOTIF_RECV: usize = 0xc050_2100;
     let mut raw = [0u64; 10];
     // SAFETY: the ioctl writes the 80 bytes of struct seccomp_notif, which must be zeroed and are.
-    check(unsafe { syscall6(16, word(listener), SECCOMP_IOCTL_NOTIF_RECV, raw.as_mut_ptr().addr(), 0, 0, 0) })?;
+    check(unsafe {
+        syscall6(16, word(listener), SECCOMP_IOCTL_NOTIF_RECV, raw.as_mut_ptr().addr(), 0, 0, 0)
+    })?;
     let [id, pid_flags, number_arch, _instruction, a, b, c, d, e, f] = raw;
     Ok(Notification {
         id,
@@ -225,7 +227,8 @@ pub(crate) fn notification_answer(listener: Fd, id: u64, errno: Option<i32>) -> 
     };
     let raw = [id, 0, error_and_flags];
     // SAFETY: the ioctl reads the 24 bytes of struct seccomp_notif_resp.
-    check(unsafe { syscall6(16, word(listener), SECCOMP_IOCTL_NOTIF_SEND, raw.as_ptr().addr(), 0, 0, 0) }).map(drop)
+    check(unsafe { syscall6(16, word(listener), SECCOMP_IOCTL_NOTIF_SEND, raw.as_ptr().addr(), 0, 0, 0) })
+        .map(drop)
 }
 
 /// Whether the report `id` still waits for an answer: if so, its pid has not been given to somebody else.

@@ -17,7 +17,11 @@ type MessageHeader = [usize; 7];
 /// Receives one message: its length and how many descriptors came with it. Length 0 is the end.
 ///
 /// A message that does not fit `into`, or carries more descriptors than [`DESCRIPTORS_MAX`], is refused (`E2BIG`).
-pub(crate) fn receive(socket: Fd, into: &mut [u8], descriptors: &mut [Fd; DESCRIPTORS_MAX]) -> Result<(usize, usize)> {
+pub(crate) fn receive(
+    socket: Fd,
+    into: &mut [u8],
+    descriptors: &mut [Fd; DESCRIPTORS_MAX],
+) -> Result<(usize, usize)> {
     const TRUNCATED: usize = 0x20 | 0x8;
     let data = [into.as_mut_ptr().addr(), into.len()];
     let mut control = [0u64; (HEADER + 4 * DESCRIPTORS_MAX) / 8];
@@ -53,8 +57,15 @@ pub(crate) fn send(socket: Fd, bytes: &[u8], descriptor: Option<Fd>, wait: bool)
         *number = u64::from(fd.0.cast_unsigned());
         control_length = size_of_val(&control);
     }
-    let header: MessageHeader =
-        [0, 0, data.as_ptr().addr(), 1, if control_length > 0 { control.as_ptr().addr() } else { 0 }, control_length, 0];
+    let header: MessageHeader = [
+        0,
+        0,
+        data.as_ptr().addr(),
+        1,
+        if control_length > 0 { control.as_ptr().addr() } else { 0 },
+        control_length,
+        0,
+    ];
     let flags = MSG_NOSIGNAL | if wait { 0 } else { MSG_DONTWAIT };
     // SAFETY: sendmsg(2) reads the header, the one iovec, `len` bytes of the slice and the control record.
     let sent = check(unsafe { syscall6(46, word(socket), header.as_ptr().addr(), flags, 0, 0, 0) })?;
@@ -78,7 +89,8 @@ pub(crate) fn connect(socket: Fd, address: &[u8]) -> Result<()> {
     scalar(72, word(socket), F_SETFL, flags | O_NONBLOCK, 0)?;
     // SAFETY: connect(2) reads `len` bytes of the address.
     let connected =
-        check(unsafe { syscall6(42, word(socket), address.as_ptr().addr(), address.len(), 0, 0, 0) }).map(drop);
+        check(unsafe { syscall6(42, word(socket), address.as_ptr().addr(), address.len(), 0, 0, 0) })
+            .map(drop);
     scalar(72, word(socket), F_SETFL, flags, 0)?;
     connected
 }
