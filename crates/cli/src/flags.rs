@@ -44,7 +44,8 @@ pub(crate) fn redaction(words: &[String]) -> Result<RedactionSet, ringfence::Err
     if words.iter().any(|word| word == "none") {
         if words.len() > 1 {
             let message = "--redact none and a pattern contradict each other";
-            return Err(ringfence::Error::new(ringfence_api::ErrorCode::Usage, message).with_hint("leave one of them out"));
+            return Err(ringfence::Error::new(ringfence_api::ErrorCode::Usage, message)
+                .with_hint("leave one of them out"));
         }
         return Ok(RedactionSet::none());
     }

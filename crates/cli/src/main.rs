@@ -86,7 +86,9 @@ mod tests {
     #[test]
     fn what_follows_the_dashes_is_the_command() {
         let words = ["ringfence", "exec", "--ro", "/srv", "--", "ls", "--json", "-l"];
-        let Command::Exec(arguments) = Arguments::try_parse_from(words).unwrap().command else { panic!("exec") };
+        let Command::Exec(arguments) = Arguments::try_parse_from(words).unwrap().command else {
+            panic!("exec")
+        };
         assert_eq!(arguments.command, ["ls", "--json", "-l"]);
         assert!(!arguments.json);
     }

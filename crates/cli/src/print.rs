@@ -9,14 +9,18 @@ use ringfence_api::ErrorDocument;
 /// Prints data to stdout.
 pub(crate) fn data(text: &str) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
+    let written = out
+        .write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { out.write_all(b"\n") });
     if written.and_then(|()| out.flush()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints talk to stderr.
 pub(crate) fn talk(text: &str) {
     let mut err = std::io::stderr().lock();
-    let _nobody_listens = err.write_all(text.as_bytes()).and_then(|()| if text.ends_with('\n') { Ok(()) } else { err.write_all(b"\n") });
+    let _nobody_listens = err
+        .write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { Ok(()) } else { err.write_all(b"\n") });
 }
 
 /// Prints `ringfence: MESSAGE` with the causes, and the hint below it.

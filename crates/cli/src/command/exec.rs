@@ -26,9 +26,11 @@ const CANCELLING: [i32; 4] = [2, 15, 1, 3];
 const DENIALS_SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Inside, the command sees /usr, a small /etc, its own /proc, and an empty /tmp; no network, no other process, \
+#[command(
+    after_help = "Inside, the command sees /usr, a small /etc, its own /proc, and an empty /tmp; no network, no other process, \
 no variable of yours. The exit status is the command's own; 124 after the timeout, 122 after any other broken limit, 125 if \
-Ringfence itself refused, 126 and 127 if the command cannot be executed or found, 128+n after signal n.")]
+Ringfence itself refused, 126 and 127 if the command cannot be executed or found, 128+n after signal n."
+)]
 pub(crate) struct ExecArguments {
     /// Let it read this file, or this directory with all in it
     #[arg(long, value_name = "PATH")]
@@ -95,10 +97,11 @@ pub(crate) struct ExecArguments {
 /// Runs it.
 pub(crate) fn run(arguments: &ExecArguments) -> ExitCode {
     // Opened before anything runs, so that nothing inside can put a link in its place.
-    let report_file = match arguments.report.as_ref().map(|path| ringfence::exec::create_report(path)).transpose() {
-        Ok(file) => file,
-        Err(error) => return refused(&error, None, arguments.json),
-    };
+    let report_file =
+        match arguments.report.as_ref().map(|path| ringfence::exec::create_report(path)).transpose() {
+            Ok(file) => file,
+            Err(error) => return refused(&error, None, arguments.json),
+        };
     let mut console = match Console::new(arguments.json) {
         Ok(console) => console,
         Err(error) => {
@@ -122,10 +125,18 @@ fn prepare(arguments: &ExecArguments) -> Result<Exec, Error> {
     let home = Home::from_env()?;
     let mut exec = Exec::new(&arguments.command);
     exec.home(&home, &Config::load(&home)?)?;
-    arguments.ro.iter().for_each(|path| drop(exec.read_path(path)));
-    arguments.rw.iter().for_each(|path| drop(exec.write_path(path)));
-    arguments.grant.iter().for_each(|text| drop(exec.grant(text)));
-    arguments.deny.iter().for_each(|text| drop(exec.deny(text)));
+    for path in &arguments.ro {
+        exec.read_path(path);
+    }
+    for path in &arguments.rw {
+        exec.write_path(path);
+    }
+    for text in &arguments.grant {
+        exec.grant(text);
+    }
+    for text in &arguments.deny {
+        exec.deny(text);
+    }
     for word in &arguments.env {
         let (name, value) = flags::variable(word)?;
         exec.variable(name, value);
@@ -224,20 +235,35 @@ fn tell(arguments: &ExecArguments, console: &Console, outcome: &Outcome) {
 fn tell_denials(report: &RunReport, explained: bool) {
     for denial in report.denials.iter().take(DENIALS_SHOWN) {
         let grant = match &denial.grant {
-            Some(grant) if grant.starts_with("network:") => "; a command cannot be given network yet".to_owned(),
+            Some(grant) if grant.starts_with("network:") => {
+                "; a command cannot be given network yet".to_owned()
+            }
             Some(grant) => format!("; this would allow it: --grant {}", quoted(grant)),
             None => "; no grant allows it".to_owned(),
         };
-        let object = if denial.object == ringfence_api::UNKNOWN_OBJECT { String::new() } else { format!(" {}", denial.object.escape_debug()) };
+        let object = if denial.object == ringfence_api::UNKNOWN_OBJECT {
+            String::new()
+        } else {
+            format!(" {}", denial.object.escape_debug())
+        };
         let times = if denial.count > 1 { format!(" ({} times)", denial.count) } else { String::new() };
-        print::talk(&format!("ringfence: refused by {}: {}{object}{times}{grant}", denial.layer, denial.operation));
+        print::talk(&format!(
+            "ringfence: refused by {}: {}{object}{times}{grant}",
+            denial.layer, denial.operation
+        ));
     }
     let more = report.denials.len().saturating_sub(DENIALS_SHOWN);
     if more > 0 {
         print::talk(&format!("ringfence: {more} more refusals are in the report"));
     }
-    if report.denials.is_empty() && !explained && report.status == RunStatus::Exited && report.stderr_bytes > 0 {
-        print::talk("ringfence: hint: if a file was missing or read-only, --explain says which, and which grant would allow it");
+    if report.denials.is_empty()
+        && !explained
+        && report.status == RunStatus::Exited
+        && report.stderr_bytes > 0
+    {
+        print::talk(
+            "ringfence: hint: if a file was missing or read-only, --explain says which, and which grant would allow it",
+        );
     }
 }
 
@@ -260,7 +286,14 @@ struct Console {
 impl Console {
     fn new(capture: bool) -> io::Result<Self> {
         let signals = Signals::catch(&CANCELLING)?;
-        Ok(Self { signals, capture, stdout: Vec::new(), stderr: Vec::new(), out: io::stdout(), err: io::stderr() })
+        Ok(Self {
+            signals,
+            capture,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            out: io::stdout(),
+            err: io::stderr(),
+        })
     }
 }
 

@@ -12,7 +12,10 @@ use crate::print;
 
 /// `ringfence runs`.
 pub(crate) fn runs(command: &runs::RunsCommand) -> ExitCode {
-    let json = matches!(command, runs::RunsCommand::List { json: true, .. } | runs::RunsCommand::Show { json: true, .. });
+    let json = matches!(
+        command,
+        runs::RunsCommand::List { json: true, .. } | runs::RunsCommand::Show { json: true, .. }
+    );
     let done = store().and_then(|store| {
         runs::run(command, &store, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())
     });

@@ -10,16 +10,18 @@ use ringfence_sandbox::{Layer, Object, Observation, Refusal, Report, Sandbox};
 
 use crate::exec::translate::{Translated, lexical};
 
-/// What every sandbox shows or has of its own: a path below these is never missing for lack of a grant.
-const ALWAYS_SHOWN: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/proc", "/dev", "/tmp"];
 /// How many denials a report lists.
 const DENIALS_MAX: usize = 256;
 
 /// The layers that were proven, each with what holds it.
 pub(crate) fn enforced(report: &Report) -> BTreeMap<String, EnforcedLayer> {
     let describe = |layer| match layer {
-        Layer::User | Layer::Mount | Layer::Pid | Layer::Ipc | Layer::Uts | Layer::Cgroup => EnforcedLayer::by("namespace"),
-        Layer::Network if report.shared_network => EnforcedLayer::by("namespace").with_detail("empty, shared between sandboxes"),
+        Layer::User | Layer::Mount | Layer::Pid | Layer::Ipc | Layer::Uts | Layer::Cgroup => {
+            EnforcedLayer::by("namespace")
+        }
+        Layer::Network if report.shared_network => {
+            EnforcedLayer::by("namespace").with_detail("empty, shared between sandboxes")
+        }
         Layer::Network => EnforcedLayer::by("namespace").with_detail("empty"),
         Layer::Landlock => EnforcedLayer::by("landlock").with_detail(format!("ABI {}", report.landlock_abi)),
         Layer::Seccomp => EnforcedLayer::by("seccomp").with_detail("allow-list"),
@@ -34,7 +36,8 @@ pub(crate) fn denials(sandbox: &Sandbox, translated: &Translated) -> Vec<Denial>
     let mut all: Vec<Denial> = sandbox.refusals().map(refused).collect();
     for observation in sandbox.observations() {
         for denial in out_of_reach(observation, &translated.rules) {
-            let same = |known: &&mut Denial| known.operation == denial.operation && known.object == denial.object;
+            let same =
+                |known: &&mut Denial| known.operation == denial.operation && known.object == denial.object;
             if let Some(known) = all.iter_mut().find(same) {
                 known.count += 1;
             } else if all.len() < DENIALS_MAX {
@@ -81,7 +84,8 @@ fn refused(refusal: &Refusal) -> Denial {
 /// would create it) and that no rule allows.
 fn out_of_reach(observation: &Observation, rules: &RuleSet) -> Vec<Denial> {
     let path = lexical(Path::new(&observation.path));
-    if ALWAYS_SHOWN.iter().any(|shown| path.starts_with(shown)) && !path.starts_with("/tmp/") {
+    // The private /tmp hides the host's, of which things can be granted.
+    if ringfence_sandbox::is_always_shown(&path) && !path.starts_with("/tmp") {
         return Vec::new();
     }
     let Some(real) = on_the_host(&path) else { return Vec::new() };
@@ -131,7 +135,9 @@ fn operations(observation: &Observation) -> Vec<FileOp> {
             }
             operations
         }
-        "creat" | "mkdir" | "mkdirat" | "truncate" | "symlinkat" | "chmod" | "fchmodat" => vec![FileOp::Write],
+        "creat" | "mkdir" | "mkdirat" | "truncate" | "symlinkat" | "chmod" | "fchmodat" => {
+            vec![FileOp::Write]
+        }
         "unlink" | "unlinkat" | "rmdir" | "rename" | "renameat" | "renameat2" => vec![FileOp::Delete],
         _ => vec![FileOp::Read],
     }

@@ -67,7 +67,9 @@ impl Exec {
     /// # Errors
     /// `io` when no thread or pipe can be had. What goes wrong later is in the report.
     pub fn spawn(&self) -> Result<Run, Error> {
-        let failed = |what: &str, error| Error::new(ErrorCode::Io, format!("cannot have {what} for the run")).with_source(error);
+        let failed = |what: &str, error| {
+            Error::new(ErrorCode::Io, format!("cannot have {what} for the run")).with_source(error)
+        };
         let (cancelled, cancel) = io::pipe().map_err(|error| failed("a pipe", error))?;
         let listeners = Listeners::new();
         let shared = Arc::new(Shared::default());
@@ -77,8 +79,10 @@ impl Exec {
             let outcome = exec.run(&mut sink, &heard);
             result.finish(Captured { report: outcome.report, stdout: sink.captured, stderr: sink.errors });
         };
-        let thread =
-            std::thread::Builder::new().name("ringfence-run".into()).spawn(body).map_err(|error| failed("a thread", error))?;
+        let thread = std::thread::Builder::new()
+            .name("ringfence-run".into())
+            .spawn(body)
+            .map_err(|error| failed("a thread", error))?;
         Ok(Run { listeners, shared, cancel: Some(cancel), thread: Some(thread) })
     }
 }
@@ -109,7 +113,11 @@ impl Run {
 
 fn lost() -> Captured {
     let error = Error::new(ErrorCode::Internal, "the thread of the run was lost");
-    Captured { report: ringfence_api::RunReport::not_started(error.to_body()), stdout: Vec::new(), stderr: Vec::new() }
+    Captured {
+        report: ringfence_api::RunReport::not_started(error.to_body()),
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+    }
 }
 
 impl Future for Run {

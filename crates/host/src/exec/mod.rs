@@ -23,12 +23,12 @@ pub mod redact;
 pub mod store;
 
 pub use cap::OutputCap;
-pub use handle::Run;
-pub use request::{Exec, Stdin};
-pub use run::{Capture, Captured, Outcome, Sink};
 pub use ending::{Ending, Facts, Stop, Wait, classify, exit_status};
+pub use handle::Run;
 pub use listener::{Event, Listeners, Receiver};
 pub use redact::{RedactionSet, Redactor};
+pub use request::{Exec, Stdin};
+pub use run::{Capture, Captured, Outcome, Sink};
 pub use store::{RunId, RunMeta, RunStore, RunWriter, StoreLimits};
 
 use serde::{Deserialize, Serialize};

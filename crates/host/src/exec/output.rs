@@ -66,7 +66,11 @@ impl Output {
 
     /// When held-back text must be released.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.channels.iter().filter(|channel| channel.is_empty()).filter_map(|channel| channel.redactor.deadline()).min()
+        self.channels
+            .iter()
+            .filter(|channel| channel.is_empty())
+            .filter_map(|channel| channel.redactor.deadline())
+            .min()
     }
 
     /// What to wait for: the pipe of each stream that the sink has taken all of, the sink for the others.
@@ -108,7 +112,11 @@ impl Output {
         }
         if self.over_cap {
             // Reading has stopped; what was read before the cap is still owed.
-            return if channel.last_round && channel.pipe.is_some() { channel.end(sink, record) } else { Ok(()) };
+            return if channel.last_round && channel.pipe.is_some() {
+                channel.end(sink, record)
+            } else {
+                Ok(())
+            };
         }
         let Some(pipe) = channel.pipe.as_ref() else { return Ok(()) };
         // One byte more than may be kept is asked for: exactly at the cap is allowed, beyond it is not.

@@ -122,7 +122,9 @@ impl Exec {
         let translated = translate(self)?;
         let (input, source) = match &self.stdin {
             Stdin::Close => (Input::Closed, None),
-            Stdin::Pass => (Input::Pipe, Some(io::stdin().as_fd().try_clone_to_owned().map_err(stdin_error)?)),
+            Stdin::Pass => {
+                (Input::Pipe, Some(io::stdin().as_fd().try_clone_to_owned().map_err(stdin_error)?))
+            }
             Stdin::File(path) => {
                 let file = std::fs::File::open(path).map_err(|error| Error::file("open", path, error))?;
                 (Input::Pipe, Some(OwnedFd::from(file)))
@@ -133,8 +135,11 @@ impl Exec {
         let launcher = Launcher::start().map_err(|error| launch_error(&error))?;
         let sandbox = launcher.launch(&translated.plan, stdio).map_err(|error| launch_error(&error))?;
         if self.strict && sandbox.is_sampled() {
-            return Err(Error::new(ErrorCode::NotEnforceable, "only a sampler can hold the limits here, and --strict refuses it")
-                .with_hint("delegate a cgroup (`ringfence doctor` says how), or leave --strict out"));
+            return Err(Error::new(
+                ErrorCode::NotEnforceable,
+                "only a sampler can hold the limits here, and --strict refuses it",
+            )
+            .with_hint("delegate a cgroup (`ringfence doctor` says how), or leave --strict out"));
         }
         Ok(Started { translated, launcher, sandbox, pipes, source })
     }
@@ -152,13 +157,19 @@ fn not_started(error: Error) -> Outcome {
 pub(crate) fn launch_error(error: &LaunchError) -> Error {
     use ringfence_sandbox::CompileError;
     let code = match error {
-        LaunchError::NotEnforceable { .. } | LaunchError::Unproven { .. } | LaunchError::Limits(_) => ErrorCode::NotEnforceable,
-        LaunchError::Execute { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::NotFound,
+        LaunchError::NotEnforceable { .. } | LaunchError::Unproven { .. } | LaunchError::Limits(_) => {
+            ErrorCode::NotEnforceable
+        }
+        LaunchError::Execute { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            ErrorCode::NotFound
+        }
         LaunchError::Execute { .. } => ErrorCode::NotExecutable,
         LaunchError::Plan(CompileError::NotVisible { .. }) => ErrorCode::NotFound,
         LaunchError::Plan(_) => ErrorCode::Usage,
         LaunchError::Replaced { .. } => ErrorCode::PermissionDenied,
-        LaunchError::Step { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::PathNotFound,
+        LaunchError::Step { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            ErrorCode::PathNotFound
+        }
         LaunchError::Step { .. } | LaunchError::Launcher { .. } => ErrorCode::Io,
         _ => ErrorCode::Internal,
     };
@@ -172,9 +183,9 @@ pub(crate) fn launch_error(error: &LaunchError) -> Error {
             let directory = path.parent().unwrap_or(std::path::Path::new("/"));
             made.with_hint(format!("grant it: --ro {}", directory.display()))
         }
-        (LaunchError::Execute { .. }, _) => {
-            made.with_hint("is it built for this processor, and is the loader that it names inside /usr or granted?")
-        }
+        (LaunchError::Execute { .. }, _) => made.with_hint(
+            "is it built for this processor, and is the loader that it names inside /usr or granted?",
+        ),
         (_, Some(hint)) => made.with_hint(hint),
         (_, None) => made,
     }
@@ -234,7 +245,8 @@ impl<'a> Run<'a> {
             Ok(writer) => (writer, None),
             Err(error) => (None, Some(error)),
         };
-        let stdin = source.zip(pipes.stdin).map(|(source, pipe)| Feed { source, pipe, waiting: Vec::new(), at: 0 });
+        let stdin =
+            source.zip(pipes.stdin).map(|(source, pipe)| Feed { source, pipe, waiting: Vec::new(), at: 0 });
         Self {
             output: Output::new(exec, pipes.stdout, pipes.stderr),
             stdin,
@@ -263,7 +275,8 @@ impl<'a> Run<'a> {
                 Ok(Some(wait)) => break wait,
                 Ok(None) => {}
                 Err(error) => {
-                    let failed = Error::new(ErrorCode::Io, "lost control of the run, and ended it").with_source(error);
+                    let failed =
+                        Error::new(ErrorCode::Io, "lost control of the run, and ended it").with_source(error);
                     self.warning.get_or_insert(failed);
                     break self.sandbox.stop(Duration::ZERO).unwrap_or(ringfence_sandbox::Ending::Killed);
                 }
@@ -284,10 +297,10 @@ impl<'a> Run<'a> {
         let timeout = self.next_deadline(now).saturating_duration_since(now);
         let ready = self.wait(sink, timeout)?;
         self.act_on_time(Instant::now());
-        if ready.cancel {
-            if let Some(signal) = sink.cancelled() {
-                self.cancel(signal);
-            }
+        if ready.cancel
+            && let Some(signal) = sink.cancelled()
+        {
+            self.cancel(signal);
         }
         if ready.events {
             self.events_over = self.sandbox.read_events()?;
@@ -397,7 +410,8 @@ impl<'a> Run<'a> {
     fn kill(&mut self) {
         self.ladder = Ladder::Killed;
         if let Err(error) = self.sandbox.kill() {
-            self.warning.get_or_insert(Error::new(ErrorCode::Io, "cannot kill the command").with_source(error));
+            self.warning
+                .get_or_insert(Error::new(ErrorCode::Io, "cannot kill the command").with_source(error));
         }
     }
 
@@ -413,7 +427,8 @@ impl<'a> Run<'a> {
     /// Moves output on; stops the run at the cap, or when nobody takes the output any more.
     fn pump(&mut self, sink: &mut dyn Sink) {
         let at_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut record = Record { listeners: self.listeners, writer: &mut self.writer, warning: &mut self.warning, at_ms };
+        let mut record =
+            Record { listeners: self.listeners, writer: &mut self.writer, warning: &mut self.warning, at_ms };
         if self.output.step(sink, &mut record).is_err() {
             // SIGPIPE is what a command without a sandbox would have got.
             const SIGPIPE: i32 = 13;
@@ -493,9 +508,10 @@ impl<'a> Run<'a> {
     /// Puts the sandbox away before the launcher, which would otherwise sweep what is being removed.
     fn close(self) -> Option<Error> {
         let Self { sandbox, launcher, warning, .. } = self;
-        let closed = sandbox.close().err().map(|error| {
-            Error::new(ErrorCode::Io, "cannot remove the cgroup of the run").with_source(error)
-        });
+        let closed = sandbox
+            .close()
+            .err()
+            .map(|error| Error::new(ErrorCode::Io, "cannot remove the cgroup of the run").with_source(error));
         drop(launcher);
         warning.or(closed)
     }
@@ -503,10 +519,12 @@ impl<'a> Run<'a> {
 
 fn begin_record(exec: &Exec, translated: &Translated) -> Result<Option<RunWriter>, Error> {
     let Some(store) = &exec.store else { return Ok(None) };
-    let command = exec.command.iter().map(|word| exec.redaction.redact_text(&word.to_string_lossy())).collect();
+    let command =
+        exec.command.iter().map(|word| exec.redaction.redact_text(&word.to_string_lossy())).collect();
     let started_at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
     let started_at_ms = u64::try_from(started_at_ms).unwrap_or(u64::MAX);
-    let grants = translated.rules.rules().iter().map(|rule| format!("{} {}", rule.effect(), rule.text())).collect();
+    let grants =
+        translated.rules.rules().iter().map(|rule| format!("{} {}", rule.effect(), rule.text())).collect();
     store.begin(RunMeta { command, started_at_ms, grants }).map(Some)
 }
 

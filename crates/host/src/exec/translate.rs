@@ -9,12 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ringfence_api::{ErrorCode, PermissionName};
-use ringfence_policy::{
-    CanonicalPath, Effect, FileOp, Name, PathPattern, Request, Rule, RuleSet, Vars,
-};
-use ringfence_sandbox::{
-    Access, Backend, Limits, Plan, Processes, Program, ResolveError, Resolved,
-};
+use ringfence_policy::{CanonicalPath, Effect, FileOp, Name, PathPattern, Request, Rule, RuleSet, Vars};
+use ringfence_sandbox::{Access, Backend, Limits, Plan, Processes, Program, ResolveError, Resolved};
 
 use crate::config::LimitsBackend;
 use crate::error::Error;
@@ -23,8 +19,23 @@ use crate::exec::walk::{self, Found};
 
 /// Variables that make a program load or run other code. Neither a grant nor a wildcard passes them on.
 const NEVER_PASSED: [&str; 18] = [
-    "BASH_ENV", "BASH_FUNC_", "ENV", "GCONV_PATH", "GIT_", "GLIBC_TUNABLES", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "LD_AUDIT",
-    "LD_PRELOAD", "MALLOC_TRACE", "NODE_OPTIONS", "PERL5OPT", "PROMPT_COMMAND", "PYTHONSTARTUP", "RUBYOPT", "SHELLOPTS",
+    "BASH_ENV",
+    "BASH_FUNC_",
+    "ENV",
+    "GCONV_PATH",
+    "GIT_",
+    "GLIBC_TUNABLES",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "LD_AUDIT",
+    "LD_PRELOAD",
+    "MALLOC_TRACE",
+    "NODE_OPTIONS",
+    "PERL5OPT",
+    "PROMPT_COMMAND",
+    "PYTHONSTARTUP",
+    "RUBYOPT",
+    "SHELLOPTS",
     "_JAVA_OPTIONS",
 ];
 /// Top-level directories that a grant of everything leaves to the sandbox's own.
@@ -102,7 +113,9 @@ fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
 fn homes_of_all() -> Vec<PathBuf> {
     let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let homes = text.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
-    homes.filter(|home| home.starts_with("/home") || home.starts_with("/root") || home.starts_with("/Users")).collect()
+    homes
+        .filter(|home| home.starts_with("/home") || home.starts_with("/root") || home.starts_with("/Users"))
+        .collect()
 }
 
 fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error> {
@@ -122,7 +135,9 @@ fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error
             }
         }
     }
-    for (texts, flag, effect) in [(&exec.grants, "--grant", Effect::Allow), (&exec.denials, "--deny", Effect::Deny)] {
+    for (texts, flag, effect) in
+        [(&exec.grants, "--grant", Effect::Allow), (&exec.denials, "--deny", Effect::Deny)]
+    {
         for text in texts {
             let origin = format!("{flag} {text}");
             let rule = Rule::parse(effect, text, vars, &origin).map_err(grant_error)?;
@@ -146,21 +161,30 @@ fn supported(rule: &Rule) -> Result<(), Error> {
     match rule.permission_name() {
         P::FileRead | P::FileWrite | P::FileDelete | P::SubprocessExecute | P::EnvRead => Ok(()),
         _ if rule.effect() == Effect::Deny => Ok(()),
-        P::NetworkRequest | P::NetworkListen => {
-            refused("a command cannot be given network yet", "run it without network, or fetch what it needs beforehand")
-        }
-        _ => refused("a single command has nothing that this permission opens", "it is for plugins; leave it out"),
+        P::NetworkRequest | P::NetworkListen => refused(
+            "a command cannot be given network yet",
+            "run it without network, or fetch what it needs beforehand",
+        ),
+        _ => refused(
+            "a single command has nothing that this permission opens",
+            "it is for plugins; leave it out",
+        ),
     }
 }
 
 fn resolve(typed: &Path, vars: &Vars, origin: &str) -> Result<Resolved, Error> {
     let found = Resolved::find(typed).map_err(|error| path_error(error, origin))?;
     let named = CanonicalPath::new(lexical(typed));
-    let real = CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let real =
+        CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
     let hides = vars.floor().holds(&real) && !named.is_ok_and(|named| vars.floor().holds(&named));
     if hides {
-        let message = format!("{origin}: {} is a link to {real}, which only a grant that names it can open", typed.display());
-        return Err(Error::new(ErrorCode::Floor, message).with_hint(format!("name {real} itself, if that is what is wanted")));
+        let message = format!(
+            "{origin}: {} is a link to {real}, which only a grant that names it can open",
+            typed.display()
+        );
+        return Err(Error::new(ErrorCode::Floor, message)
+            .with_hint(format!("name {real} itself, if that is what is wanted")));
     }
     Ok(found)
 }
@@ -173,8 +197,12 @@ fn path_error(error: ResolveError, origin: &str) -> Error {
     };
     let made = Error::new(code, format!("{origin}: {error}"));
     match code {
-        ErrorCode::PathNotFound => made.with_hint("create it first: a sandbox shows only what exists when it starts"),
-        ErrorCode::NotSupported => made.with_hint("grant the directory of a socket for writing, if connecting is wanted"),
+        ErrorCode::PathNotFound => {
+            made.with_hint("create it first: a sandbox shows only what exists when it starts")
+        }
+        ErrorCode::NotSupported => {
+            made.with_hint("grant the directory of a socket for writing, if connecting is wanted")
+        }
         _ => made,
     }
 }
@@ -203,7 +231,8 @@ pub(crate) fn lexical(path: &Path) -> PathBuf {
 }
 
 fn path_rule(effect: Effect, op: FileOp, found: &Resolved, vars: &Vars, origin: &str) -> Result<Rule, Error> {
-    let path = CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let path =
+        CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
     let pattern = if found.is_directory() { PathPattern::subtree(&path) } else { PathPattern::exact(&path) };
     Rule::for_path(effect, op, pattern, vars, origin).map_err(grant_error)
 }
@@ -231,19 +260,23 @@ fn without_links(rule: Rule, vars: &Vars, links: &mut Vec<(PathBuf, PathBuf)>) -
     let real = resolve(prefix.as_path(), vars, rule.origin())?;
     if !pattern.is_exact() && !pattern.is_subtree() {
         let message = format!("{}: {prefix} is a link to {}", rule.origin(), real.path().display());
-        return Err(Error::new(ErrorCode::Usage, message).with_hint("write the pattern with the path that the link leads to"));
+        return Err(Error::new(ErrorCode::Usage, message)
+            .with_hint("write the pattern with the path that the link leads to"));
     }
     remember_link(links, prefix.as_path(), &real);
     path_rule(rule.effect(), op, &real, vars, rule.origin())
 }
 
 fn file_op(rule: &Rule) -> Option<FileOp> {
-    [FileOp::Read, FileOp::Write, FileOp::Delete].into_iter().find(|op| op.permission() == *rule.permission_name())
+    [FileOp::Read, FileOp::Write, FileOp::Delete]
+        .into_iter()
+        .find(|op| op.permission() == *rule.permission_name())
 }
 
 fn find_program(exec: &Exec, directory: &Path) -> Result<Program, Error> {
     let command = exec.command.first().ok_or_else(|| {
-        Error::new(ErrorCode::Usage, "no command was given").with_hint("write it after --, as in: ringfence exec -- ls /usr")
+        Error::new(ErrorCode::Usage, "no command was given")
+            .with_hint("write it after --, as in: ringfence exec -- ls /usr")
     })?;
     Program::find(command, directory).map_err(|error| program_error(&error, command))
 }
@@ -332,7 +365,8 @@ fn access(rules: &RuleSet, path: &Path, directory: bool) -> Result<Access, Error
     // A file name that no pattern can name but through its directory.
     const INSIDE: &str = "\u{1}";
     let at = if directory { path.join(INSIDE) } else { path.to_owned() };
-    let canonical = CanonicalPath::new(&at).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let canonical =
+        CanonicalPath::new(&at).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
     let allowed = |op| rules.decide(&Request::File { op, path: canonical.clone() }).is_allowed();
     let execute = rules.rules().iter().any(|rule| {
         *rule.permission_name() == PermissionName::SubprocessExecute
@@ -340,7 +374,12 @@ fn access(rules: &RuleSet, path: &Path, directory: bool) -> Result<Access, Error
             && !rule.is_bare()
             && rule.path().is_some_and(|pattern| pattern.matches(&canonical))
     });
-    Ok(Access { read: allowed(FileOp::Read), write: allowed(FileOp::Write), delete: allowed(FileOp::Delete), execute })
+    Ok(Access {
+        read: allowed(FileOp::Read),
+        write: allowed(FileOp::Write),
+        delete: allowed(FileOp::Delete),
+        execute,
+    })
 }
 
 /// Takes away what is denied at `path` below a mount. Mounts cannot tell writing from deleting, so a denial of either makes
@@ -357,9 +396,15 @@ fn narrow(plan: &mut Plan, rules: &RuleSet, found: Found, granted: Access) -> Re
 }
 
 /// `subprocess:execute=DIR/**` lifts noexec below a directory of a writable grant, by a mount of its own.
-fn executable_directories(plan: &mut Plan, rules: &Resolution, mounted: &[(Resolved, Access)]) -> Result<(), Error> {
+fn executable_directories(
+    plan: &mut Plan,
+    rules: &Resolution,
+    mounted: &[(Resolved, Access)],
+) -> Result<(), Error> {
     let named = rules.set.rules().iter().filter(|rule| {
-        rule.effect() == Effect::Allow && *rule.permission_name() == PermissionName::SubprocessExecute && !rule.is_bare()
+        rule.effect() == Effect::Allow
+            && *rule.permission_name() == PermissionName::SubprocessExecute
+            && !rule.is_bare()
     });
     for pattern in named.filter_map(|rule| rule.path()).filter(|pattern| pattern.is_subtree()) {
         let prefix = pattern.literal_prefix();
@@ -381,8 +426,13 @@ fn processes(plan: &mut Plan, rules: &Resolution) -> Result<(), Error> {
         })
     };
     if let Some(scoped) = about(Effect::Deny).find(|rule| !rule.is_bare()) {
-        let message = format!("{}: programs cannot be denied one by one, because children run what they see", scoped.origin());
-        return Err(Error::new(ErrorCode::NotEnforceable, message).with_hint("deny subprocess:execute as a whole"));
+        let message = format!(
+            "{}: programs cannot be denied one by one, because children run what they see",
+            scoped.origin()
+        );
+        return Err(
+            Error::new(ErrorCode::NotEnforceable, message).with_hint("deny subprocess:execute as a whole")
+        );
     }
     if about(Effect::Allow).next().is_some() && about(Effect::Deny).next().is_none() {
         plan.processes(Processes::Allowed);
@@ -392,7 +442,11 @@ fn processes(plan: &mut Plan, rules: &Resolution) -> Result<(), Error> {
 
 fn never_passed(name: &OsStr) -> bool {
     NEVER_PASSED.iter().any(|known| {
-        if known.ends_with('_') { name.as_bytes().starts_with(known.as_bytes()) } else { name == OsStr::new(known) }
+        if known.ends_with('_') {
+            name.as_bytes().starts_with(known.as_bytes())
+        } else {
+            name == OsStr::new(known)
+        }
     })
 }
 
@@ -414,8 +468,12 @@ fn environment(plan: &mut Plan, exec: &Exec, rules: &Resolution) -> Result<(), E
             return Err(Error::new(ErrorCode::Usage, message).with_hint("write --env NAME=VALUE"));
         }
         if never_passed(name) {
-            let message = format!("the variable {} is never passed on: it makes programs load or run other code", name.display());
-            return Err(Error::new(ErrorCode::PermissionDenied, message).with_hint("leave it out; no grant allows it"));
+            let message = format!(
+                "the variable {} is never passed on: it makes programs load or run other code",
+                name.display()
+            );
+            return Err(Error::new(ErrorCode::PermissionDenied, message)
+                .with_hint("leave it out; no grant allows it"));
         }
         plan.variable(name, value);
     }
@@ -440,7 +498,12 @@ fn limits(exec: &Exec) -> Limits {
 }
 
 /// The asked-for directory; else the caller's own if it is granted; else /tmp.
-fn working_directory(plan: &mut Plan, exec: &Exec, rules: &Resolution, directory: &Path) -> Result<(), Error> {
+fn working_directory(
+    plan: &mut Plan,
+    exec: &Exec,
+    rules: &Resolution,
+    directory: &Path,
+) -> Result<(), Error> {
     if let Some(asked) = &exec.working_directory {
         let asked = lexical(&directory.join(asked));
         plan.working_directory(asked);

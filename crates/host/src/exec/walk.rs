@@ -40,7 +40,9 @@ pub(crate) fn denied_below(rules: &RuleSet, vars: &Vars, root: &Path) -> Result<
         }
     }
     for rule in rules.rules().iter().filter(|rule| rule.effect() == Effect::Deny) {
-        let is_file = [FileOp::Read, FileOp::Write, FileOp::Delete].iter().any(|op| op.permission() == *rule.permission_name());
+        let is_file = [FileOp::Read, FileOp::Write, FileOp::Delete]
+            .iter()
+            .any(|op| op.permission() == *rule.permission_name());
         let Some(pattern) = rule.path().filter(|_| is_file) else { continue };
         let prefix = pattern.literal_prefix();
         if pattern.is_exact() || pattern.is_subtree() {
@@ -94,5 +96,6 @@ fn too_much(pattern: &PathPattern, start: &Path) -> Error {
         "the pattern {pattern} means more than {MATCHES_MAX} places, or {} holds more than {ENTRIES_MAX} entries to look through",
         start.display()
     );
-    Error::new(ErrorCode::NotEnforceable, message).with_hint("name the directories: DIR/** is one place, however much it holds")
+    Error::new(ErrorCode::NotEnforceable, message)
+        .with_hint("name the directories: DIR/** is one place, however much it holds")
 }
