@@ -19,6 +19,9 @@ const WARM_UP: u64 = 20;
 /// Runs at a time; two starts that meet find races that one never does.
 const WORKERS: u64 = 2;
 
+/// What the control ends with: a program that runs nothing and says that all is well would pass every other row.
+const CONTROL_STATUS: i32 = 7;
+
 /// Longest that one run may take.
 const RUN_MAX: Duration = Duration::from_secs(30);
 
@@ -29,6 +32,8 @@ pub(super) fn run(setting: &Setting, account: &Account) -> Result<Vec<Figure>, F
     let scratch = Scratch::new("cycles", *account)?;
     let cycles = if setting.quick { CYCLES_QUICK } else { CYCLES };
     let failures = Mutex::new(Vec::new());
+    let control = process::run_until(&mut scratch.exec(setting, &[], &["/bin/sh", "-c", "exit 7"]), RUN_MAX)?;
+    let control = control.status.and_then(|status| status.code());
     repeat(setting, &scratch, WARM_UP, &failures);
     let before = Census::take(setting, &scratch);
     let start = Instant::now();
@@ -48,6 +53,12 @@ pub(super) fn run(setting: &Setting, account: &Account) -> Result<Vec<Figure>, F
         Figure::information(
             "time per run, two at a time",
             format!("{:.2} ms", elapsed.as_secs_f64() * 1e3 / as_f64(cycles)),
+        ),
+        Figure::promised(
+            "status of a command that ends with 7",
+            control.map_or_else(|| "none".to_owned(), |code| code.to_string()),
+            "7",
+            Held::from(control == Some(CONTROL_STATUS)),
         ),
         Figure::promised("runs that failed", failed, "0", Held::from(failures.is_empty())),
     ];
