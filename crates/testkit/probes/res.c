@@ -20,6 +20,7 @@ static int act_mem(int c, char **v)
 		snprintf(b, sizeof b, "%ld", i);
 		if (p == MAP_FAILED) {
 			perror("mem");
+			errno = ENOMEM;
 			return report("mem", -1, b);
 		}
 		for (long k = 0; k < MIB; k += 4096)

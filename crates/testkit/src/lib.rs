@@ -16,7 +16,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stderr,
     reason = "support code of tests: a failure here is the failure of the test that called it"
 )]
 
@@ -30,7 +29,7 @@ mod world;
 
 pub use case::{Case, Control};
 pub use job::{Act, Job, Run, Running};
-pub use needs::{have, lacks};
+pub use needs::{have, lacks, say};
 pub use process::{alive_with_marker, host_uid, kill, probe_ok};
 pub use rig::{Rig, rig};
 pub use world::{Backend, Listener, Snapshot, Who, World, backends, hold_still, one_at_a_time, users};

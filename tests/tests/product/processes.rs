@@ -88,16 +88,20 @@ fn proc_01_a_writable_tree_is_not_executed() {
 }
 
 #[test]
-fn a_program_needs_no_grant_of_its_own() {
+fn a_program_outside_the_base_is_granted_by_its_file() {
     for who in users() {
         let world = World::new(who);
         world.put_probe("data/tool");
-        let run = world.exec(&[], &["{data}/tool", "hello"]).run();
-        assert!(run.act().ok, "as {who:?}\n{run}");
-        let run = world.exec(&[], &["./tool", "hello"]).run();
-        assert!(run.act().ok, "by a relative path, as {who:?}\n{run}");
-        let run = world.exec(&[], &["{data}/tool", "list", "{data}"]).run();
-        assert!(!run.out().contains("secret"), "its neighbours stay absent, as {who:?}\n{run}");
+        let refused = world.exec(&[], &["{data}/tool", "hello"]).run();
+        refused.expect_code(127);
+        assert!(refused.err().contains("--ro"), "names the grant, as {who:?}\n{refused}");
+        for name in ["{data}/tool", "./tool"] {
+            let run = world.exec(&["--ro", "{data}/tool"], &[name, "list", "{data}"]).run();
+            assert!(
+                run.act().ok && run.act().data.trim() == "tool",
+                "its neighbours stay absent, as {who:?}\n{run}"
+            );
+        }
     }
 }
 

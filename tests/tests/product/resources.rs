@@ -114,7 +114,7 @@ fn res_05_processor_time() {
         }
     });
     let free = run(users()[0], backends(users()[0])[0], &["--cpu", "none"], &["spin", "2", "4"]);
-    assert!(free.act().data.parse::<f64>().unwrap() > 0.57, "the control\n{free}");
+    assert!(free.act().data.parse::<f64>().unwrap() > 0.36, "the control\n{free}");
 }
 
 #[test]
@@ -187,7 +187,10 @@ fn res_08_file_size() {
                 "{how} as {who:?}\n{refused}"
             );
             let allowed = world
-                .probe(&["--rw", "{grant}", "--max-file-size", "2TB"], &["bigfile", "{grant}/big", "write"])
+                .probe(
+                    &["--rw", "{grant}", "--max-file-size", "2000GB"],
+                    &["bigfile", "{grant}/big", "write"],
+                )
                 .run();
             assert!(allowed.act().ok && size(&world) == 4 * MIB, "{how} as {who:?}\n{allowed}");
         }

@@ -257,7 +257,7 @@ fn a_go_program() {
     for who in users() {
         let there = World::new(who);
         there.put_program(&program, "data/go-program");
-        let run = there.exec(&[], &["{data}/go-program"]).run();
+        let run = there.exec(&["--ro", "{data}/go-program"], &["{data}/go-program"]).run();
         assert!(run.out().contains("go linux") && run.code == Some(0), "as {who:?}\n{run}");
     }
 }

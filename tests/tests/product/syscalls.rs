@@ -17,7 +17,10 @@ fn proc_13_each_dangerous_call_is_stopped_before_the_kernel_looks() {
     }
     let bare = World::new(Who::Root).bare(&["calls-denied"]).run().acts();
     let (offered, missing): (Vec<_>, Vec<_>) = bare.iter().partition(|act| !filtered(act));
-    eprintln!("not offered by this kernel: {:?}", missing.iter().map(|act| &act.name).collect::<Vec<_>>());
+    ringfence_testkit::say(&format!(
+        "not offered by this kernel: {:?}",
+        missing.iter().map(|act| &act.name).collect::<Vec<_>>()
+    ));
     assert!(offered.len() >= 40, "the control is empty: {bare:?}");
     for who in users() {
         for flags in [&[][..], &["--grant", "subprocess:execute", "--rw", "{grant}"][..]] {
@@ -114,7 +117,7 @@ fn proc_12_io_uring() {
             .errnos(FILTERED)
             .check();
     } else {
-        eprintln!("skipped: needs io_uring");
+        ringfence_testkit::say("skipped: needs io_uring");
     }
 }
 
@@ -127,7 +130,7 @@ fn proc_13_other_calling_conventions() {
             run.expect_violation(122, "syscall");
             assert!(run.acts().is_empty(), "{run}");
         } else {
-            eprintln!("skipped: needs int80");
+            ringfence_testkit::say("skipped: needs int80");
         }
         let run = world.probe(&[], &["x32"]).run();
         assert!(run.acts().iter().all(filtered), "{run}");
