@@ -319,6 +319,20 @@ fn a_grant_below_tmp_shows_the_object_of_the_host() {
 }
 
 #[test]
+fn a_grant_below_var_tmp_works() {
+    for who in users() {
+        let dir = tempfile::Builder::new().prefix("rf").tempdir_in("/var/tmp").unwrap();
+        let world = World::new(who);
+        std::fs::write(dir.path().join("here"), "host").unwrap();
+        world.own(&dir.path().join("here"));
+        world.own(dir.path());
+        let path = dir.path().to_string_lossy().into_owned();
+        let run = world.probe(&["--rw", &path], &["read", &format!("{path}/here")]).run();
+        assert_eq!(run.act().data, "host", "as {who:?}\n{run}");
+    }
+}
+
+#[test]
 fn write_without_delete() {
     let write: &[&str] = &["--ro", "{grant}", "--grant", "file:write={grant}/**"];
     let delete: &[&str] =

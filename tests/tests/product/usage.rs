@@ -111,8 +111,10 @@ fn runs_are_stored_and_shown() {
         assert!(all.iter().any(|run| run.out().contains("word-of-the-run")), "as {who:?}\n{all:#?}");
         let plain = world.ringfence(&["runs", "list"]).run();
         assert!(plain.code == Some(0) && plain.out().lines().count() >= 2, "{plain}");
-        for id in ["no-such-run", "../../home", "", "."] {
-            world.ringfence(&["runs", "show", id]).run().expect_code(if id.is_empty() { 2 } else { 3 });
+        for (id, code) in [("999999", 3), ("no-such-run", 2), ("../../home", 2), ("", 2), (".", 2), ("-1", 2)]
+        {
+            let run = world.ringfence(&["runs", "show", id]).run();
+            assert_eq!(run.code, Some(code), "{id:?} as {who:?}\n{run}");
         }
     }
 }
