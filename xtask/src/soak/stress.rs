@@ -52,7 +52,7 @@ const fn any(flags: &'static [&'static str]) -> Stressor {
 const STRESSORS: &[Stressor] = &[
     works(&["--cpu", "2"]),
     works(&["--pipe", "2"]),
-    works(&["--malloc", "1", "--malloc-bytes", "64M"]),
+    works(&["--malloc", "1", "--malloc-bytes", "64K", "--malloc-max", "1000"]),
     works(&["--mmap", "1", "--mmap-bytes", "64M"]),
     works(&["--futex", "2"]),
     works(&["--switch", "2"]),
@@ -115,12 +115,11 @@ pub(super) fn run(setting: &Setting, account: &Account) -> Result<Vec<Figure>, F
     figures.push(wrong(&endings));
     figures.push(Figure::information("violations that ended them", violations(&endings)));
     figures.push(Figure::information("runs of the witness meanwhile", asked.answers));
-    figures.push(Figure::promised(
-        "of these not answered",
-        asked.failures,
-        "0",
-        Held::from(asked.failures == 0),
-    ));
+    let unanswered = match &asked.first_failure {
+        None => "0".to_owned(),
+        Some(first) => format!("{} (first: {first})", asked.failures),
+    };
+    figures.push(Figure::promised("of these not answered", unanswered, "0", Held::from(asked.failures == 0)));
     figures.push(Figure::promised(
         "slowest answer (alone: the second figure)",
         format!("{} ms, {} ms", asked.slowest.as_millis(), calm.slowest.as_millis()),
@@ -200,6 +199,8 @@ fn violations(endings: &[(&Stressor, Ending)]) -> String {
 struct Witness {
     answers: u64,
     failures: u64,
+    /// How the first failure ended, and what it said.
+    first_failure: Option<String>,
     slowest: Duration,
 }
 
@@ -209,7 +210,11 @@ fn witness(setting: &Setting, scratch: &Scratch, over: &AtomicBool) -> Result<Wi
     loop {
         let timed = process::run_until(&mut scratch.exec(setting, &[], &["/bin/true"]), 2 * WITNESS_MAX)?;
         seen.answers += 1;
-        seen.failures += u64::from(!timed.status.is_some_and(|status| status.success()));
+        if !timed.status.is_some_and(|status| status.success()) {
+            seen.failures += 1;
+            let end = timed.status.map_or_else(|| "killed at the deadline".to_owned(), process::ending);
+            seen.first_failure.get_or_insert_with(|| format!("{end}: {}", timed.stderr.trim()));
+        }
         seen.slowest = seen.slowest.max(timed.duration);
         if over.load(Ordering::Relaxed) {
             return Ok(seen);
