@@ -30,7 +30,7 @@ For the tests these variables are set:
                      already stays, so a machine can promise more, such as cgroup-v2
   RINGFENCE_MISSING  needs that are missing (only with --allow-missing)
 
-The last line is `N passed, N failed, N skipped`; a test that left out a part for want of something counts as skipped. Exit status 0: all passed; 1: the named step failed.
+The last line is `N passed, N failed, N skipped`; whatever a test leaves out for want of something counts as skipped. Exit status 0: all passed; 1: the named step failed.
 ";
 
 /// Sources that no crate's module tree holds: they are compiled by a build script, or by another workspace.

@@ -1,8 +1,10 @@
 //! Counts what test programs say while showing it: passed, failed, skipped.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 
 use crate::failure::Failure;
 use crate::process;
@@ -18,6 +20,9 @@ pub(crate) struct Tally {
     ignored: u64,
     /// One line per skipped test: its name and what it needs.
     skipped: Vec<String>,
+    /// What was said past the test program's capture, on the real stderr and so without the name of a test: how often
+    /// each need was missed.
+    said: BTreeMap<String, u64>,
     /// The test whose output is being read, while the output of tests that passed goes by.
     passing: Option<String>,
 }
@@ -30,7 +35,8 @@ impl Tally {
     pub(crate) fn watch(&mut self, command: &mut Command) -> Result<ExitStatus, Failure> {
         let name = process::shown(command);
         let cannot = |error| Failure::of(&name, error);
-        let mut child = command.stdout(Stdio::piped()).spawn().map_err(cannot)?;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(cannot)?;
+        let said = child.stderr.take().map(|pipe| thread::spawn(move || pass_on(pipe)));
         if let Some(pipe) = child.stdout.take() {
             for line in BufReader::new(pipe).split(b'\n') {
                 let line = line.map_err(cannot)?;
@@ -39,6 +45,9 @@ impl Tally {
                     println!("{line}");
                 }
             }
+        }
+        for need in said.and_then(|thread| thread.join().ok()).unwrap_or_default() {
+            *self.said.entry(need).or_default() += 1;
         }
         child.wait().map_err(cannot)
     }
@@ -74,20 +83,32 @@ impl Tally {
     }
 }
 
+/// Shows the lines of a stderr, and hands back the needs that were missed in it.
+fn pass_on(pipe: impl Read) -> Vec<String> {
+    let mut needs = Vec::new();
+    for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        match line.split_once(SKIPPED) {
+            Some((_, need)) => needs.push(need.trim().to_owned()),
+            None => eprintln!("{line}"),
+        }
+    }
+    needs
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.skipped {
             writeln!(out, "skipped {line}")?;
         }
-        // The test program counts a skipped test as passed.
-        let skipped = u64::try_from(self.skipped.len()).unwrap_or(u64::MAX);
-        let passed = self.passed.saturating_sub(skipped);
-        write!(
-            out,
-            "{passed} passed, {} failed, {} skipped",
-            self.failed,
-            skipped.saturating_add(self.ignored)
-        )
+        for (need, times) in &self.said {
+            writeln!(out, "skipped {times} times: needs {need}")?;
+        }
+        // The test program counts a skipped test as passed. What was said without a name may be a part of a test.
+        let named = u64::try_from(self.skipped.len()).unwrap_or(u64::MAX);
+        let passed = self.passed.saturating_sub(named);
+        let skipped = named + self.said.values().sum::<u64>() + self.ignored;
+        write!(out, "{passed} passed, {} failed, {skipped} skipped", self.failed)
     }
 }
 
@@ -138,6 +159,14 @@ test result: ok. 11 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fin
         assert_eq!(tally.to_string(), "skipped a: needs java\n12 passed, 1 failed, 2 skipped");
         assert!(shown.contains(&"test c ... FAILED") && shown.contains(&"---- c stdout ----"), "{shown:?}");
         assert!(!shown.contains(&"skipped: needs java"), "{shown:?}");
+    }
+
+    #[test]
+    fn what_is_said_on_the_real_stderr_is_counted_by_need() {
+        let mut tally = Tally::default();
+        let script = "echo skipped: needs node >&2; echo 'test b ... skipped: needs node' >&2; echo 'test result: ok. 3 passed; 0 failed; 0 ignored'";
+        assert!(tally.watch(process::program("sh").args(["-c", script])).unwrap().success());
+        assert_eq!(tally.to_string(), "skipped 2 times: needs node\n3 passed, 0 failed, 2 skipped");
     }
 
     #[test]
