@@ -328,6 +328,11 @@ fn a_grant_below_var_tmp_works() {
         world.own(dir.path());
         let path = dir.path().to_string_lossy().into_owned();
         let run = world.probe(&["--rw", &path], &["read", &format!("{path}/here")]).run();
+        // /var/tmp may be a link inside; set-up must never follow it on the host.
+        let followed = std::path::Path::new("/tmp").join(dir.path().file_name().unwrap());
+        let created = followed.exists();
+        std::fs::remove_dir_all(&followed).ok();
+        assert!(!created, "set-up made {} on the host, as {who:?}\n{run}", followed.display());
         assert_eq!(run.act().data, "host", "as {who:?}\n{run}");
     }
 }

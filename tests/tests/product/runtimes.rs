@@ -248,7 +248,7 @@ fn a_go_program() {
         .arg(world.path("data/main.go"))
         .env("GO111MODULE", "off")
         .env("CGO_ENABLED", "0")
-        .env("GOCACHE", std::env::temp_dir().join("ringfence-tests-go-cache"))
+        .env("GOCACHE", world.rig().worlds().join("go-cache"))
         .env("GOTOOLCHAIN", "local")
         .env("GOFLAGS", "")
         .output()
