@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::encode::{Records, Writer};
 use crate::kernel::Facts;
 use crate::layer::Layer;
-use crate::plan::{Access, Network, Plan, Processes};
+use crate::plan::{Access, Plan, Processes};
 use crate::resolve::Resolved;
 use crate::seccomp;
 use crate::wire::{self, build, flag, source};
@@ -117,12 +117,21 @@ impl Compiled {
     }
 }
 
+/// Which network namespace a sandbox is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NetworkFrom {
+    /// One of its own.
+    Fresh,
+    /// The one that the launcher is in, which is empty.
+    Launcher,
+}
+
 /// Compiles `plan` for this kernel. `counted` says whether a cgroup counts memory.
 pub(crate) fn compile(
     plan: &Plan,
     facts: &Facts,
     counted: bool,
-    shared_network: bool,
+    network: NetworkFrom,
 ) -> Result<Compiled, CompileError> {
     plan.check()?;
     let mut root = Root::new(facts);
@@ -131,6 +140,7 @@ pub(crate) fn compile(
         // A grant of /tmp itself shows the host's; shared memory then has a place of its own.
         let granted = plan.mounts.iter().any(|mount| mount.source.path() == Path::new("/tmp"));
         root.scratch(if granted { ".scratch" } else { "tmp" }, scratch_bytes(plan));
+        root.var_tmp(plan);
         root.grants(plan);
         root.program(plan)?;
     } else {
@@ -138,7 +148,7 @@ pub(crate) fn compile(
     }
     let mut flags = 0;
     let allowed = plan.processes == Processes::Allowed;
-    let fresh = !shared_network || plan.network == Network::Fresh || facts.landlock_abi < 6;
+    let fresh = network == NetworkFrom::Fresh;
     for (bit, set) in [
         (flag::FRESH_NETWORK, fresh),
         (flag::PROCESSES, allowed),
@@ -294,8 +304,6 @@ impl<'a> Root<'a> {
         self.steps.add().u32(build::PROC).text(OsStr::new("proc"));
         self.rule("/proc", right::READ_FILE | right::READ_DIR | right::WRITE_FILE);
         self.devices();
-        self.directory(Path::new("var"));
-        self.symlink("/tmp", Path::new("var/tmp"));
         self.rule("/", right::READ_DIR);
     }
 
@@ -393,6 +401,13 @@ impl<'a> Root<'a> {
         }
     }
 
+    /// /var/tmp is /tmp, unless something below it was granted: then it holds that and nothing else.
+    fn var_tmp(&mut self, plan: &Plan) {
+        if !plan.mounts.iter().any(|mount| mount.source.path().starts_with("/var/tmp")) {
+            self.symlink("/tmp", Path::new("var/tmp"));
+        }
+    }
+
     /// A private, empty, writable directory in memory. `.shm` below it is /dev/shm.
     fn scratch(&mut self, name: &str, bytes: u64) {
         self.directory(Path::new(name));
@@ -400,7 +415,7 @@ impl<'a> Root<'a> {
         self.steps.add().u32(build::SCRATCH).text(&size).u64(NOSUID | NODEV | NOEXEC).text(OsStr::new(name));
         let shared = Path::new(name).join(".shm");
         self.made.insert(shared.clone());
-        self.steps.add().u32(build::DIRECTORY).u32(0o777).text(shared.as_os_str());
+        place(self.steps.add().u32(build::DIRECTORY).u32(0o777), &shared);
         self.symlink(Path::new("/").join(&shared), Path::new("dev/shm"));
         let all = right::READ_FILE
             | right::READ_DIR
@@ -438,8 +453,8 @@ impl<'a> Root<'a> {
         if plan.hidden.is_empty() {
             return;
         }
-        self.steps.add().u32(build::DIRECTORY).u32(0).text(OsStr::new(EMPTY_DIRECTORY));
-        self.steps.add().u32(build::FILE).u32(0).text(OsStr::new(EMPTY_FILE)).blob(b"");
+        place(self.steps.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
+        place(self.steps.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
         for hidden in &plan.hidden {
             let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
             let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());
@@ -559,7 +574,7 @@ impl<'a> Root<'a> {
         parents.reverse();
         for parent in parents {
             if !self.is_foreign(parent) && self.made.insert(parent.to_owned()) {
-                self.steps.add().u32(build::DIRECTORY).u32(0o755).text(parent.as_os_str());
+                place(self.steps.add().u32(build::DIRECTORY).u32(0o755), parent);
             }
         }
     }
@@ -573,14 +588,20 @@ impl<'a> Root<'a> {
     fn file(&mut self, path: &Path, mode: u32, content: &[u8]) {
         self.parent(path);
         self.made.insert(path.to_owned());
-        self.steps.add().u32(build::FILE).u32(mode).text(path.as_os_str()).blob(content);
+        place(self.steps.add().u32(build::FILE).u32(mode), path).blob(content);
     }
 
     fn symlink(&mut self, target: impl AsRef<Path>, path: &Path) {
         self.parent(path);
         self.made.insert(path.to_owned());
-        self.steps.add().u32(build::SYMLINK).text(target.as_ref().as_os_str()).text(path.as_os_str());
+        place(self.steps.add().u32(build::SYMLINK).text(target.as_ref().as_os_str()), path);
     }
+}
+
+/// Writes where something is made: the directory, empty for the root, and the name in it. The launcher opens the
+/// directory without following links, so nothing can be made through one of the root's own links.
+fn place<'a>(to: &'a mut Writer, path: &Path) -> &'a mut Writer {
+    to.text(path.parent().unwrap_or(Path::new("")).as_os_str()).text(path.file_name().unwrap_or_default())
 }
 
 /// Whether every sandbox has something at `path` without any grant: the host's own, or a made-up one in its place.

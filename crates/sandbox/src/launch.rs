@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, SealFlags};
@@ -13,7 +14,7 @@ use rustix::net::{
 };
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
-use crate::compile::{self, Compiled, Launch};
+use crate::compile::{self, Compiled, Launch, NetworkFrom};
 use crate::encode::Writer;
 use crate::kernel::Facts;
 use crate::layer::{Layer, Layers};
@@ -93,7 +94,18 @@ pub struct Launcher {
     socket: Option<OwnedFd>,
     process: OwnedFd,
     host: OwnedFd,
-    holds_network: bool,
+    holds: Holds,
+}
+
+/// Which empty network namespace the launcher keeps.
+#[derive(Debug)]
+enum Holds {
+    /// None: every sandbox gets a fresh one.
+    Nothing,
+    /// One for all plans that share.
+    Shared,
+    /// One for the first sandbox, made while the host is still preparing it; the flag says whether it is taken.
+    First(AtomicBool),
 }
 
 impl Launcher {
@@ -103,7 +115,7 @@ impl Launcher {
     /// [`LaunchError::Launcher`] when the process cannot be started; [`LaunchError::NotEnforceable`] on a system without
     /// sandboxes.
     pub fn start() -> Result<Self, LaunchError> {
-        Self::start_with(false)
+        Self::start_with(Holds::Nothing)
     }
 
     /// As [`Launcher::start`], and the launcher keeps an empty network namespace that plans with
@@ -112,10 +124,19 @@ impl Launcher {
     /// # Errors
     /// As for [`Launcher::start`].
     pub fn start_with_shared_network() -> Result<Self, LaunchError> {
-        Self::start_with(true)
+        Self::start_with(Holds::Shared)
     }
 
-    fn start_with(hold_network: bool) -> Result<Self, LaunchError> {
+    /// As [`Launcher::start`], for a host that starts one sandbox: its network namespace is made ahead, while the caller
+    /// prepares the plan. Further sandboxes get fresh ones as usual.
+    ///
+    /// # Errors
+    /// As for [`Launcher::start`].
+    pub fn start_for_one() -> Result<Self, LaunchError> {
+        Self::start_with(Holds::First(AtomicBool::new(true)))
+    }
+
+    fn start_with(holds: Holds) -> Result<Self, LaunchError> {
         if LAUNCHER.is_empty() {
             return Err(LaunchError::NotEnforceable {
                 layer: Layer::User,
@@ -134,17 +155,16 @@ impl Launcher {
             .map_err(failed("cannot be started"))?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(|error| failed("cannot watch this process")(error.into()))?;
-        let launcher =
-            Self { socket: Some(socket), process: launched.pidfd, host, holds_network: hold_network };
-        launcher.set_up(hold_network).map_err(|error| failed("does not answer")(error.into()))?;
+        let launcher = Self { socket: Some(socket), process: launched.pidfd, host, holds };
+        launcher.set_up().map_err(|error| failed("does not answer")(error.into()))?;
         Ok(launcher)
     }
 
-    fn set_up(&self, hold_network: bool) -> Result<(), Errno> {
+    fn set_up(&self) -> Result<(), Errno> {
         let facts = Facts::get();
         let mut to = Writer::default();
-        let flags =
-            if hold_network { setup::HOLD_NETWORK } else { 0 } | if facts.root { setup::ROOT } else { 0 };
+        let flags = if matches!(self.holds, Holds::Nothing) { 0 } else { setup::HOLD_NETWORK }
+            | if facts.root { setup::ROOT } else { 0 };
         to.u32(flags).u32(facts.uid).u32(facts.gid).text(limits::mark().as_ref());
         let directories = limits::sweep_directories(facts.uid);
         to.u32(u32::try_from(directories.len()).unwrap_or(0));
@@ -152,6 +172,43 @@ impl Launcher {
             to.text(directory.as_os_str());
         }
         send(self.socket()?, &to.into_bytes(), &[])
+    }
+
+    /// Whether this plan's sandbox is born into the launcher's network namespace or makes a fresh one.
+    ///
+    /// Sharing needs Landlock ABI 6, which keeps abstract unix sockets of one network namespace apart.
+    fn network_for(&self, plan: &Plan, facts: &Facts) -> NetworkFrom {
+        let held = match &self.holds {
+            Holds::Nothing => false,
+            Holds::Shared => plan.network == crate::Network::Shared && facts.landlock_abi >= 6,
+            Holds::First(free) => plan.layers.contains(Layer::Network) && free.swap(false, Ordering::Relaxed),
+        };
+        if held { NetworkFrom::Launcher } else { NetworkFrom::Fresh }
+    }
+
+    /// Why the launcher has gone, if it could say so: it may not have been allowed to make the network namespace that it
+    /// was to keep.
+    fn last_words(&self, plan: &Plan, compiled: &Compiled, source: io::Error) -> LaunchError {
+        let now = Instant::now();
+        let heard = || self.socket.as_ref().map(|socket| receive_until(socket, now));
+        // A socket whose other end closed with our request unread says so first (ECONNRESET), then what it holds.
+        let words = match heard() {
+            Some(Err(_)) => heard(),
+            other => other,
+        };
+        match words {
+            Some(Ok(Some(Message { words: [event::FAILED, step, errno, index], .. }))) => {
+                launch_error(plan, compiled, [step, errno, index])
+            }
+            _ => lost(source),
+        }
+    }
+
+    /// Ends the launcher now that every sandbox it made has ended and has been dropped: it need not look for what they
+    /// left. Dropping it is right in any case.
+    pub fn end(self) {
+        // If it cannot be told, it looks.
+        let _not_told = self.socket().and_then(|socket| send(socket, &[setup::NOTHING_LEFT], &[]));
     }
 
     fn socket(&self) -> Result<BorrowedFd<'_>, Errno> {
@@ -178,8 +235,12 @@ impl Launcher {
         }
         let leaf = make_leaf(plan, facts.uid)?;
         let counted = leaf.is_some() || !plan.layers.contains(Layer::Limits);
-        let compiled = compile::compile(plan, facts, counted, self.holds_network)?;
-        let request = request(plan, facts, &compiled, leaf.as_ref());
+        let compiled = compile::compile(plan, facts, counted, self.network_for(plan, facts))?;
+        let outside = if facts.root { next_outside_ids() } else { (facts.uid, facts.gid) };
+        if facts.root {
+            give_pipes(&stdio, outside);
+        }
+        let request = request(plan, facts, &compiled, leaf.as_ref(), outside);
         if request.len() > wire::REQUEST_MAX {
             let limit = wire::REQUEST_MAX;
             return Err(compile::CompileError::from(crate::plan::PlanError::TooLarge {
@@ -197,11 +258,13 @@ impl Launcher {
             self.host.as_fd(),
         ];
         handles.extend(leaf.iter().flat_map(Leaf::handles));
-        self.socket()
-            .and_then(|socket| send(socket, &request, &handles))
-            .map_err(|error| lost(error.into()))?;
+        let sent = self.socket().and_then(|socket| send(socket, &request, &handles));
+        sent.map_err(|error| self.last_words(plan, &compiled, error.into()))?;
         drop((theirs, stdio));
-        let birth = Birth::await_start(&control, plan, &compiled)?;
+        let birth = Birth::await_start(&control, plan, &compiled).map_err(|error| match error {
+            LaunchError::Launcher { source, .. } => self.last_words(plan, &compiled, source),
+            other => other,
+        })?;
         let limits_by = plan
             .layers
             .contains(Layer::Limits)
@@ -210,7 +273,7 @@ impl Launcher {
             layers: Layers::from_bits(birth.proven & plan.layers.bits()),
             limits_by,
             landlock_abi: facts.landlock_abi,
-            shared_network: compiled.flags & flag::FRESH_NETWORK == 0,
+            shared_network: compiled.flags & flag::FRESH_NETWORK == 0 && matches!(self.holds, Holds::Shared),
             program: birth.program,
         };
         let sampler = match (limits_by, pid_of(&birth.process)) {
@@ -296,29 +359,53 @@ fn make_leaf(plan: &Plan, uid: u32) -> Result<Option<Leaf>, LaunchError> {
     }
     match plan.limits.backend {
         Backend::Sampler => Ok(None),
-        Backend::Auto => {
+        choice @ (Backend::Auto | Backend::Cgroup) => {
+            let mut refused = None;
             for backend in [Backend::CgroupV2, Backend::CgroupV1] {
                 match Leaf::make(backend, &plan.limits, uid) {
                     Ok(leaf) => return Ok(Some(leaf)),
-                    Err(CgroupError::Missing { .. } | CgroupError::NotDelegated { .. }) => {}
+                    Err(error @ (CgroupError::Missing { .. } | CgroupError::NotDelegated { .. })) => {
+                        refused = Some(error);
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
-            Ok(None)
+            match refused {
+                Some(error) if choice == Backend::Cgroup => Err(error.into()),
+                _ => Ok(None),
+            }
         }
         backend => Ok(Some(Leaf::make(backend, &plan.limits, uid)?)),
     }
 }
 
-fn request(plan: &Plan, facts: &Facts, compiled: &Compiled, leaf: Option<&Leaf>) -> Vec<u8> {
+fn request(
+    plan: &Plan,
+    facts: &Facts,
+    compiled: &Compiled,
+    leaf: Option<&Leaf>,
+    outside: (u32, u32),
+) -> Vec<u8> {
     let v2 = leaf.is_some_and(|leaf| leaf.backend() == Backend::CgroupV2);
     let launch = Launch {
-        outside: if facts.root { next_outside_ids() } else { (facts.uid, facts.gid) },
+        outside,
         cgroup_leaf: leaf.map(Leaf::name).unwrap_or_default(),
         cgroup_lines: leaf.map_or(0, Leaf::lines),
         extra_flags: if v2 { flag::CGROUP_V2 } else { 0 },
     };
     compiled.request(plan, facts, &launch)
+}
+
+/// Makes the plugin's user the owner of its pipes: programs open them again as /dev/stdout, and a pipe's mode lets only
+/// its owner do so. What is no pipe is not touched.
+fn give_pipes(stdio: &Stdio, (uid, gid): (u32, u32)) {
+    use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
+    for fd in [&stdio.stdin, &stdio.stdout, &stdio.stderr] {
+        if fstat(fd).is_ok_and(|seen| FileType::from_raw_mode(seen.st_mode) == FileType::Fifo) {
+            // Without it only opening by name fails.
+            let _still_ours = fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        }
+    }
 }
 
 /// The next unused outside ids. The process id spreads several hosts over the range; the counter, one host's plugins.

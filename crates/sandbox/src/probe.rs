@@ -21,14 +21,13 @@ const GRANTABLE: [&str; 5] = ["/srv", "/home", "/opt", "/mnt", "/var"];
 /// An id of the range that plugins of root run under (see `launch.rs`): it must be mapped where root is not the host's.
 const OUTSIDE_ID: u64 = 0x9000_0000;
 /// Settings that explain why something is refused. A missing one is normal: each exists on some kernels only.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 6] = [
     "user.max_user_namespaces",
     "kernel.unprivileged_userns_clone",
     "kernel.apparmor_restrict_unprivileged_userns",
     "kernel.io_uring_disabled",
     "kernel.yama.ptrace_scope",
     "vm.memfd_noexec",
-    "kernel.seccomp.actions_avail",
 ];
 
 /// What came of trying something.

@@ -65,6 +65,36 @@ fn pipe_to_host() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
+/// Opens a file for a program's input without ever waiting: for the writer of a named pipe, say.
+///
+/// # Errors
+/// As open(2); `IsADirectory` for a directory.
+pub fn open_input(path: &std::path::Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    let seen = rustix::fs::fstat(&opened)?;
+    if rustix::fs::FileType::from_raw_mode(seen.st_mode).is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(opened)
+}
+
+/// This process's own standard input, opened anew where that is possible, so that reading it never waits, although others
+/// may read the same pipe or terminal, and their description of it stays as it is.
+///
+/// # Errors
+/// When no descriptor is free.
+pub fn own_input() -> io::Result<OwnedFd> {
+    let own = io::stdin();
+    let kind = rustix::fs::fstat(own.as_fd()).map(|seen| rustix::fs::FileType::from_raw_mode(seen.st_mode));
+    if kind.is_ok_and(|kind| kind.is_fifo() || kind.is_char_device())
+        && let Ok(anew) = open_input("/proc/self/fd/0".as_ref())
+    {
+        return Ok(anew);
+    }
+    own.as_fd().try_clone_to_owned()
+}
+
 /// Makes the pipe behind `fd` as large as an unprivileged user may, for programs that write much. Not being allowed to is
 /// no failure.
 pub fn widen(fd: BorrowedFd<'_>) {

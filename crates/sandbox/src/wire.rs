@@ -64,11 +64,11 @@ pub(crate) mod source {
 
 /// One step of building the root, as first byte of its record.
 pub(crate) mod build {
-    /// mode, path
+    /// mode, parent, name
     pub(crate) const DIRECTORY: u32 = 1;
-    /// target, path
+    /// target, parent, name
     pub(crate) const SYMLINK: u32 = 2;
-    /// mode, path, content
+    /// mode, parent, name, content
     pub(crate) const FILE: u32 = 3;
     /// source number, path
     pub(crate) const ATTACH: u32 = 4;
@@ -355,6 +355,8 @@ pub(crate) const GOODBYE: &[u8] = b"bye";
 pub(crate) mod setup {
     /// Make the network namespace that sandboxes share.
     pub(crate) const HOLD_NETWORK: u32 = 1;
+    /// A message of this one byte: no sandbox is left, and no cgroup to look for.
+    pub(crate) const NOTHING_LEFT: u8 = b'q';
     /// The launcher has every capability of the host's user namespace.
     pub(crate) const ROOT: u32 = 1 << 1;
 }

@@ -16,6 +16,8 @@ pub enum Backend {
     /// The first that works here: v2, v1, sampler.
     #[default]
     Auto,
+    /// The first cgroup that works here: v2, v1. The launch is refused where only the sampler would.
+    Cgroup,
     /// A cgroup v2 directory, in which the sandbox is born.
     CgroupV2,
     /// Cgroup v1 directories of memory, pids and cpu.
@@ -30,6 +32,7 @@ impl Backend {
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Cgroup => "cgroup",
             Self::CgroupV2 => "cgroup-v2",
             Self::CgroupV1 => "cgroup-v1",
             Self::Sampler => "sampler",
@@ -39,7 +42,7 @@ impl Backend {
     /// The back-end of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Auto, Self::CgroupV2, Self::CgroupV1, Self::Sampler]
+        [Self::Auto, Self::Cgroup, Self::CgroupV2, Self::CgroupV1, Self::Sampler]
             .into_iter()
             .find(|backend| backend.name() == name)
     }

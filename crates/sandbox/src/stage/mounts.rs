@@ -192,19 +192,18 @@ fn run_step(
     match kind {
         build::DIRECTORY => {
             let mode = from.u32();
-            match calls::make_dir(root, from.text(), mode) {
+            make_in(root, from, |parent, name, _| match calls::make_dir(parent, name, mode) {
                 Err(EEXIST) => Ok(()),
                 other => other,
-            }
+            })
         }
         build::SYMLINK => {
             let target = from.text();
-            calls::make_symlink(target, root, from.text())
+            make_in(root, from, |parent, name, _| calls::make_symlink(target, parent, name))
         }
         build::FILE => {
             let mode = from.u32();
-            let path = from.text();
-            write_file(root, path, mode, from.blob())
+            make_in(root, from, |parent, name, from| write_file(parent, name, mode, from.blob()))
         }
         build::ATTACH => {
             let source = sources.get(from.u32() as usize).copied().ok_or(E2BIG)?;
@@ -231,6 +230,27 @@ fn run_step(
         }
         _ => Err(EINVAL),
     }
+}
+
+/// Makes something by its name in a directory that is reached without following any link: an absolute link in the new
+/// root would still lead into the host's tree here, before the pivot.
+fn make_in<'a>(
+    root: Fd,
+    from: &mut crate::wire::Reader<'a>,
+    make: impl FnOnce(Fd, &'a CStr, &mut crate::wire::Reader<'a>) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let (parent, name) = (from.text(), from.text());
+    if name.is_empty() || name.to_bytes().contains(&b'/') {
+        return Err(EINVAL);
+    }
+    if parent.is_empty() {
+        return make(root, name, from);
+    }
+    let parent =
+        calls::open_beneath(root, parent, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, calls::RESOLVE_STRICT)?;
+    let made = make(parent, name, from);
+    calls::close(parent);
+    made
 }
 
 fn write_file(root: Fd, path: &CStr, mode: u32, content: &[u8]) -> Result<(), Errno> {

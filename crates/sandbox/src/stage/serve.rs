@@ -37,14 +37,17 @@ pub(crate) fn run() -> ! {
     let set_up = first.get(..length).unwrap_or_default();
     if let Err(errno) = prepare(set_up) {
         let _host_gone =
-            send_event(SOCKET, &[event::FAILED, Step::Request as u32, errno.0.cast_unsigned()], &[], true);
+            send_event(SOCKET, &[event::FAILED, Step::Clone as u32, errno.0.cast_unsigned()], &[], true);
         calls::exit(UNUSABLE);
     }
     let mut id_maps = mounts::IdMaps::new();
+    let mut something_left = true;
     loop {
         match sockets::receive(SOCKET, buffer, &mut fds) {
             Ok((0, _)) => break,
+            Ok((1, _)) if buffer.first() == Some(&setup::NOTHING_LEFT) => something_left = false,
             Ok((length, count)) => {
+                something_left = true;
                 let message = buffer.get(..length).unwrap_or_default();
                 if message == wire::GOODBYE {
                     calls::exit(0);
@@ -55,7 +58,9 @@ pub(crate) fn run() -> ! {
             Err(_) => break,
         }
     }
-    sweep(set_up);
+    if something_left {
+        sweep(set_up);
+    }
     calls::exit(0)
 }
 
@@ -79,7 +84,10 @@ fn prepare(set_up: &[u8]) -> Result<(), Errno> {
         }
     } else if flags & setup::HOLD_NETWORK != 0 {
         calls::unshare(CLONE_NEWUSER | CLONE_NEWNET)?;
+        // The files of an undumpable process in /proc are root's, and its maps could not be written.
+        privileges::set_dumpable(true)?;
         init::write_maps(uid, uid, gid, gid)?;
+        privileges::set_dumpable(false)?;
     }
     Ok(())
 }
