@@ -29,6 +29,13 @@ enum Command {
         #[command(subcommand)]
         command: command::runs::RunsCommand,
     },
+    /// Say what this machine can enforce, and how to mend what it cannot
+    Doctor(command::doctor::DoctorArguments),
+    /// Show a useful program at work and a hostile one held, in a temporary directory
+    Demo(command::demo::DemoArguments),
+    /// The programs of the demo.
+    #[command(hide = true)]
+    DemoGuest(command::demo::GuestArguments),
     /// Print config.toml with every field, its default and what it does
     ConfigFile,
 }
@@ -45,6 +52,9 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Exec(arguments) => command::exec::run(&arguments),
         Command::Runs { command } => command::runs(&command),
+        Command::Doctor(arguments) => command::doctor::run(&arguments),
+        Command::Demo(arguments) => command::demo::run(&arguments),
+        Command::DemoGuest(arguments) => command::demo::run_guest(&arguments),
         Command::ConfigFile => print::data(&ringfence::Config::template()),
     }
 }

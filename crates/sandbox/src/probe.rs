@@ -16,6 +16,8 @@ use crate::resolve::{Program, Resolved};
 
 /// Programs that do nothing and end, with the arguments that they need for it; every system has one of them.
 const IDLE: [(&str, &[&str]); 3] = [("true", &[]), ("sh", &["-c", ":"]), ("env", &["true"])];
+/// How often a trial is made whose ending nobody could tell.
+const TRIES: usize = 3;
 /// A tree that any user may be granted for reading, to try a grant with. The first that is there is used.
 const GRANTABLE: [&str; 5] = ["/srv", "/home", "/opt", "/mnt", "/var"];
 /// An id of the range that plugins of root run under (see `launch.rs`): it must be mapped where root is not the host's.
@@ -223,29 +225,23 @@ impl Prober {
             Ok(launcher) => launcher,
             Err(cause) => return Trial::Failed { layer: None, cause: cause.clone() },
         };
-        let (Some(plan), Ok(stdio)) = (&self.idle, Stdio::null()) else {
-            return Trial::NotTried {
-                needs: "one of the programs true, sh and env, and /dev/null".to_owned(),
-            };
+        let Some(plan) = &self.idle else {
+            return Trial::NotTried { needs: "one of the programs true, sh and env".to_owned() };
         };
         let mut plan = plan.clone();
         plan.weaken(Layers::ALL.without(layers));
         change(&mut plan);
-        let mut sandbox = match launcher.launch(&plan, stdio) {
-            Ok(sandbox) => sandbox,
-            Err(error) => return Trial::Failed { layer: layer_of(&error), cause: chain(&error) },
-        };
-        match sandbox.wait() {
-            Ok(Ending::Exited(0)) => {
-                *limits_by = sandbox.report().limits_by;
-                Trial::Held
+        let mut trial = start(launcher, &plan, limits_by);
+        for _ in 1..TRIES {
+            match trial {
+                Ok(trial) => return trial,
+                Err(Untold) => trial = start(launcher, &plan, limits_by),
             }
-            Ok(ending) => Trial::Failed {
-                layer: None,
-                cause: format!("a program that does nothing ended with {ending:?}"),
-            },
-            Err(error) => Trial::Failed { layer: None, cause: error.to_string() },
         }
+        trial.unwrap_or_else(|Untold| Trial::Failed {
+            layer: None,
+            cause: "a program that does nothing was killed, each time".to_owned(),
+        })
     }
 
     /// Each layer without those that it does not build upon.
@@ -277,6 +273,30 @@ impl Prober {
             plan.mount(tree, Access::READ);
         };
         self.attempt(Layers::ALL, grant, &mut None)
+    }
+}
+
+/// PID 1 was gone before it could tell how the program ended: that says nothing about a layer.
+struct Untold;
+
+fn start(launcher: &Launcher, plan: &Plan, limits_by: &mut Option<Backend>) -> Result<Trial, Untold> {
+    let failed = |layer, cause| Ok(Trial::Failed { layer, cause });
+    let stdio = match Stdio::null() {
+        Ok(stdio) => stdio,
+        Err(error) => return Ok(Trial::NotTried { needs: format!("/dev/null: {error}") }),
+    };
+    let mut sandbox = match launcher.launch(plan, stdio) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return failed(layer_of(&error), chain(&error)),
+    };
+    match sandbox.wait() {
+        Ok(Ending::Exited(0)) => {
+            *limits_by = sandbox.report().limits_by;
+            Ok(Trial::Held)
+        }
+        Ok(Ending::Killed) => Err(Untold),
+        Ok(ending) => failed(None, format!("a program that does nothing ended with {ending:?}")),
+        Err(error) => failed(None, error.to_string()),
     }
 }
 

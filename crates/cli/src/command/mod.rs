@@ -1,5 +1,7 @@
 //! One file for each verb.
 
+pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod runs;
 
