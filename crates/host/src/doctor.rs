@@ -54,7 +54,7 @@ impl State {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// The layer's name, or `grants`, `proc`, `reports`, `cgroup-v2`, `cgroup-v1`, `swap`, `surroundings`.
+    /// The layer's name, or `launcher`, `plan`, `grants`, `proc`, `reports`, `cgroup-v2`, `cgroup-v1`, `swap`, `surroundings`.
     pub name: &'static str,
     /// How it came out.
     pub state: State,
@@ -123,11 +123,12 @@ pub(crate) fn diagnose(probe: &Probe) -> Diagnosis {
     checks.extend(probe.backends.iter().filter(|found| found.backend != Backend::Sampler).map(backend_check));
     checks.push(swap_check(probe));
     checks.extend(surroundings_check(probe));
+    checks.splice(0..0, launcher_check(probe));
     if !probe.plan.held() && !checks.iter().any(|check| check.state == State::Missing) {
         // Each part holds alone and the whole does not: nothing that is known, so it is said as it is.
         let mut whole = Check::new("plan", State::Missing, probe.plan.cause().unwrap_or_default());
         whole.follows = Some(REFUSED.to_owned());
-        whole.mend = mend::whole(probe);
+        whole.mend = mend::whole();
         checks.insert(0, whole);
     }
     let enforceable = !checks.iter().any(|check| check.state == State::Missing);
@@ -174,13 +175,22 @@ fn purpose(layer: Layer) -> &'static str {
     }
 }
 
+/// Worth a line only if it fails: then it is the only thing to mend.
+fn launcher_check(probe: &Probe) -> Option<Check> {
+    let cause = probe.launcher.cause()?;
+    let mut check = Check::new("launcher", State::Missing, cause);
+    check.follows = Some("it builds every sandbox: nothing else could be tried".to_owned());
+    check.mend = mend::launcher(probe);
+    Some(check)
+}
+
 fn layer_check(layer: Layer, trial: &Trial, probe: &Probe) -> Check {
     let mut check = Check::new(layer.name(), State::Ok, purpose(layer));
     if let Some(cause) = trial.cause() {
         check.state = State::Missing;
         cause.clone_into(&mut check.found);
-        check.follows = Some(REFUSED.to_owned());
         if matches!(trial, Trial::Failed { .. }) {
+            check.follows = Some(REFUSED.to_owned());
             check.mend = mend::layer(layer, cause, probe);
         }
         return check;
@@ -238,9 +248,7 @@ fn grants_check(probe: &Probe) -> Check {
     };
     match &probe.grant {
         Trial::Held => Check::new("grants", State::Ok, what),
-        Trial::NotTried { needs } => {
-            Check::new("grants", State::Note, format!("not tried: there is no {needs}"))
-        }
+        Trial::NotTried { needs } => Check::new("grants", State::Note, format!("not tried: {needs}")),
         Trial::Failed { .. } if !probe.plan.held() => {
             Check::new("grants", State::Note, "not tried: the default plan does not start")
         }

@@ -3,6 +3,7 @@
 //!
 //! Start reading at [`probe`]. What to do about a finding is not decided here.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::Path;
 
@@ -142,6 +143,8 @@ impl Surroundings {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
+    /// The launcher, which builds every sandbox. If it did not hold, nothing else could be tried.
+    pub launcher: Trial,
     /// The default plan: every layer, default limits.
     pub plan: Trial,
     /// Each layer, in the order of reports. Where the whole plan held, all held; else each was tried without the others
@@ -190,6 +193,7 @@ pub fn probe() -> Probe {
     let swap = swap(limits_by, &backends);
     Probe {
         proc_mount: proc_mount(&layers),
+        launcher: prober.launcher_trial(),
         plan,
         layers,
         grant,
@@ -206,12 +210,20 @@ pub fn probe() -> Probe {
 /// Starts one sandbox after the other.
 struct Prober {
     launcher: Result<Launcher, String>,
+    /// Why the launcher was lost, once it was.
+    lost: OnceCell<String>,
     idle: Option<Plan>,
 }
 
 impl Prober {
     fn new() -> Self {
-        Self { launcher: Launcher::start().map_err(|error| chain(&error)), idle: idle_plan() }
+        let launcher = Launcher::start().map_err(|error| chain(&error));
+        Self { launcher, lost: OnceCell::new(), idle: idle_plan() }
+    }
+
+    fn launcher_trial(&self) -> Trial {
+        let cause = self.launcher.as_ref().err().or_else(|| self.lost.get());
+        cause.map_or(Trial::Held, |cause| Trial::Failed { layer: None, cause: cause.clone() })
     }
 
     /// Starts a sandbox with these layers and sees it end well. `limits_by` is set if it held.
@@ -221,27 +233,53 @@ impl Prober {
         change: impl FnOnce(&mut Plan),
         limits_by: &mut Option<Backend>,
     ) -> Trial {
-        let launcher = match &self.launcher {
-            Ok(launcher) => launcher,
-            Err(cause) => return Trial::Failed { layer: None, cause: cause.clone() },
+        let (Ok(launcher), None) = (&self.launcher, self.lost.get()) else {
+            return Trial::NotTried { needs: "it needs the launcher".to_owned() };
         };
         let Some(plan) = &self.idle else {
-            return Trial::NotTried { needs: "one of the programs true, sh and env".to_owned() };
+            return Trial::NotTried { needs: "it needs one of the programs true, sh and env".to_owned() };
         };
         let mut plan = plan.clone();
         plan.weaken(Layers::ALL.without(layers));
         change(&mut plan);
-        let mut trial = start(launcher, &plan, limits_by);
-        for _ in 1..TRIES {
-            match trial {
-                Ok(trial) => return trial,
-                Err(Untold) => trial = start(launcher, &plan, limits_by),
+        for _ in 0..TRIES {
+            if let Ok(trial) = self.start(launcher, &plan, limits_by) {
+                return trial;
             }
         }
-        trial.unwrap_or_else(|Untold| Trial::Failed {
-            layer: None,
-            cause: "a program that does nothing was killed, each time".to_owned(),
-        })
+        Trial::Failed { layer: None, cause: "a program that does nothing was killed, each time".to_owned() }
+    }
+
+    fn start(
+        &self,
+        launcher: &Launcher,
+        plan: &Plan,
+        limits_by: &mut Option<Backend>,
+    ) -> Result<Trial, Untold> {
+        let failed = |layer, cause| Ok(Trial::Failed { layer, cause });
+        let stdio = match Stdio::null() {
+            Ok(stdio) => stdio,
+            Err(error) => return Ok(Trial::NotTried { needs: format!("it needs /dev/null: {error}") }),
+        };
+        let mut sandbox = match launcher.launch(plan, stdio) {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                let cause = chain(&error);
+                if matches!(error, LaunchError::Launcher { .. }) {
+                    return failed(None, self.lost.get_or_init(|| cause).clone());
+                }
+                return failed(layer_of(&error), cause);
+            }
+        };
+        match sandbox.wait() {
+            Ok(Ending::Exited(0)) => {
+                *limits_by = sandbox.report().limits_by;
+                Ok(Trial::Held)
+            }
+            Ok(Ending::Killed) => Err(Untold),
+            Ok(ending) => failed(None, format!("a program that does nothing ended with {ending:?}")),
+            Err(error) => failed(None, error.to_string()),
+        }
     }
 
     /// Each layer without those that it does not build upon.
@@ -261,13 +299,18 @@ impl Prober {
             };
             found.push((layer, trial));
         }
+        if !self.launcher_trial().held() {
+            // Whichever layer was tried when it was lost, it was not that layer's fault.
+            let untried = Trial::NotTried { needs: "it needs the launcher".to_owned() };
+            found.iter_mut().for_each(|(_, trial)| trial.clone_from(&untried));
+        }
         found.sort_by_key(|(layer, _)| *layer);
         found
     }
 
     fn grant(&self) -> Trial {
         let Some(tree) = GRANTABLE.iter().find_map(|path| Resolved::find(Path::new(path)).ok()) else {
-            return Trial::NotTried { needs: format!("one of {}", GRANTABLE.join(", ")) };
+            return Trial::NotTried { needs: format!("it needs one of {}", GRANTABLE.join(", ")) };
         };
         let grant = |plan: &mut Plan| {
             plan.mount(tree, Access::READ);
@@ -278,27 +321,6 @@ impl Prober {
 
 /// PID 1 was gone before it could tell how the program ended: that says nothing about a layer.
 struct Untold;
-
-fn start(launcher: &Launcher, plan: &Plan, limits_by: &mut Option<Backend>) -> Result<Trial, Untold> {
-    let failed = |layer, cause| Ok(Trial::Failed { layer, cause });
-    let stdio = match Stdio::null() {
-        Ok(stdio) => stdio,
-        Err(error) => return Ok(Trial::NotTried { needs: format!("/dev/null: {error}") }),
-    };
-    let mut sandbox = match launcher.launch(plan, stdio) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return failed(layer_of(&error), chain(&error)),
-    };
-    match sandbox.wait() {
-        Ok(Ending::Exited(0)) => {
-            *limits_by = sandbox.report().limits_by;
-            Ok(Trial::Held)
-        }
-        Ok(Ending::Killed) => Err(Untold),
-        Ok(ending) => failed(None, format!("a program that does nothing ended with {ending:?}")),
-        Err(error) => failed(None, error.to_string()),
-    }
-}
 
 /// Each layer after those that it builds upon.
 const TRIED: [Layer; 14] = [
@@ -368,6 +390,7 @@ fn chain(error: &LaunchError) -> String {
 /// What the layer `mount` says about /proc: its failing step is named in the cause.
 fn proc_mount(layers: &[(Layer, Trial)]) -> Trial {
     match layers.iter().find(|(layer, _)| *layer == Layer::Mount) {
+        Some((_, Trial::NotTried { needs })) => Trial::NotTried { needs: needs.clone() },
         Some((_, Trial::Failed { cause, .. })) if !cause.contains("/proc") => {
             Trial::NotTried { needs: "it needs the layer mount".to_owned() }
         }
@@ -545,7 +568,7 @@ mod tests {
     #[test]
     fn where_the_plan_holds_each_layer_holds_alone() {
         let found = probe();
-        assert_eq!(found.plan, Trial::Held, "{found:#?}");
+        assert_eq!((&found.launcher, &found.plan), (&Trial::Held, &Trial::Held), "{found:#?}");
         assert!(found.layers.iter().all(|(_, trial)| trial.held()));
         assert!(found.grant.held() && found.proc_mount.held(), "{found:#?}");
         for (layer, trial) in Prober::new().alone(Facts::get().root) {

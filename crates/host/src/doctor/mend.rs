@@ -9,9 +9,6 @@ const USER_NAMESPACES: u32 = 65_536;
 
 /// Remedies for a layer that was tried and failed.
 pub(super) fn layer(layer: Layer, cause: &str, probe: &Probe) -> Vec<String> {
-    if let Some(steps) = whole_machine(probe, cause) {
-        return steps;
-    }
     match layer {
         Layer::Mount if cause.contains("/proc") => proc(probe),
         Layer::User
@@ -25,33 +22,34 @@ pub(super) fn layer(layer: Layer, cause: &str, probe: &Probe) -> Vec<String> {
         Layer::Seccomp => seccomp(probe),
         Layer::Limits => delegation(probe),
         _ if probe.surroundings.filtered => outer_filter(probe),
-        _ => vec![
-            "this is not known to happen: please report it with the output of `ringfence doctor --json`"
-                .to_owned(),
-        ],
+        _ => whole(),
     }
 }
 
-/// What makes every sandbox fail before any layer is built.
-fn whole_machine(probe: &Probe, cause: &str) -> Option<Vec<String>> {
+/// Remedies where the launcher does not start, or dies at once.
+pub(super) fn launcher(probe: &Probe) -> Vec<String> {
     let around = &probe.surroundings;
     if around.root_without_ids {
-        return Some(vec![
+        return vec![
             "this is root of a user namespace, without ids of its own to run programs under".to_owned(),
             "run Ringfence as an ordinary user here, or in a container of the real root".to_owned(),
-        ]);
+        ];
     }
-    if cause.contains("launcher") && around.setting("vm.memfd_noexec") == Some("2") {
-        return Some(persistent("vm.memfd_noexec", "1"));
+    if around.setting("vm.memfd_noexec") == Some("2") {
+        return persistent("vm.memfd_noexec", "1");
     }
-    None
+    if around.filtered {
+        return outer_filter(probe);
+    }
+    whole()
 }
 
-/// Remedies where each layer holds alone and the default plan does not.
-pub(super) fn whole(probe: &Probe) -> Vec<String> {
-    let cause = probe.plan.cause().unwrap_or_default();
-    whole_machine(probe, cause)
-        .unwrap_or_else(|| vec!["please report this with the output of `ringfence doctor --json`".to_owned()])
+/// Remedies where each layer holds alone and the default plan does not, or for what is not known to happen.
+pub(super) fn whole() -> Vec<String> {
+    vec![
+        "this is not known to happen: please report it with the output of `ringfence doctor --json`"
+            .to_owned(),
+    ]
 }
 
 fn persistent(setting: &str, value: &str) -> Vec<String> {
@@ -128,9 +126,6 @@ fn outer_filter(probe: &Probe) -> Vec<String> {
 
 /// Remedies where a fresh /proc cannot be mounted: the kernel allows it only to who can see all of the old one.
 pub(super) fn proc(probe: &Probe) -> Vec<String> {
-    if let Some(steps) = whole_machine(probe, "") {
-        return steps;
-    }
     match probe.surroundings.container.as_deref() {
         Some(_) => container_flags(probe),
         None => vec![

@@ -3,6 +3,7 @@ use ringfence_sandbox::{LandlockGap, Surroundings};
 
 fn healthy(uid: u32) -> Probe {
     Probe {
+        launcher: Trial::Held,
         plan: Trial::Held,
         layers: Layer::ALL.iter().map(|layer| (*layer, Trial::Held)).collect(),
         grant: Trial::Held,
@@ -184,19 +185,32 @@ fn a_sampler_is_enough_but_not_strict_and_says_how_to_get_a_cgroup() {
     assert!(mends(&diagnose(&probe), "limits").contains("mount | grep cgroup"));
 }
 
-#[test]
-fn root_of_a_container_without_ids_is_told_so_at_every_layer() {
-    let mut probe = without(0, Layer::User, "the launcher was lost");
-    probe.surroundings.root_without_ids = true;
-    assert!(mends(&diagnose(&probe), "user").contains("as an ordinary user"));
-    assert!(check(&diagnose(&probe), "surroundings").found.contains("root of a user namespace only"));
+/// The probe of a machine on which the launcher does not come up.
+fn without_launcher() -> Probe {
+    let mut probe = healthy(0);
+    let lost = || Trial::NotTried { needs: "it needs the launcher".to_owned() };
+    probe.launcher = Trial::Failed { layer: None, cause: "the launcher was lost".to_owned() };
+    (probe.plan, probe.grant, probe.proc_mount, probe.limits_by) =
+        (probe.launcher.clone(), lost(), lost(), None);
+    probe.layers.iter_mut().for_each(|(_, trial)| *trial = lost());
+    probe
 }
 
 #[test]
-fn memory_files_that_cannot_be_executed_are_named() {
-    let mut probe = without(0, Layer::User, "the launcher cannot be put into memory: Permission denied");
+fn a_launcher_that_does_not_come_up_is_the_one_thing_to_mend() {
+    let mut probe = without_launcher();
+    let diagnosis = diagnose(&probe);
+    assert!(!diagnosis.enforceable && diagnosis.checks[0].name == "launcher");
+    assert!(diagnosis.checks.iter().skip(1).all(|check| check.mend.is_empty()));
+    assert!(mends(&diagnosis, "launcher").contains("report it"));
+
+    probe.surroundings.filtered = true;
+    assert!(mends(&diagnose(&probe), "launcher").contains("system call filter"));
     probe.surroundings.settings = vec![("vm.memfd_noexec", "2".to_owned())];
-    assert!(mends(&diagnose(&probe), "user").contains("vm.memfd_noexec=1"));
+    assert!(mends(&diagnose(&probe), "launcher").contains("vm.memfd_noexec=1"));
+    probe.surroundings.root_without_ids = true;
+    assert!(mends(&diagnose(&probe), "launcher").contains("as an ordinary user"));
+    assert!(check(&diagnose(&probe), "surroundings").found.contains("root of a user namespace only"));
 }
 
 #[test]
