@@ -61,23 +61,48 @@ struct State {
 }
 
 impl Exec {
-    /// Starts the run on a thread of its own. Whoever listens from the beginning gets everything from the beginning: the
-    /// thread waits for no one, but starting a sandbox takes longer than subscribing.
+    /// Starts the run on a thread of its own, with nobody listening yet: see [`Exec::spawn_with`] for those who must not miss
+    /// the beginning.
     ///
     /// # Errors
     /// `io` when no thread or pipe can be had. What goes wrong later is in the report.
     pub fn spawn(&self) -> Result<Run, Error> {
+        self.spawn_with(Listeners::new())
+    }
+
+    /// As [`Exec::spawn`], for `listeners` that were subscribed before: they get everything from the beginning.
+    ///
+    /// ```no_run
+    /// use ringfence::exec::{Exec, Listeners};
+    ///
+    /// let listeners = Listeners::new();
+    /// let live = listeners.subscribe(1024);
+    /// let run = Exec::new(["ls", "/usr"]).spawn_with(listeners)?;
+    /// for event in live {
+    ///     println!("{event:?}");
+    /// }
+    /// assert_eq!(run.wait().report.exit_code, Some(0));
+    /// # Ok::<(), ringfence::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Exec::spawn`].
+    pub fn spawn_with(&self, listeners: Listeners) -> Result<Run, Error> {
         let failed = |what: &str, error| {
             Error::new(ErrorCode::Io, format!("cannot have {what} for the run")).with_source(error)
         };
         let (cancelled, cancel) = io::pipe().map_err(|error| failed("a pipe", error))?;
-        let listeners = Listeners::new();
         let shared = Arc::new(Shared::default());
-        let (exec, heard, result) = (self.clone(), listeners.clone(), Arc::clone(&shared));
+        let exec = self.clone();
+        let end = End { shared: Arc::clone(&shared), listeners: listeners.clone() };
         let body = move || {
-            let mut sink = Collector { captured: Vec::new(), errors: Vec::new(), cancelled };
-            let outcome = exec.run(&mut sink, &heard);
-            result.finish(Captured { report: outcome.report, stdout: sink.captured, stderr: sink.errors });
+            let mut sink = Collector { captured: Vec::new(), errors: Vec::new(), cancelled: Some(cancelled) };
+            let outcome = exec.run(&mut sink, &end.listeners);
+            end.shared.finish(Captured {
+                report: outcome.report,
+                stdout: sink.captured,
+                stderr: sink.errors,
+            });
         };
         let thread = std::thread::Builder::new()
             .name("ringfence-run".into())
@@ -135,19 +160,40 @@ impl Future for Run {
 
 impl Shared {
     fn finish(&self, captured: Captured) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).result = Some(captured);
+        self.end();
+    }
+
+    fn end(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.result = Some(captured);
         state.ended = true;
-        if let Some(waker) = state.waker.take() {
+        let waker = state.waker.take();
+        // A waker may poll at once, on this thread: not with the lock held.
+        drop(state);
+        if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+/// Ends the wait of everybody, however the thread ends: a panic must not leave a future pending for ever.
+struct End {
+    shared: Arc<Shared>,
+    listeners: Listeners,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.listeners.end();
+        self.shared.end();
     }
 }
 
 struct Collector {
     captured: Vec<u8>,
     errors: Vec<u8>,
-    cancelled: io::PipeReader,
+    /// Until it has said so once: its other end stays closed, and would be taken for a second wish.
+    cancelled: Option<io::PipeReader>,
 }
 
 impl Sink for Collector {
@@ -164,10 +210,10 @@ impl Sink for Collector {
     }
 
     fn cancellation(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.cancelled.as_fd())
+        self.cancelled.as_ref().map(AsFd::as_fd)
     }
 
     fn cancelled(&mut self) -> Option<i32> {
-        Some(SIGTERM)
+        self.cancelled.take().map(|_| SIGTERM)
     }
 }
