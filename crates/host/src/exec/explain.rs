@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use ringfence_api::{Denial, EnforcedLayer, UNKNOWN_OBJECT};
-use ringfence_policy::{CanonicalPath, FileOp, Host, HostPattern, Request, RuleSet};
+use ringfence_policy::{CanonicalPath, FileOp, Host, HostPattern, PathPattern, Request, RuleSet};
 use ringfence_sandbox::{Layer, Object, Observation, Refusal, Report, Sandbox};
 
 use crate::exec::translate::{Translated, lexical};
@@ -67,7 +67,7 @@ fn refused(refusal: &Refusal) -> Denial {
             let pattern = HostPattern::exact(&Host::from(address.ip()), address.port());
             Some(format!("network:request={pattern}"))
         }
-        (Object::Path(path), "connect") => Some(format!("file:write={}", path.display())),
+        (Object::Path(path), "connect") => socket_grant(Path::new(path)),
         (_, "fork" | "vfork" | "clone" | "execve" | "execveat") => Some("subprocess:execute".to_owned()),
         _ => None,
     };
@@ -78,6 +78,12 @@ fn refused(refusal: &Refusal) -> Denial {
         grant,
         count: refusal.count,
     }
+}
+
+/// A socket itself cannot be granted: it can be reached where its directory may be written.
+fn socket_grant(path: &Path) -> Option<String> {
+    let directory = CanonicalPath::new(path.parent()?).ok()?;
+    Some(format!("{}={}", FileOp::Write.permission(), PathPattern::subtree(&directory)))
 }
 
 /// What of an observed call the mounts kept away: a path that exists on the host (or whose directory does, for what
