@@ -11,7 +11,7 @@ use ringfence_sandbox::stream::{self, Interest};
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
 use crate::exec::request::Exec;
 use crate::exec::run::{CHUNK_BYTES, Record, Sink};
-use crate::exec::{OutputCap, Redactor, Stream};
+use crate::exec::{OutputCap, RedactionSet, Redactor, Stream};
 
 /// After this much output the pipe is made larger: short commands do not pay for it.
 const WIDEN_AFTER_BYTES: u64 = 256 * 1024;
@@ -24,7 +24,6 @@ pub(crate) struct Output {
     buffer: Vec<u8>,
     stderr_tail: Vec<u8>,
     over_cap: bool,
-    abandoned: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +59,6 @@ impl Output {
             buffer: Vec::new(),
             stderr_tail: Vec::new(),
             over_cap: false,
-            abandoned: false,
         }
     }
 
@@ -89,12 +87,16 @@ impl Output {
     /// Reads, redacts, records and writes what can be now.
     ///
     /// # Errors
-    /// When the sink fails: nobody takes the output any more.
+    /// When the sink fails for a stream: nobody takes that one any more, and it is given up. The other goes on.
     pub(crate) fn step(&mut self, sink: &mut dyn Sink, record: &mut Record<'_>) -> io::Result<()> {
+        let mut outcome = Ok(());
         for index in 0..self.channels.len() {
-            self.step_channel(index, sink, record)?;
+            if let Err(error) = self.step_channel(index, sink, record) {
+                self.channels.get_mut(index).into_iter().for_each(Channel::abandon);
+                outcome = Err(error);
+            }
         }
-        Ok(())
+        outcome
     }
 
     fn step_channel(&mut self, index: usize, sink: &mut dyn Sink, record: &mut Record<'_>) -> io::Result<()> {
@@ -149,12 +151,7 @@ impl Output {
 
     /// Nobody takes the output: nothing more is read or kept.
     pub(crate) fn abandon(&mut self) {
-        self.abandoned = true;
-        for channel in &mut self.channels {
-            channel.pipe = None;
-            channel.waiting.clear();
-            channel.at = 0;
-        }
+        self.channels.iter_mut().for_each(Channel::abandon);
     }
 
     pub(crate) fn is_over_cap(&self) -> bool {
@@ -163,7 +160,7 @@ impl Output {
 
     /// Whether all that will be passed on has been.
     pub(crate) fn is_done(&self) -> bool {
-        self.abandoned || self.channels.iter().all(|channel| channel.pipe.is_none() && channel.is_empty())
+        self.channels.iter().all(|channel| channel.pipe.is_none() && channel.is_empty())
     }
 
     pub(crate) fn stderr_tail(&self) -> &[u8] {
@@ -187,6 +184,15 @@ fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 impl Channel {
+    /// Nobody takes it: closing the pipe tells the command so at its next write.
+    fn abandon(&mut self) {
+        self.pipe = None;
+        self.waiting.clear();
+        self.at = 0;
+        // What it holds back is owed to nobody.
+        self.redactor = Redactor::new(RedactionSet::none());
+    }
+
     /// Whether the sink has taken everything.
     fn is_empty(&self) -> bool {
         self.at >= self.waiting.len()
