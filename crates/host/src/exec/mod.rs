@@ -10,6 +10,8 @@
 
 mod explain;
 mod handle;
+mod input;
+mod mounts;
 mod output;
 mod request;
 mod run;

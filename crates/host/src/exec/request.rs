@@ -16,7 +16,7 @@ pub enum Stdin {
     Close,
     /// What this process reads from its own.
     Pass,
-    /// A file, read by the host: it need not be granted.
+    /// A file or named pipe, read by the host: it need not be granted. A relative path is taken from [`Exec::directory`].
     File(PathBuf),
 }
 
@@ -147,7 +147,7 @@ impl Exec {
         self
     }
 
-    /// Refuses to start where only a sampler can hold the limits. Default off.
+    /// Refuses to start where only a sampler can hold the limits: nothing runs then, not for a moment. Default off.
     pub fn strict(&mut self, strict: bool) -> &mut Self {
         self.strict = strict;
         self

@@ -4,7 +4,7 @@
 //! caller's cancellation, and the next deadline.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringfence_api::{ErrorCode, RunReport, RunStatus, Violation};
@@ -13,13 +13,16 @@ use ringfence_sandbox::{LaunchError, Launcher, Sandbox, Stdio, TERM_GRACE, TICK}
 
 use crate::error::Error;
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
+use crate::exec::input::{self, Feed};
 use crate::exec::output::Output;
-use crate::exec::request::{Exec, Stdin};
+use crate::exec::request::Exec;
 use crate::exec::translate::{Translated, translate};
 use crate::exec::{Facts, Listeners, RunId, RunMeta, RunWriter, Stop, Stream, Wait, classify, explain};
 
 /// What is read at once from a pipe.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+/// What the last rung of the stop ladder sends.
+const SIGKILL: i32 = 9;
 /// From this share of the memory limit on, listeners are warned, once (DESIGN 6).
 const WARN_PERCENT: u64 = 80;
 
@@ -27,26 +30,28 @@ const WARN_PERCENT: u64 = 80;
 ///
 /// Nothing here may wait: [`Sink::write`] takes what it can take now.
 pub trait Sink {
-    /// Takes bytes of `stream`; how many it took. 0 means "not now": [`Sink::descriptor`] is waited for.
+    /// Takes bytes of `stream`; how many it took. 0 means "not now": [`Sink::descriptor`] is waited for, and without one it is
+    /// asked again within 100 ms. While a stream is not taken it is not read, so the command waits; its time goes on.
     ///
     /// # Errors
-    /// Ends the run as cancelled: there is nobody left to write for.
+    /// Ends the run as cancelled by SIGPIPE: there is nobody left to write for. The other stream is passed on to its end.
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize>;
 
     /// What becomes writable when [`Sink::write`] can take more. `None` for a sink that always takes everything.
     fn descriptor(&self, stream: Stream) -> Option<BorrowedFd<'_>>;
 
-    /// What becomes readable when the run shall be cancelled.
+    /// What becomes readable when the run shall be cancelled. `None` when nothing can cancel it (any more).
     fn cancellation(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// The signal that cancels the run, once [`Sink::cancellation`] is readable. A second one kills at once.
+    /// The signal that cancels the run, asked for whenever [`Sink::cancellation`] is readable; `None` for none after all. Each
+    /// answer counts: the second one kills at once, and one after the end gives up output that was not taken yet.
     fn cancelled(&mut self) -> Option<i32> {
         None
     }
 
-    /// The memory limit is nearly reached.
+    /// 80 % of the memory limit are used. Called once in a run.
     fn memory_warning(&mut self, _used_bytes: u64, _limit_bytes: u64) {}
 }
 
@@ -84,6 +89,8 @@ pub struct Outcome {
     pub cancelled_by: Option<i32>,
     /// What could not be stored, for the caller to tell: the run itself is not harmed by it.
     pub warning: Option<Error>,
+    /// What may help where the command failed by itself: sentences about its grants. Empty when it did not fail.
+    pub hints: Vec<String>,
 }
 
 /// An [`Outcome`] with all output in memory.
@@ -105,7 +112,9 @@ impl Exec {
             Ok(started) => Run::new(self, started, listeners, begun).finish(sink),
             Err(error) => not_started(error),
         };
-        outcome.report.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if outcome.report.status == RunStatus::NotStarted {
+            outcome.report.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
         listeners.end();
         outcome
     }
@@ -119,38 +128,31 @@ impl Exec {
     }
 
     fn start(&self) -> Result<Started, Error> {
+        // It makes its network namespace while this thread goes on; what it says of failing comes after what is wrong with
+        // the request.
+        let launcher = Launcher::start_for_one();
         let translated = translate(self)?;
-        let (input, source) = match &self.stdin {
-            Stdin::Close => (Input::Closed, None),
-            Stdin::Pass => {
-                (Input::Pipe, Some(io::stdin().as_fd().try_clone_to_owned().map_err(stdin_error)?))
-            }
-            Stdin::File(path) => {
-                let file = std::fs::File::open(path).map_err(|error| Error::file("open", path, error))?;
-                (Input::Pipe, Some(OwnedFd::from(file)))
-            }
-        };
+        let source = input::source(self)?;
+        let input = if source.is_some() { Input::Pipe } else { Input::Closed };
         let (stdio, pipes) = Stdio::pipes(input)
             .map_err(|error| Error::new(ErrorCode::Io, "no pipe for the command").with_source(error))?;
-        let launcher = Launcher::start().map_err(|error| launch_error(&error))?;
-        let sandbox = launcher.launch(&translated.plan, stdio).map_err(|error| launch_error(&error))?;
-        if self.strict && sandbox.is_sampled() {
-            return Err(Error::new(
-                ErrorCode::NotEnforceable,
-                "only a sampler can hold the limits here, and --strict refuses it",
-            )
-            .with_hint("delegate a cgroup (`ringfence doctor` says how), or leave --strict out"));
-        }
+        let launcher = launcher.map_err(|error| launch_error(&error))?;
+        let sandbox =
+            launcher.launch(&translated.plan, stdio).map_err(|error| match (&error, self.strict) {
+                (LaunchError::Limits(why), true) => Error::new(
+                    ErrorCode::NotEnforceable,
+                    format!("only a sampler can hold the limits here, and --strict refuses it: {why}"),
+                )
+                .with_hint("delegate a cgroup (`ringfence doctor` says how), or leave --strict out"),
+                _ => launch_error(&error),
+            })?;
         Ok(Started { translated, launcher, sandbox, pipes, source })
     }
 }
 
-fn stdin_error(error: io::Error) -> Error {
-    Error::new(ErrorCode::Io, "cannot pass the standard input").with_source(error)
-}
-
 fn not_started(error: Error) -> Outcome {
-    Outcome { report: RunReport::not_started(error.to_body()), id: None, cancelled_by: None, warning: None }
+    let report = RunReport::not_started(error.to_body());
+    Outcome { report, id: None, cancelled_by: None, warning: None, hints: Vec::new() }
 }
 
 /// The sandbox crate's error, in the words and codes of this one.
@@ -174,8 +176,14 @@ pub(crate) fn launch_error(error: &LaunchError) -> Error {
         _ => ErrorCode::Internal,
     };
     let mut message = error.to_string();
-    if let LaunchError::Execute { source, .. } = error {
-        message = format!("{message}: {source}");
+    // Every cause, but for one that the text before it has already.
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !message.ends_with(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = inner.source();
     }
     let made = Error::new(code, message);
     match (error, error.hint()) {
@@ -230,14 +238,6 @@ struct Run<'a> {
     events_over: bool,
 }
 
-/// Bytes on their way into the command.
-struct Feed {
-    source: OwnedFd,
-    pipe: OwnedFd,
-    waiting: Vec<u8>,
-    at: usize,
-}
-
 impl<'a> Run<'a> {
     fn new(exec: &'a Exec, started: Started, listeners: &'a Listeners, begun: Instant) -> Self {
         let Started { translated, launcher, sandbox, pipes, source } = started;
@@ -245,8 +245,7 @@ impl<'a> Run<'a> {
             Ok(writer) => (writer, None),
             Err(error) => (None, Some(error)),
         };
-        let stdin =
-            source.zip(pipes.stdin).map(|(source, pipe)| Feed { source, pipe, waiting: Vec::new(), at: 0 });
+        let stdin = source.zip(pipes.stdin).map(|(source, pipe)| Feed::new(source, pipe));
         Self {
             output: Output::new(exec, pipes.stdout, pipes.stderr),
             stdin,
@@ -254,7 +253,7 @@ impl<'a> Run<'a> {
             warning,
             ladder: Ladder::Running,
             stopped_by: None,
-            deadline: exec.limits.timeout.map(|timeout| begun + timeout),
+            deadline: exec.limits.timeout.and_then(|timeout| begun.checked_add(timeout)),
             next_tick: begun + TICK,
             warned: false,
             sampler_hit: false,
@@ -286,6 +285,8 @@ impl<'a> Run<'a> {
         let wait = match wait {
             ringfence_sandbox::Ending::Exited(code) => Wait::Exited(code),
             ringfence_sandbox::Ending::Signaled(signal) => Wait::Signaled(signal),
+            // PID 1 tells how the command ended before it ends itself; killed by us, it had nothing to tell but SIGKILL.
+            ringfence_sandbox::Ending::Killed if self.ladder == Ladder::Killed => Wait::Signaled(SIGKILL),
             ringfence_sandbox::Ending::Killed => Wait::Unknown,
         };
         self.report(wait)
@@ -296,7 +297,13 @@ impl<'a> Run<'a> {
         let now = Instant::now();
         let timeout = self.next_deadline(now).saturating_duration_since(now);
         let ready = self.wait(sink, timeout)?;
-        self.act_on_time(Instant::now());
+        if ready.ended
+            && let Some(ending) = self.sandbox.try_wait()?
+        {
+            // Before the clock: what ended by itself was not too slow, even if it is noticed late.
+            return Ok(Some(ending));
+        }
+        let ticked = self.act_on_time(sink);
         if ready.cancel
             && let Some(signal) = sink.cancelled()
         {
@@ -308,10 +315,10 @@ impl<'a> Run<'a> {
         if ready.input {
             self.feed();
         }
-        if ready.output {
+        if ready.output || ticked {
             self.pump(sink);
         }
-        if ready.ended { self.sandbox.try_wait() } else { Ok(None) }
+        Ok(None)
     }
 
     fn next_deadline(&self, now: Instant) -> Instant {
@@ -338,11 +345,8 @@ impl<'a> Run<'a> {
             want(self.sandbox.events(), Interest::Read, Kind::Events);
         }
         if let Some(feed) = &self.stdin {
-            if feed.at < feed.waiting.len() {
-                want(feed.pipe.as_fd(), Interest::Write, Kind::Input);
-            } else {
-                want(feed.source.as_fd(), Interest::Read, Kind::Input);
-            }
+            let (fd, interest) = feed.wanted();
+            want(fd, interest, Kind::Input);
         }
         self.output.wanted(sink, &mut |fd, interest| want(fd, interest, Kind::Output));
         let mut ready = Ready::default();
@@ -356,7 +360,9 @@ impl<'a> Run<'a> {
         Ok(ready)
     }
 
-    fn act_on_time(&mut self, now: Instant) {
+    /// What is due. Whether it was time for a tick.
+    fn act_on_time(&mut self, sink: &mut dyn Sink) -> bool {
+        let now = Instant::now();
         if self.ladder == Ladder::Running && self.deadline.is_some_and(|at| at <= now) {
             self.stop(Stop::Timeout);
         }
@@ -365,22 +371,25 @@ impl<'a> Run<'a> {
         {
             self.kill();
         }
-        if self.next_tick <= now {
+        let ticks = self.next_tick <= now;
+        if ticks {
             self.next_tick = now + TICK;
-            self.tick(now);
+            self.tick(now, sink);
         }
+        ticks
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant, sink: &mut dyn Sink) {
         let tick = self.sandbox.tick();
         let used = tick.usage.memory_bytes;
         if let Some(limit) = self.exec.limits.memory_bytes
             && !self.warned
-            && used >= limit / 100 * WARN_PERCENT
+            && u128::from(used) * 100 >= u128::from(limit) * u128::from(WARN_PERCENT)
         {
             self.warned = true;
             let at_ms = u64::try_from(now.duration_since(self.begun).as_millis()).unwrap_or(u64::MAX);
             self.listeners.memory_warning(at_ms, used, limit);
+            sink.memory_warning(used, limit);
         }
         if tick.over_memory && self.ladder == Ladder::Running {
             self.sampler_hit = self.sandbox.is_sampled();
@@ -432,7 +441,6 @@ impl<'a> Run<'a> {
         if self.output.step(sink, &mut record).is_err() {
             // SIGPIPE is what a command without a sandbox would have got.
             const SIGPIPE: i32 = 13;
-            self.output.abandon();
             if self.ladder == Ladder::Running {
                 self.stop(Stop::Cancelled { signal: SIGPIPE });
             }
@@ -501,8 +509,10 @@ impl<'a> Run<'a> {
             Some(Stop::Cancelled { signal }) => Some(signal),
             _ => None,
         };
+        let failed = report.status == RunStatus::Exited && report.exit_code != Some(0);
+        let hints = if failed { std::mem::take(&mut self.translated.hints) } else { Vec::new() };
         let warning = self.close();
-        Outcome { report, id, cancelled_by, warning }
+        Outcome { report, id, cancelled_by, warning, hints }
     }
 
     /// Puts the sandbox away before the launcher, which would otherwise sweep what is being removed.
@@ -512,7 +522,7 @@ impl<'a> Run<'a> {
             .close()
             .err()
             .map(|error| Error::new(ErrorCode::Io, "cannot remove the cgroup of the run").with_source(error));
-        drop(launcher);
+        launcher.end();
         warning.or(closed)
     }
 }
@@ -575,23 +585,5 @@ impl Ready {
             Kind::Input => &mut self.input,
             Kind::Output => &mut self.output,
         } = true;
-    }
-}
-
-impl Feed {
-    /// Moves bytes from the source towards the command; `false` at the end of the source.
-    fn step(&mut self) -> io::Result<bool> {
-        if self.at >= self.waiting.len() {
-            self.waiting.resize(CHUNK_BYTES, 0);
-            let count = stream::read_now(self.source.as_fd(), &mut self.waiting)?;
-            self.waiting.truncate(count.unwrap_or(0));
-            self.at = 0;
-            if count == Some(0) {
-                return Ok(false);
-            }
-        }
-        let rest = self.waiting.get(self.at..).unwrap_or_default();
-        self.at += stream::write_now(self.pipe.as_fd(), rest)?;
-        Ok(true)
     }
 }

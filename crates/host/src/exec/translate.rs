@@ -1,21 +1,19 @@
 //! From grants to a plan: a pure translation but for looking at which of the granted files exist.
 //!
-//! The rules decide, here as everywhere: what a mount allows is what [`RuleSet::decide`] says of its root, and what is
-//! denied below it is covered or made read-only by a mount of its own.
+//! Here the grants become rules without links; what the rules show is in `mounts`.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ringfence_api::{ErrorCode, PermissionName};
 use ringfence_policy::{CanonicalPath, Effect, FileOp, Name, PathPattern, Request, Rule, RuleSet, Vars};
-use ringfence_sandbox::{Access, Backend, Limits, Plan, Processes, Program, ResolveError, Resolved};
+use ringfence_sandbox::{Backend, Limits, Plan, Processes, Program, ResolveError, Resolved};
 
 use crate::config::LimitsBackend;
 use crate::error::Error;
+use crate::exec::mounts::{self, shows};
 use crate::exec::request::Exec;
-use crate::exec::walk::{self, Found};
 
 /// Variables that make a program load or run other code. Neither a grant nor a wildcard passes them on.
 const NEVER_PASSED: [&str; 18] = [
@@ -38,14 +36,14 @@ const NEVER_PASSED: [&str; 18] = [
     "SHELLOPTS",
     "_JAVA_OPTIONS",
 ];
-/// Top-level directories that a grant of everything leaves to the sandbox's own.
-const OWN_TOP_LEVEL: [&str; 4] = ["/proc", "/dev", "/tmp", "/sys"];
 
 /// A plan, and what is needed to explain it.
 #[derive(Debug)]
 pub(crate) struct Translated {
     pub(crate) plan: Plan,
     pub(crate) rules: RuleSet,
+    /// What is worth knowing about the grants if the command fails.
+    pub(crate) hints: Vec<String>,
 }
 
 /// Turns a request into a plan.
@@ -65,25 +63,31 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     for argument in exec.command.iter().skip(1) {
         plan.argument(argument);
     }
-    mounts(&mut plan, &rules, &vars)?;
+    let hints = mounts::mount(&mut plan, &rules, &vars)?;
     processes(&mut plan, &rules)?;
     environment(&mut plan, exec, &rules)?;
-    plan.limits(limits(exec)).observe(exec.explain);
+    plan.limits(limits(exec)?).observe(exec.explain);
     working_directory(&mut plan, exec, &rules, &directory)?;
-    Ok(Translated { plan, rules: rules.set })
+    Ok(Translated { plan, rules: rules.set, hints })
 }
 
 /// The rules, with every path as it is without links, and the links that were followed.
-struct Resolution {
-    set: RuleSet,
-    links: Vec<(PathBuf, PathBuf)>,
+pub(crate) struct Resolution {
+    pub(crate) set: RuleSet,
+    pub(crate) links: Vec<(PathBuf, PathBuf)>,
+}
+
+/// A path in the one spelling that rules know.
+pub(crate) fn canonical(path: &Path) -> Result<CanonicalPath, Error> {
+    CanonicalPath::new(path).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))
 }
 
 fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
-    let canonical = |path: &Path| {
-        CanonicalPath::new(path).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))
-    };
     let mut vars = Vars::new(canonical(directory)?);
+    // The floor matters only to rules; a run without any does not pay for building it.
+    if !has_rules(exec) {
+        return Ok(vars);
+    }
     if let Some(home) = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute()) {
         let home = Path::new(&home);
         if let Ok(real) = Resolved::find(home) {
@@ -95,8 +99,13 @@ fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
     }
     // Whoever may read every home must not open the keys in them by a wildcard.
     if ringfence_sandbox::is_root() {
-        for home in homes_of_all().iter().filter_map(|home| CanonicalPath::new(home).ok()) {
-            vars = vars.with_other_home(&home);
+        for home in homes_of_all() {
+            let real = Resolved::find(&home).ok().map(|found| found.path().to_owned());
+            for home in [Some(home), real].into_iter().flatten() {
+                if let Ok(home) = CanonicalPath::new(&home) {
+                    vars = vars.with_other_home(&home);
+                }
+            }
         }
     }
     if let Some(home) = &exec.home {
@@ -106,7 +115,34 @@ fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
             vars = vars.with_state(state);
         }
     }
-    Ok(vars)
+    Ok(if names_files(exec) { with_floor_links(vars) } else { vars })
+}
+
+fn has_rules(exec: &Exec) -> bool {
+    [exec.grants.len(), exec.denials.len(), exec.read.len(), exec.read_write.len()]
+        .iter()
+        .any(|count| *count > 0)
+}
+
+fn names_files(exec: &Exec) -> bool {
+    let about_files = |text: &String| text.trim_start().starts_with("file:");
+    !exec.read.is_empty() || !exec.read_write.is_empty() || exec.grants.iter().any(about_files)
+}
+
+/// A protected path that is a link protects what it leads to as well: people keep `~/.ssh` or `~/.bashrc` elsewhere and
+/// link to it.
+fn with_floor_links(mut vars: Vars) -> Vars {
+    let links: Vec<CanonicalPath> = vars
+        .floor()
+        .paths()
+        .filter(|path| path.as_path().symlink_metadata().is_ok())
+        .filter_map(|path| Resolved::find(path.as_path()).ok().filter(|found| found.path() != path.as_path()))
+        .filter_map(|found| CanonicalPath::new(found.path()).ok())
+        .collect();
+    for real in links {
+        vars = vars.with_state(real);
+    }
+    vars
 }
 
 /// The home directories that /etc/passwd names (passwd(5)), but for those that stand for none.
@@ -175,8 +211,7 @@ fn supported(rule: &Rule) -> Result<(), Error> {
 fn resolve(typed: &Path, vars: &Vars, origin: &str) -> Result<Resolved, Error> {
     let found = Resolved::find(typed).map_err(|error| path_error(error, origin))?;
     let named = CanonicalPath::new(lexical(typed));
-    let real =
-        CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let real = canonical(found.path())?;
     let hides = vars.floor().holds(&real) && !named.is_ok_and(|named| vars.floor().holds(&named));
     if hides {
         let message = format!(
@@ -189,7 +224,7 @@ fn resolve(typed: &Path, vars: &Vars, origin: &str) -> Result<Resolved, Error> {
     Ok(found)
 }
 
-fn path_error(error: ResolveError, origin: &str) -> Error {
+pub(crate) fn path_error(error: ResolveError, origin: &str) -> Error {
     let code = match error {
         ResolveError::Missing { .. } => ErrorCode::PathNotFound,
         ResolveError::Special { .. } => ErrorCode::NotSupported,
@@ -231,26 +266,26 @@ pub(crate) fn lexical(path: &Path) -> PathBuf {
 }
 
 fn path_rule(effect: Effect, op: FileOp, found: &Resolved, vars: &Vars, origin: &str) -> Result<Rule, Error> {
-    let path =
-        CanonicalPath::new(found.path()).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
+    let path = canonical(found.path())?;
     let pattern = if found.is_directory() { PathPattern::subtree(&path) } else { PathPattern::exact(&path) };
     Rule::for_path(effect, op, pattern, vars, origin).map_err(grant_error)
 }
 
 /// A rule over files whose literal part goes through a link is turned into one over where the link leads.
 fn without_links(rule: Rule, vars: &Vars, links: &mut Vec<(PathBuf, PathBuf)>) -> Result<Rule, Error> {
-    let Some((op, pattern)) = file_op(&rule).zip(rule.path()) else { return Ok(rule) };
+    let programs = *rule.permission_name() == PermissionName::SubprocessExecute;
+    let Some(pattern) = rule.path().filter(|_| file_op(&rule).is_some() || programs) else { return Ok(rule) };
     let prefix = pattern.literal_prefix();
     if prefix == CanonicalPath::root() {
         return Ok(rule);
     }
     let found = match Resolved::find(prefix.as_path()) {
         Ok(found) => found,
-        // What does not exist needs no denying now, and cannot be granted.
-        Err(_) if rule.effect() == Effect::Deny => return Ok(rule),
+        // What does not exist cannot be shown, so its denial is for `mounts` to judge. A program need not be there.
+        Err(_) if rule.effect() == Effect::Deny || programs => return Ok(rule),
         Err(error) => return Err(path_error(error, rule.origin())),
     };
-    if pattern.is_exact() && found.is_directory() && rule.effect() == Effect::Allow {
+    if pattern.is_exact() && found.is_directory() && !programs {
         let message = format!("{} names a directory itself, not what is in it", rule.text());
         return Err(Error::new(ErrorCode::Usage, message).with_hint(format!("write {}/**", rule.text())));
     }
@@ -263,11 +298,19 @@ fn without_links(rule: Rule, vars: &Vars, links: &mut Vec<(PathBuf, PathBuf)>) -
         return Err(Error::new(ErrorCode::Usage, message)
             .with_hint("write the pattern with the path that the link leads to"));
     }
+    let Some(op) = file_op(&rule) else { return program_rule(&rule, &real, vars) };
     remember_link(links, prefix.as_path(), &real);
     path_rule(rule.effect(), op, &real, vars, rule.origin())
 }
 
-fn file_op(rule: &Rule) -> Option<FileOp> {
+fn program_rule(rule: &Rule, real: &Resolved, vars: &Vars) -> Result<Rule, Error> {
+    let path = canonical(real.path())?;
+    let pattern = if real.is_directory() { PathPattern::subtree(&path) } else { PathPattern::exact(&path) };
+    let text = format!("{}={pattern}", rule.permission_name());
+    Rule::parse(rule.effect(), &text, vars, rule.origin()).map_err(grant_error)
+}
+
+pub(crate) fn file_op(rule: &Rule) -> Option<FileOp> {
     [FileOp::Read, FileOp::Write, FileOp::Delete]
         .into_iter()
         .find(|op| op.permission() == *rule.permission_name())
@@ -307,117 +350,6 @@ fn elsewhere(command: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(command)).find(|path| path.is_file())
 }
 
-/// What each rule shows, with the access that all rules together give its root; then what is denied below.
-fn mounts(plan: &mut Plan, rules: &Resolution, vars: &Vars) -> Result<(), Error> {
-    let mut shown: BTreeMap<PathBuf, Resolved> = BTreeMap::new();
-    for rule in rules.set.rules().iter().filter(|rule| rule.effect() == Effect::Allow) {
-        let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
-        for found in shown_by(rule, op, pattern)? {
-            shown.insert(found.path().to_owned(), found);
-        }
-    }
-    for (path, found) in &shown {
-        let access = access(&rules.set, path, found.is_directory())?;
-        if access != Access::default() {
-            plan.mount(found.clone(), access);
-        }
-    }
-    for (from, to) in &rules.links {
-        plan.link(from, to);
-    }
-    let mounted: Vec<(Resolved, Access)> =
-        plan.mounts().iter().map(|mount| (mount.source.clone(), mount.access)).collect();
-    for (root, granted) in &mounted {
-        for path in walk::denied_below(&rules.set, vars, root.path())? {
-            narrow(plan, &rules.set, path, *granted)?;
-        }
-    }
-    executable_directories(plan, rules, &mounted)
-}
-
-/// The existing files and directories that a rule's pattern has at its top.
-fn shown_by(rule: &Rule, op: FileOp, pattern: &PathPattern) -> Result<Vec<Resolved>, Error> {
-    let prefix = pattern.literal_prefix();
-    if prefix == CanonicalPath::root() && pattern.is_subtree() {
-        return Ok(top_level());
-    }
-    if pattern.is_exact() || pattern.is_subtree() {
-        return Ok(vec![Resolved::find(prefix.as_path()).map_err(|error| path_error(error, rule.origin()))?]);
-    }
-    if op != FileOp::Read {
-        let message = format!("{}: a sandbox holds writing by whole directories", rule.text());
-        let hint = format!("grant {}={prefix}/**, or the files one by one", rule.permission_name());
-        return Err(Error::new(ErrorCode::NotEnforceable, message).with_hint(hint));
-    }
-    walk::matching(pattern)
-}
-
-/// What a grant of everything shows: each directory at the top but the sandbox's own.
-fn top_level() -> Vec<Resolved> {
-    let Ok(entries) = std::fs::read_dir("/") else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let paths = paths.filter(|path| !OWN_TOP_LEVEL.iter().any(|own| path == Path::new(own)));
-    paths.filter_map(|path| Resolved::find(&path).ok().filter(|found| found.path() == path)).collect()
-}
-
-/// What the rules say of a path: for a directory, of what is in it.
-fn access(rules: &RuleSet, path: &Path, directory: bool) -> Result<Access, Error> {
-    // A file name that no pattern can name but through its directory.
-    const INSIDE: &str = "\u{1}";
-    let at = if directory { path.join(INSIDE) } else { path.to_owned() };
-    let canonical =
-        CanonicalPath::new(&at).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))?;
-    let allowed = |op| rules.decide(&Request::File { op, path: canonical.clone() }).is_allowed();
-    let execute = rules.rules().iter().any(|rule| {
-        *rule.permission_name() == PermissionName::SubprocessExecute
-            && rule.effect() == Effect::Allow
-            && !rule.is_bare()
-            && rule.path().is_some_and(|pattern| pattern.matches(&canonical))
-    });
-    Ok(Access {
-        read: allowed(FileOp::Read),
-        write: allowed(FileOp::Write),
-        delete: allowed(FileOp::Delete),
-        execute,
-    })
-}
-
-/// Takes away what is denied at `path` below a mount. Mounts cannot tell writing from deleting, so a denial of either makes
-/// the place read-only.
-fn narrow(plan: &mut Plan, rules: &RuleSet, found: Found, granted: Access) -> Result<(), Error> {
-    let Found { resolved } = found;
-    let rest = access(rules, resolved.path(), resolved.is_directory())?;
-    if !rest.read {
-        plan.hide(resolved);
-    } else if granted.changes() && (granted.write && !rest.write || granted.delete && !rest.delete) {
-        plan.mount(resolved, Access::READ);
-    }
-    Ok(())
-}
-
-/// `subprocess:execute=DIR/**` lifts noexec below a directory of a writable grant, by a mount of its own.
-fn executable_directories(
-    plan: &mut Plan,
-    rules: &Resolution,
-    mounted: &[(Resolved, Access)],
-) -> Result<(), Error> {
-    let named = rules.set.rules().iter().filter(|rule| {
-        rule.effect() == Effect::Allow
-            && *rule.permission_name() == PermissionName::SubprocessExecute
-            && !rule.is_bare()
-    });
-    for pattern in named.filter_map(|rule| rule.path()).filter(|pattern| pattern.is_subtree()) {
-        let prefix = pattern.literal_prefix();
-        let Ok(found) = Resolved::find(prefix.as_path()) else { continue };
-        let covers = |root: &Resolved| found.path().starts_with(root.path()) && found.path() != root.path();
-        if mounted.iter().any(|(root, granted)| covers(root) && granted.changes()) {
-            let access = access(&rules.set, found.path(), found.is_directory())?;
-            plan.mount(found, access);
-        }
-    }
-    Ok(())
-}
-
 /// Whether processes may be started. A rule cannot allow or deny programs one by one: children run what they see.
 fn processes(plan: &mut Plan, rules: &Resolution) -> Result<(), Error> {
     let about = |effect| {
@@ -425,7 +357,11 @@ fn processes(plan: &mut Plan, rules: &Resolution) -> Result<(), Error> {
             rule.effect() == effect && *rule.permission_name() == PermissionName::SubprocessExecute
         })
     };
-    if let Some(scoped) = about(Effect::Deny).find(|rule| !rule.is_bare()) {
+    let whole = about(Effect::Deny).any(Rule::is_bare);
+    if whole || about(Effect::Allow).next().is_none() {
+        return Ok(());
+    }
+    if let Some(scoped) = about(Effect::Deny).next() {
         let message = format!(
             "{}: programs cannot be denied one by one, because children run what they see",
             scoped.origin()
@@ -434,9 +370,7 @@ fn processes(plan: &mut Plan, rules: &Resolution) -> Result<(), Error> {
             Error::new(ErrorCode::NotEnforceable, message).with_hint("deny subprocess:execute as a whole")
         );
     }
-    if about(Effect::Allow).next().is_some() && about(Effect::Deny).next().is_none() {
-        plan.processes(Processes::Allowed);
-    }
+    plan.processes(Processes::Allowed);
     Ok(())
 }
 
@@ -480,21 +414,29 @@ fn environment(plan: &mut Plan, exec: &Exec, rules: &Resolution) -> Result<(), E
     Ok(())
 }
 
-fn limits(exec: &Exec) -> Limits {
+fn limits(exec: &Exec) -> Result<Limits, Error> {
     let given = &exec.limits;
-    Limits {
+    Ok(Limits {
         memory_bytes: given.memory_bytes,
         cpu_percent: given.cpu_percent,
         tasks: given.processes,
         file_size_bytes: given.file_size_bytes,
         open_files: given.open_files.unwrap_or(u64::MAX),
         backend: match exec.backend {
+            LimitsBackend::Sampler if exec.strict => {
+                return Err(Error::new(
+                    ErrorCode::NotEnforceable,
+                    "the sampler is asked for, and --strict refuses it",
+                )
+                .with_hint("choose another limits_backend, or leave --strict out"));
+            }
+            LimitsBackend::Auto if exec.strict => Backend::Cgroup,
             LimitsBackend::Auto => Backend::Auto,
             LimitsBackend::CgroupV1 => Backend::CgroupV1,
             LimitsBackend::CgroupV2 => Backend::CgroupV2,
             LimitsBackend::Sampler => Backend::Sampler,
         },
-    }
+    })
 }
 
 /// The asked-for directory; else the caller's own if it is granted; else /tmp.
@@ -510,8 +452,12 @@ fn working_directory(
         return Ok(());
     }
     let Ok(found) = Resolved::find(directory) else { return Ok(()) };
-    if access(&rules.set, found.path(), true)? != Access::default() {
+    if shows(mounts::access(&rules.set, found.path(), true)?) {
         plan.working_directory(found.path());
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "translate_tests.rs"]
+mod tests;

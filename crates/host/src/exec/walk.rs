@@ -1,13 +1,15 @@
-//! Finds the existing files that a pattern with wildcards means, and those that are denied below a granted tree. No link is
-//! followed, and there is a bound to how much is looked at.
+//! Finds the existing files that a pattern with wildcards means, and those that are denied below a granted tree. Links are
+//! not walked into, and there is a bound to how much is looked at.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use ringfence_api::ErrorCode;
-use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, RuleSet, Vars};
-use ringfence_sandbox::Resolved;
+use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, Rule, RuleSet, Vars};
+use ringfence_sandbox::{Access, ResolveError, Resolved};
 
 use crate::error::Error;
+use crate::exec::translate::file_op;
 
 /// How many directory entries one start looks at for a pattern with wildcards.
 pub(crate) const ENTRIES_MAX: usize = 50_000;
@@ -18,57 +20,120 @@ pub(crate) const MATCHES_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) resolved: Resolved,
+    /// What a rule denies although it does not name this place: a link that it names leads here.
+    pub(crate) without: Option<FileOp>,
 }
 
-/// The topmost existing files and directories that a pattern matches.
+/// A path in `directory` that no pattern can name but through its directory.
+pub(crate) fn inside(directory: &Path) -> PathBuf {
+    directory.join("\u{1}")
+}
+
+/// The topmost existing files and directories that a pattern matches. Links are left out.
 pub(crate) fn matching(pattern: &PathPattern) -> Result<Vec<Resolved>, Error> {
     let mut found = Vec::new();
     let prefix = pattern.literal_prefix();
-    walk(prefix.as_path(), pattern, &mut |path| pattern.matches(path), &mut found)?;
+    for path in walk(prefix.as_path(), pattern)? {
+        found.extend(Resolved::find(&path).ok().filter(|seen| seen.path() == path));
+    }
     Ok(found)
 }
 
 /// What must be covered or narrowed below the mount at `root`: places on the floor that no rule names, and what deny rules
 /// match.
-pub(crate) fn denied_below(rules: &RuleSet, vars: &Vars, root: &Path) -> Result<Vec<Found>, Error> {
+///
+/// # Errors
+/// `not_enforceable` for a denial that no mount can hold.
+pub(crate) fn denied_below(
+    rules: &RuleSet,
+    vars: &Vars,
+    root: &Path,
+    granted: Access,
+) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     let inside = |path: &CanonicalPath| path.as_path().starts_with(root) && path.as_path() != root;
     for path in vars.floor().paths().filter(|path| inside(path)) {
         let allowed = rules.decide(&Request::File { op: FileOp::Read, path: path.clone() }).is_allowed();
-        if !allowed {
-            found.extend(existing(path.as_path()));
+        // A link is left: what it leads to is on the floor as well.
+        let seen = Resolved::find(path.as_path()).ok().filter(|seen| seen.path() == path.as_path());
+        if let Some(resolved) = seen.filter(|_| !allowed) {
+            found.push(Found { resolved, without: None });
         }
     }
     for rule in rules.rules().iter().filter(|rule| rule.effect() == Effect::Deny) {
-        let is_file = [FileOp::Read, FileOp::Write, FileOp::Delete]
-            .iter()
-            .any(|op| op.permission() == *rule.permission_name());
-        let Some(pattern) = rule.path().filter(|_| is_file) else { continue };
+        let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
         let prefix = pattern.literal_prefix();
+        let changes = matches!(op, FileOp::Write) && granted.write || op == FileOp::Delete && granted.delete;
         if pattern.is_exact() || pattern.is_subtree() {
             if inside(&prefix) {
-                found.extend(existing(prefix.as_path()));
+                let seen = existing(prefix.as_path(), rule, op, granted)?;
+                if seen.is_none() && changes && prefix.as_path().symlink_metadata().is_err() {
+                    return Err(not_there(rule, root));
+                }
+                found.extend(seen);
             }
         } else if prefix.as_path().starts_with(root) || root.starts_with(prefix.as_path()) {
+            if changes && CanonicalPath::new(root).is_ok_and(|root| pattern.touches(&root)) {
+                return Err(made_later(rule, root));
+            }
             let start = if prefix.as_path().starts_with(root) { prefix.as_path() } else { root };
-            walk(start, pattern, &mut |path| pattern.matches(path), &mut found)?;
+            for path in walk(start, pattern)? {
+                found.extend(existing(&path, rule, op, granted)?);
+            }
         }
     }
-    Ok(found.into_iter().map(|resolved| Found { resolved }).collect())
+    Ok(found)
 }
 
-/// What is there, unless it is a link, a socket or nothing.
-fn existing(path: &Path) -> Option<Resolved> {
-    Resolved::find(path).ok().filter(|found| found.path() == path)
+/// What is at a denied path, or where the link there leads.
+fn existing(path: &Path, rule: &Rule, op: FileOp, granted: Access) -> Result<Option<Found>, Error> {
+    match Resolved::find(path) {
+        Ok(resolved) => {
+            let without = (resolved.path() != path).then_some(op);
+            Ok(Some(Found { resolved, without }))
+        }
+        Err(ResolveError::Special { path }) => {
+            let kind = path.symlink_metadata().map(|seen| seen.file_type());
+            // Mounts are `nodev`, and a socket takes no connection through a read-only mount.
+            let held = kind.is_ok_and(|kind| {
+                kind.is_block_device() || kind.is_char_device() || kind.is_socket() && !granted.changes()
+            });
+            if held { Ok(None) } else { Err(special(rule, &path)) }
+        }
+        // Nothing is there, or nothing that this user could reach; inside it is the same user.
+        Err(_) => Ok(None),
+    }
 }
 
-/// Collects the topmost matches below `start`.
-fn walk(
-    start: &Path,
-    pattern: &PathPattern,
-    matches: &mut dyn FnMut(&CanonicalPath) -> bool,
-    found: &mut Vec<Resolved>,
-) -> Result<(), Error> {
+fn special(rule: &Rule, path: &Path) -> Error {
+    let message =
+        format!("{}: {} is a pipe or socket, which cannot be covered", rule.origin(), path.display());
+    Error::new(ErrorCode::NotEnforceable, message).with_hint("grant directories that do not hold it")
+}
+
+fn not_there(rule: &Rule, root: &Path) -> Error {
+    let message = format!(
+        "{}: it does not exist, and could be made, because {} may be written",
+        rule.origin(),
+        root.display()
+    );
+    Error::new(ErrorCode::NotEnforceable, message)
+        .with_hint("create it first, or grant the directories beside it one by one")
+}
+
+fn made_later(rule: &Rule, root: &Path) -> Error {
+    let message = format!(
+        "{}: files that match could be made later, because {} may be written",
+        rule.origin(),
+        root.display()
+    );
+    Error::new(ErrorCode::NotEnforceable, message)
+        .with_hint("deny whole directories: DIR/** without other wildcards")
+}
+
+/// The topmost matches below `start`: what matches with all that is in it, or matches and holds nothing.
+fn walk(start: &Path, pattern: &PathPattern) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
     let mut left = vec![start.to_owned()];
     let mut seen = 0;
     while let Some(directory) = left.pop() {
@@ -79,16 +144,19 @@ fn walk(
             if seen > ENTRIES_MAX || found.len() > MATCHES_MAX {
                 return Err(too_much(pattern, start));
             }
-            let path: PathBuf = entry.path();
+            let path = entry.path();
             let Ok(canonical) = CanonicalPath::new(&path) else { continue };
-            if matches(&canonical) {
-                found.extend(existing(&path));
-            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let whole = !is_directory
+                || CanonicalPath::new(inside(&path)).is_ok_and(|inside| pattern.matches(&inside));
+            if whole && pattern.matches(&canonical) {
+                found.push(path);
+            } else if is_directory && pattern.touches(&canonical) {
                 left.push(path);
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn too_much(pattern: &PathPattern, start: &Path) -> Error {
@@ -99,3 +167,7 @@ fn too_much(pattern: &PathPattern, start: &Path) -> Error {
     Error::new(ErrorCode::NotEnforceable, message)
         .with_hint("name the directories: DIR/** is one place, however much it holds")
 }
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;

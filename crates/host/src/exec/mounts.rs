@@ -1,0 +1,245 @@
+//! What the rules show, as mounts.
+//!
+//! The rules decide, here as everywhere: what a mount allows is what [`RuleSet::decide`] says of its root, and what is
+//! denied below it is covered or made read-only by a mount of its own. What no mount can hold is refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ringfence_api::{ErrorCode, PermissionName};
+use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, Rule, RuleSet, Vars};
+use ringfence_sandbox::{Access, Plan, Resolved};
+
+use crate::error::Error;
+use crate::exec::translate::{Resolution, canonical, file_op, path_error};
+use crate::exec::walk::{self, Found};
+
+/// Top-level directories that a grant of everything leaves to the sandbox's own.
+const OWN_TOP_LEVEL: [&str; 4] = ["/proc", "/dev", "/tmp", "/sys"];
+
+/// Everything that will lie at its own path inside, ancestors before what is in them.
+#[derive(Debug, Default)]
+struct Places {
+    shown: BTreeMap<PathBuf, (Resolved, Access)>,
+    hidden: BTreeMap<PathBuf, Resolved>,
+}
+
+/// Mounts what each rule shows, with the access that all rules together give it, and takes away what is denied below.
+/// Answers with what is worth knowing about the grants if the command fails.
+///
+/// # Errors
+/// `path_not_found`, `io` and `not_supported` for what cannot be shown; `not_enforceable` for what mounts cannot hold.
+pub(crate) fn mount(plan: &mut Plan, rules: &Resolution, vars: &Vars) -> Result<Vec<String>, Error> {
+    let (places, hints) = lay_out(&rules.set, vars)?;
+    for (found, access) in places.shown.into_values() {
+        plan.mount(found, access);
+    }
+    for found in places.hidden.into_values() {
+        plan.hide(found);
+    }
+    for (from, to) in &rules.links {
+        plan.link(from, to);
+    }
+    Ok(hints)
+}
+
+fn lay_out(set: &RuleSet, vars: &Vars) -> Result<(Places, Vec<String>), Error> {
+    let mut places = Places::default();
+    for rule in set.rules().iter().filter(|rule| rule.effect() == Effect::Allow) {
+        let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
+        for found in shown_by(rule, op, pattern)? {
+            let access = access(set, found.path(), found.is_directory())?;
+            if shows(access) {
+                places.shown.insert(found.path().to_owned(), (found, access));
+            }
+        }
+    }
+    let granted: Vec<(Resolved, Access)> = places.shown.values().cloned().collect();
+    for (root, access) in &granted {
+        for found in walk::denied_below(set, vars, root.path(), *access)? {
+            places.narrow(set, found, &granted)?;
+        }
+    }
+    places.executable_directories(set, &granted)?;
+    places.settle();
+    places.refuse_what_is_covered(&granted)?;
+    Ok((places, hints(&granted)))
+}
+
+/// Programs that save by renaming need the right to delete: the old file goes when the new one takes its name.
+fn hints(granted: &[(Resolved, Access)]) -> Vec<String> {
+    let saves = granted.iter().filter(|(_, access)| access.write && !access.delete);
+    let text = |found: &Resolved| {
+        let path = canonical(found.path()).ok()?;
+        let pattern =
+            if found.is_directory() { PathPattern::subtree(&path) } else { PathPattern::exact(&path) };
+        Some(format!(
+            "{path} may be written but nothing in it deleted, so programs that save by renaming a new file over the old \
+             one fail there; --grant {} would let them",
+            shell_word(&format!("{}={pattern}", PermissionName::FileDelete)),
+        ))
+    };
+    saves.filter_map(|(found, _)| text(found)).collect()
+}
+
+/// As a shell needs it.
+fn shell_word(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// The existing files and directories that a rule's pattern has at its top.
+fn shown_by(rule: &Rule, op: FileOp, pattern: &PathPattern) -> Result<Vec<Resolved>, Error> {
+    let prefix = pattern.literal_prefix();
+    if prefix == CanonicalPath::root() && pattern.is_subtree() {
+        return Ok(top_level());
+    }
+    if pattern.is_exact() || pattern.is_subtree() {
+        return Ok(vec![Resolved::find(prefix.as_path()).map_err(|error| path_error(error, rule.origin()))?]);
+    }
+    if op != FileOp::Read {
+        let message = format!("{}: a sandbox holds writing by whole directories", rule.text());
+        let hint = format!("grant {}={prefix}/**, or the files one by one", rule.permission_name());
+        return Err(Error::new(ErrorCode::NotEnforceable, message).with_hint(hint));
+    }
+    walk::matching(pattern)
+}
+
+/// What a grant of everything shows: each directory at the top but the sandbox's own.
+fn top_level() -> Vec<Resolved> {
+    let Ok(entries) = std::fs::read_dir("/") else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let paths = paths.filter(|path| !OWN_TOP_LEVEL.iter().any(|own| path == Path::new(own)));
+    paths.filter_map(|path| Resolved::find(&path).ok().filter(|found| found.path() == path)).collect()
+}
+
+/// Whether a place with this access is to be seen at all. The right to execute shows nothing by itself.
+pub(crate) fn shows(access: Access) -> bool {
+    access.read || access.changes()
+}
+
+/// What the rules say of a path: for a directory, of what is in it.
+pub(crate) fn access(rules: &RuleSet, path: &Path, directory: bool) -> Result<Access, Error> {
+    let canonical = canonical(&if directory { walk::inside(path) } else { path.to_owned() })?;
+    let allowed = |op| rules.decide(&Request::File { op, path: canonical.clone() }).is_allowed();
+    let execute = rules.rules().iter().any(|rule| {
+        *rule.permission_name() == PermissionName::SubprocessExecute
+            && rule.effect() == Effect::Allow
+            && !rule.is_bare()
+            && rule.path().is_some_and(|pattern| pattern.matches(&canonical))
+    });
+    Ok(Access {
+        read: allowed(FileOp::Read),
+        write: allowed(FileOp::Write),
+        delete: allowed(FileOp::Delete),
+        execute,
+    })
+}
+
+impl Places {
+    /// Takes away what is denied at a place below a mount. Mounts cannot tell writing from deleting, so a denial of either
+    /// makes the place read-only.
+    fn narrow(&mut self, rules: &RuleSet, found: Found, granted: &[(Resolved, Access)]) -> Result<(), Error> {
+        let Found { resolved, without } = found;
+        let path = resolved.path().to_owned();
+        // The deepest grant is the one that lies on top.
+        let holding = granted.iter().filter(|(root, _)| path.starts_with(root.path()) && path != root.path());
+        let Some((root, given)) = holding.max_by_key(|(root, _)| root.path().components().count()) else {
+            // Nothing shows where the link leads.
+            return Ok(());
+        };
+        let mut rest = access(rules, &path, resolved.is_directory())?;
+        match without {
+            Some(FileOp::Read) => rest.read = false,
+            Some(_) => (rest.write, rest.delete) = (false, false),
+            None => {}
+        }
+        if given.write && !rest.write || given.delete && !rest.delete {
+            self.pin(rules, root.path(), &path)?;
+            self.shown.insert(path.clone(), (resolved.clone(), Access::READ));
+        }
+        if !rest.read {
+            self.shown.remove(&path);
+            self.hidden.insert(path, resolved);
+        }
+        Ok(())
+    }
+
+    /// Mounts every directory between a writable root and a place in it that may not be changed over itself: a mount point
+    /// cannot be renamed, so nobody can move the place away and make another of its name.
+    fn pin(&mut self, rules: &RuleSet, root: &Path, path: &Path) -> Result<(), Error> {
+        let between = path.ancestors().skip(1).take_while(|above| *above != root);
+        for directory in between {
+            if self.shown.contains_key(directory) {
+                continue;
+            }
+            let Ok(found) = Resolved::find(directory) else { continue };
+            let access = access(rules, directory, true)?;
+            if shows(access) {
+                self.shown.insert(directory.to_owned(), (found, access));
+            }
+        }
+        Ok(())
+    }
+
+    /// `subprocess:execute=DIR/**` lifts noexec below a directory of a writable grant, by a mount of its own.
+    fn executable_directories(
+        &mut self,
+        rules: &RuleSet,
+        granted: &[(Resolved, Access)],
+    ) -> Result<(), Error> {
+        let named = rules.rules().iter().filter(|rule| {
+            rule.effect() == Effect::Allow
+                && *rule.permission_name() == PermissionName::SubprocessExecute
+                && !rule.is_bare()
+        });
+        for pattern in named.filter_map(Rule::path).filter(|pattern| pattern.is_subtree()) {
+            let prefix = pattern.literal_prefix();
+            let Ok(found) = Resolved::find(prefix.as_path()) else { continue };
+            let covers =
+                |root: &Resolved| found.path().starts_with(root.path()) && found.path() != root.path();
+            if !granted.iter().any(|(root, given)| covers(root) && given.changes()) {
+                continue;
+            }
+            let access = access(rules, found.path(), found.is_directory())?;
+            if access.changes() {
+                self.shown.entry(found.path().to_owned()).or_insert((found, access));
+            }
+        }
+        Ok(())
+    }
+
+    /// Landlock's rules reach down: a place cannot have less than what it lies in, unless its mount is read-only.
+    fn settle(&mut self) {
+        let mut above: Vec<(PathBuf, Access)> = Vec::new();
+        for (path, (_, access)) in &mut self.shown {
+            above.retain(|(root, _)| path.starts_with(root));
+            let reaches = above.iter().fold(Access::default(), |all, (_, access)| all.union(*access));
+            if reaches.write && !access.write || reaches.delete && !access.delete {
+                *access = Access::READ;
+            }
+            above.push((path.clone(), *access));
+        }
+    }
+
+    /// A cover lies on top of everything below it, also of what was granted there by name.
+    fn refuse_what_is_covered(&self, granted: &[(Resolved, Access)]) -> Result<(), Error> {
+        for (found, _) in granted {
+            let mut above = found.path().ancestors().skip(1);
+            if let Some(cover) = above.find_map(|above| self.hidden.get(above)) {
+                let message = format!(
+                    "{} cannot be shown: it lies in {}, which is protected or denied and covered as a whole",
+                    found.path().display(),
+                    cover.path().display(),
+                );
+                return Err(Error::new(ErrorCode::NotEnforceable, message).with_hint(
+                    "leave one of the two grants out, or grant the directory as a whole by its name",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "mounts_tests.rs"]
+mod tests;
