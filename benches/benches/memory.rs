@@ -11,7 +11,7 @@ use ringfence_benches::options::Options;
 use ringfence_benches::output::{self, OtherPart};
 use ringfence_benches::peers;
 use ringfence_benches::table::{Bound, Table, Target};
-use ringfence_benches::turns::{Row, take_turns};
+use ringfence_benches::turns::{Row, Turns, take_turns};
 use ringfence_sandbox::{Launcher, Network, Sandbox, Stdio as Descriptors};
 
 const SLEEP: &str = "/bin/sleep";
@@ -78,7 +78,7 @@ fn table(launcher: &Launcher, crowd: &Crowd, samples: usize) -> Table {
     Table {
         title: format!("{what} each of {count} idle {SLEEP}, {}", machine::user_name()),
         unit: "KiB",
-        rows: take_turns(rows, 0, samples),
+        rows: take_turns(rows, Turns::of_long_runs(0, samples)),
         targets,
     }
 }

@@ -11,7 +11,7 @@ use ringfence_benches::output::{self, OtherPart};
 use ringfence_benches::peers::{self, TRUE};
 use ringfence_benches::served::{Served, serve};
 use ringfence_benches::table::{Bound, Table, Target};
-use ringfence_benches::turns::{Row, take_turns};
+use ringfence_benches::turns::{Row, Turns, take_turns};
 use ringfence_sandbox::{Launcher, Network, Plan};
 
 const SMALL: &str = "small";
@@ -21,7 +21,6 @@ const LARGE_BYTES: usize = 1 << 30;
 const PAGE_BYTES: usize = 4096;
 /// "As fast": what is left is the noise between two processes that do the same.
 const AS_FAST: f64 = 1.1;
-const WARM_UP: usize = 3;
 
 fn main() -> ExitCode {
     let options = match Options::from_process() {
@@ -60,7 +59,7 @@ fn measure(options: &Options) -> io::Result<ExitCode> {
     let table = Table {
         title: format!("Start to exit of {TRUE} from parents of different size, {}", machine::user_name()),
         unit: "ms",
-        rows: take_turns(rows, WARM_UP, options.samples(10, 100)),
+        rows: take_turns(rows, Turns::of_starts(options.samples(10, 100))),
         targets: vec![
             target("sandbox from a parent of 1 GiB", "sandbox from a small parent"),
             target("launcher and sandbox from a parent of 1 GiB", "launcher and sandbox from a small parent"),

@@ -10,7 +10,7 @@ use ringfence_benches::options::Options;
 use ringfence_benches::output::{self, OtherPart};
 use ringfence_benches::peers::{self, TRUE};
 use ringfence_benches::table::{Bound, Table, Target};
-use ringfence_benches::turns::{Row, take_turns};
+use ringfence_benches::turns::{Row, Turns, take_turns};
 use ringfence_sandbox::{Launcher, Network};
 
 const THREADS: usize = 2;
@@ -46,7 +46,7 @@ fn measure(options: &Options) -> io::Result<ExitCode> {
     let table = Table {
         title: format!("Starts a second of {TRUE} on {THREADS} threads, {}", machine::user_name()),
         unit: "/s",
-        rows: take_turns(rows, 1, options.samples(3, 12)),
+        rows: take_turns(rows, Turns::of_long_runs(1, options.samples(3, 12))),
         targets: vec![Target { row: SHARED, base: BUBBLEWRAP, bound: Bound::AtLeast(4.0) }],
     };
     Ok(output::finish(options, &[table], &OtherPart::default()))

@@ -13,12 +13,11 @@ use ringfence_benches::peers::{self, PYTHON, PYTHON_PASS, TRUE};
 use ringfence_benches::served::{Served, serve};
 use ringfence_benches::stage::Stage;
 use ringfence_benches::table::{Bound, Table, Target};
-use ringfence_benches::turns::{Row, take_turns};
+use ringfence_benches::turns::{Row, Turns, take_turns};
 use ringfence_sandbox::{Launcher, Network};
 
 /// An ordinary user that every system has and that owns nothing: nobody.
 const USER: u32 = 65534;
-const WARM_UP: usize = 3;
 const BARE: &str = "posix_spawn, no sandbox";
 const BUBBLEWRAP: &str = "bubblewrap";
 const CRUN: &str = "crun";
@@ -75,7 +74,7 @@ fn empty_job(stage: &Stage, uid: u32, samples: usize) -> io::Result<Table> {
     Ok(Table {
         title: format!("Start to exit of {TRUE}, {}", machine::user_name()),
         unit: "ms",
-        rows: take_turns(rows, WARM_UP, samples),
+        rows: take_turns(rows, Turns::of_starts(samples)),
         targets: vec![
             Target { row: FRESH, base: BUBBLEWRAP, bound: Bound::AtMost(0.55) },
             Target { row: SHARED, base: BUBBLEWRAP, bound: Bound::AtMost(0.35) },
@@ -111,7 +110,7 @@ fn python(stage: &Stage, uid: u32, samples: usize) -> io::Result<Table> {
     Ok(Table {
         title: format!("Start to exit of python3 {}, {}", PYTHON_PASS.join(" "), machine::user_name()),
         unit: "ms",
-        rows: take_turns(rows, WARM_UP, samples.div_ceil(2)),
+        rows: take_turns(rows, Turns::of_starts(samples.div_ceil(2))),
         targets: vec![Target { row: SANDBOXED, base: BARE, bound: Bound::AtMost(1.25) }],
     })
 }

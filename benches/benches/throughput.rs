@@ -12,7 +12,7 @@ use ringfence_benches::output::{self, OtherPart};
 use ringfence_benches::peers;
 use ringfence_benches::stage::Stage;
 use ringfence_benches::table::{Bound, Table, Target};
-use ringfence_benches::turns::{Row, take_turns};
+use ringfence_benches::turns::{Row, Turns, take_turns};
 
 const FULL_BYTES: u64 = 1_000_000_000;
 const QUICK_BYTES: u64 = 250_000_000;
@@ -62,7 +62,7 @@ fn table(stage: &Stage, home: &Path, content: &Content, reader: Reader, samples:
     Table {
         title: format!("{} MB to {}, {}", content.bytes / 1_000_000, reader.name(), machine::user_name()),
         unit: "MB/s",
-        rows: take_turns(rows, 1, samples),
+        rows: take_turns(rows, Turns::of_long_runs(1, samples)),
         targets: vec![Target { row: EXEC, base: PIPE, bound: Bound::AtLeast(0.8) }],
     }
 }

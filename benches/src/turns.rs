@@ -2,6 +2,34 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
+
+/// How rows take turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turns {
+    /// Rounds that do not count.
+    pub warm_up: usize,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// The pause before each measurement. Namespaces are put away after their last process has been reaped, by the kernel's
+    /// own threads: without a rest, each row pays for what the row before it has left behind.
+    pub rest: Duration,
+}
+
+impl Turns {
+    /// For single starts, which take milliseconds: three rounds of warm-up, and a rest that is longer than what the
+    /// slowest row has been seen to leave behind.
+    #[must_use]
+    pub fn of_starts(rounds: usize) -> Self {
+        Self { warm_up: 3, rounds, rest: Duration::from_millis(10) }
+    }
+
+    /// For rows that rest by themselves or run for so long that what is left behind does not count.
+    #[must_use]
+    pub fn of_long_runs(warm_up: usize, rounds: usize) -> Self {
+        Self { warm_up, rounds, rest: Duration::ZERO }
+    }
+}
 
 /// One thing that is measured again and again.
 pub struct Row<'a> {
@@ -45,16 +73,17 @@ pub struct Measured {
     pub values: Result<Vec<f64>, String>,
 }
 
-/// Gives each row its turn `rounds` times, in the same order, after `warm_up` rounds that do not count. A row that fails
-/// is out from then on, with the reason; the others go on.
+/// Gives each row its turn, again and again, in the same order. A row that fails is out from then on, with the reason; the
+/// others go on.
 #[must_use]
-pub fn take_turns(mut rows: Vec<Row<'_>>, warm_up: usize, rounds: usize) -> Vec<Measured> {
-    let mut values = vec![Vec::with_capacity(rounds); rows.len()];
-    for round in 0..warm_up + rounds {
+pub fn take_turns(mut rows: Vec<Row<'_>>, turns: Turns) -> Vec<Measured> {
+    let mut values = vec![Vec::with_capacity(turns.rounds); rows.len()];
+    for round in 0..turns.warm_up + turns.rounds {
         for (row, values) in rows.iter_mut().zip(&mut values) {
             let Ok(measure) = &mut row.state else { continue };
+            std::thread::sleep(turns.rest);
             match measure() {
-                Ok(value) if round >= warm_up => values.push(value),
+                Ok(value) if round >= turns.warm_up => values.push(value),
                 Ok(_) => {}
                 Err(error) => row.state = Err(error.to_string()),
             }
@@ -79,7 +108,8 @@ mod tests {
                 Ok(1.0)
             })
         };
-        let measured = take_turns(vec![row("a"), row("b"), Row::skipped("c", "not here")], 1, 2);
+        let measured =
+            take_turns(vec![row("a"), row("b"), Row::skipped("c", "not here")], Turns::of_long_runs(1, 2));
         assert_eq!(*order.borrow(), "ababab");
         assert_eq!(measured[1].values, Ok(vec![1.0, 1.0]));
         assert_eq!(measured[2].values, Err("not here".to_owned()));
@@ -92,7 +122,7 @@ mod tests {
             calls += 1;
             if calls == 2 { Err(io::Error::other("broken")) } else { Ok(1.0) }
         });
-        let measured = take_turns(vec![failing, Row::new("fine", || Ok(2.0))], 0, 3);
+        let measured = take_turns(vec![failing, Row::new("fine", || Ok(2.0))], Turns::of_long_runs(0, 3));
         assert_eq!(measured[0].values, Err("broken".to_owned()));
         assert_eq!(measured[1].values, Ok(vec![2.0; 3]));
         assert_eq!(calls, 2);
