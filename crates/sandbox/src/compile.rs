@@ -46,6 +46,8 @@ const NOSUID: u64 = 0x2;
 const NODEV: u64 = 0x4;
 const NOEXEC: u64 = 0x8;
 const RDONLY: u64 = 0x1;
+/// The launcher's own descriptors are below: a dozen, and one for each cgroup and listener.
+const PROGRAM_FD_MIN: u32 = 64;
 /// Without a cgroup, files in /tmp are counted by their size limit alone.
 const SCRATCH_WITHOUT_LIMIT: u64 = 1 << 30;
 
@@ -146,6 +148,9 @@ pub(crate) fn compile(
     } else {
         root.landlock_without_root(plan);
     }
+    if root.sources.count() as usize > wire::SOURCES_MAX {
+        return Err(crate::plan::PlanError::TooLarge { what: "mounts", limit: wire::SOURCES_MAX }.into());
+    }
     let mut flags = 0;
     let allowed = plan.processes == Processes::Allowed;
     let fresh = network == NetworkFrom::Fresh;
@@ -161,7 +166,8 @@ pub(crate) fn compile(
         }
     }
     let open_files = open_files(plan, facts);
-    let program_fd = u32::try_from(open_files).unwrap_or(u32::MAX);
+    // Above the limit, and above what the launcher itself has open.
+    let program_fd = u32::try_from(open_files).unwrap_or(u32::MAX).max(PROGRAM_FD_MIN);
     let choice = seccomp::Choice {
         processes: allowed,
         program_fd,
@@ -214,7 +220,7 @@ fn tail(plan: &Plan, facts: &Facts, root: Root<'_>, choice: seccomp::Choice, cou
         .u32(choice.program_fd)
         .u64(choice.program_text);
     let mut limits = Records::default();
-    for (resource, value) in resource_limits(plan, u64::from(choice.program_fd), counted) {
+    for (resource, value) in resource_limits(plan, open_files(plan, facts), counted) {
         limits.add().u32(resource).u64(value).u64(value);
     }
     let mut arguments = Records::default();

@@ -282,7 +282,7 @@ impl Launcher {
             }
             _ => None,
         };
-        Ok(Sandbox::new(birth.process, control, report, leaf, sampler))
+        Ok(Sandbox::new(birth.process, control, report, leaf, sampler).having_told(&birth.early))
     }
 }
 
@@ -427,6 +427,8 @@ struct Birth {
     process: OwnedFd,
     proven: u32,
     program: u32,
+    /// What PID 1 told meanwhile.
+    early: Vec<Message>,
 }
 
 impl Birth {
@@ -435,6 +437,7 @@ impl Birth {
         let deadline = Instant::now() + START_LIMIT;
         let mut process = None;
         let mut started = None;
+        let mut early = Vec::new();
         loop {
             let message = match receive_until(control, deadline) {
                 Ok(Some(message)) => message,
@@ -465,10 +468,13 @@ impl Birth {
                     abandon(control, process);
                     return Err(lost(io::Error::from(io::ErrorKind::UnexpectedEof)));
                 }
-                _ => {}
+                // A short program can have ended before the launcher's word arrives.
+                _ => early.push(message),
             }
             match (process, started) {
-                (Some(process), Some((proven, program))) => return Ok(Self { process, proven, program }),
+                (Some(process), Some((proven, program))) => {
+                    return Ok(Self { process, proven, program, early });
+                }
                 (waiting, _) => process = waiting,
             }
         }

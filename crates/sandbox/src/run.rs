@@ -77,6 +77,12 @@ impl Sandbox {
         }
     }
 
+    /// Takes in events that came during the launch.
+    pub(crate) fn having_told(mut self, early: &[launch::Message]) -> Self {
+        early.iter().for_each(|message| self.take_event(message.words, &message.bytes));
+        self
+    }
+
     /// What is enforced.
     #[must_use]
     pub fn report(&self) -> &Report {
@@ -238,12 +244,12 @@ impl Sandbox {
         usage
     }
 
-    /// How it ended, if everything inside has ended.
+    /// How it ended, if everything inside has ended. Takes in events, too.
     ///
     /// # Errors
     /// When the kernel refuses to tell.
     pub fn try_wait(&mut self) -> io::Result<Option<Ending>> {
-        if !self.reaped && !is_readable(self.process.as_fd(), Some(Duration::ZERO))? {
+        if !self.reaped && !self.await_end(Some(Duration::ZERO))? {
             return Ok(None);
         }
         self.wait().map(Some)

@@ -259,6 +259,18 @@ mod tests {
     }
 
     #[test]
+    fn input_is_opened_without_waiting_and_directories_are_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "abc").unwrap();
+        let opened = open_input(file.path()).unwrap();
+        let mut buffer = [0u8; 8];
+        assert_eq!(read_now(opened.as_fd(), &mut buffer).unwrap(), Some(3));
+        assert_eq!(open_input("/".as_ref()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(open_input("/no/such".as_ref()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(own_input().is_ok());
+    }
+
+    #[test]
     fn nothing_something_and_the_end() {
         let (stdio, pipes) = Stdio::pipes(Input::Closed).unwrap();
         let mut buffer = [0u8; 8];

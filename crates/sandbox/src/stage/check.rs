@@ -36,7 +36,6 @@ pub(crate) fn before_filter(request: &Request<'_>) -> u32 {
         (layer::CAPABILITIES, has_no_powers(request)),
         (layer::DESCRIPTORS, (3..DESCRIPTORS_CHECKED).all(|number| !calls::survives_exec(Fd(number)))),
         (layer::SESSION, privileges::session_id() == privileges::process_id()),
-        (layer::LIMITS, limits_are_set(request)),
     ] {
         if holds {
             proven |= bit;
@@ -45,12 +44,13 @@ pub(crate) fn before_filter(request: &Request<'_>) -> u32 {
     proven
 }
 
-/// The filter is on, it is this one (the canary), and it refuses what it must.
-pub(crate) fn behind_filter() -> u32 {
+/// The filter is on, it is this one (the canary), and it refuses what it must; and the limits, which are set last.
+pub(crate) fn behind_filter(request: &Request<'_>) -> u32 {
     let ours = privileges::try_call(canary::NUMBER as usize, 0, 0) == Err(Errno(canary::ERRNO));
     let refuses = privileges::try_call(IO_URING_SETUP, 0, 0) == Err(ENOSYS);
     let on = privileges::seccomp_mode() == Ok(SECCOMP_MODE_FILTER);
-    if ours && refuses && on { layer::SECCOMP } else { 0 }
+    let filtered = if ours && refuses && on { layer::SECCOMP } else { 0 };
+    filtered | if limits_are_set(request) { layer::LIMITS } else { 0 }
 }
 
 /// A namespace is proven if it is not the host's. The order is that of `Request::host_namespaces`.

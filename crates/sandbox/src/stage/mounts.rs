@@ -162,6 +162,10 @@ pub(crate) fn build_root(request: &Request<'_>, early: &[Fd; SOURCES_MAX]) -> Re
         let step = if kind == build::PROC { Step::Proc } else { Step::Build };
         run_step(kind, &mut steps, root, &sources).map_err(Failure::at(step, index))?;
     }
+    // PID 1 stays, and needs none of them any more.
+    for fd in sources.iter().filter(|fd| **fd != NO_FD) {
+        calls::close(*fd);
+    }
     if steps.is_broken() {
         return Err(Failure::of(Step::Request)(EINVAL));
     }
@@ -211,7 +215,10 @@ fn run_step(
         }
         build::SCRATCH => {
             let (size, attributes) = (from.text(), from.u64());
-            attach_at(make_scratch(size, attributes)?, root, from.text())
+            let scratch = make_scratch(size, attributes)?;
+            let attached = attach_at(scratch, root, from.text());
+            calls::close(scratch);
+            attached
         }
         build::PROC => mount_proc(root, from.text()),
         build::COVER => {

@@ -91,18 +91,6 @@ fn prepare(birth: &Birth<'_>) -> Result<(), Failure> {
         calls::set_session().map_err(Failure::of(Step::Session))?;
     }
     calls::change_dir(request.working_directory).map_err(Failure::of(Step::WorkingDirectory))?;
-    if request.builds(layer::LIMITS) {
-        let mut from = request.limits.reader.clone();
-        for index in 0..request.limits.count as usize {
-            let (resource, soft, hard) = (from.u32(), from.u64(), from.u64());
-            privileges::set_limit(resource, soft, hard).map_err(Failure::at(Step::Limits, index))?;
-        }
-    }
-    if !request.has(flag::PROCESSES) {
-        // INVARIANT: also when the plan leaves the limits out. Below this number the program cannot put a file of its own.
-        let number = u64::from(request.program_fd);
-        privileges::set_limit(RLIMIT_NOFILE, number, number).map_err(Failure::of(Step::Descriptors))?;
-    }
     if !request.builds(layer::PID) {
         // Without a pid namespace nothing else takes the program along when its supervisor is killed.
         privileges::set_death_signal(SIGKILL).map_err(Failure::of(Step::Lifeline))?;
@@ -118,6 +106,24 @@ fn prepare(birth: &Birth<'_>) -> Result<(), Failure> {
             .map_err(Failure::of(Step::Seccomp))?;
         birth.listener.set(listener);
     }
-    birth.proven.set(before | check::behind_filter());
+    // After the filter: where a few descriptors are allowed, its listener would be one too many.
+    set_limits(request)?;
+    birth.proven.set(before | check::behind_filter(request));
+    Ok(())
+}
+
+fn set_limits(request: &Request<'_>) -> Result<(), Failure> {
+    if request.builds(layer::LIMITS) {
+        let mut from = request.limits.reader.clone();
+        for index in 0..request.limits.count as usize {
+            let (resource, soft, hard) = (from.u32(), from.u64(), from.u64());
+            privileges::set_limit(resource, soft, hard).map_err(Failure::at(Step::Limits, index))?;
+        }
+    } else if !request.has(flag::PROCESSES) {
+        // INVARIANT: the program cannot put a file of its own at the number whose exec is allowed, also when the plan
+        // leaves the limits out.
+        let number = u64::from(request.program_fd);
+        privileges::set_limit(RLIMIT_NOFILE, number, number).map_err(Failure::of(Step::Descriptors))?;
+    }
     Ok(())
 }

@@ -1,0 +1,56 @@
+//! The self-check: a layer that is demanded and not in force stops the start, and the answer names it.
+
+#[cfg(not(feature = "break-layers"))]
+#[test]
+fn a_broken_layer_stops_the_start() {
+    println!("skipped: needs feature break-layers");
+}
+
+#[cfg(feature = "break-layers")]
+#[test]
+fn a_broken_layer_stops_the_start() {
+    use ringfence_sandbox::{Access, LaunchError, Layer, Layers, Stdio};
+
+    use crate::rig::{self, both, children, found, launcher, plan, run};
+
+    both(|| {
+        let place = rig::directory(0o777);
+        let marker = place.path().join("marker");
+        let unbroken = || {
+            let mut plan = plan(&["write", marker.to_str().unwrap()]);
+            plan.mount(found(place.path()), Access::READ_WRITE);
+            plan
+        };
+        let _started = launcher();
+        let before = children().len();
+        for layer in Layer::ALL {
+            let mut broken = unbroken();
+            broken.break_layers(Layers::of(&[layer]));
+            let named = match launcher().launch(&broken, Stdio::null().unwrap()) {
+                Ok(_) => panic!("{layer} is broken, and the program was started"),
+                Err(LaunchError::Unproven { layers }) => layers.contains(layer),
+                // Some steps need the layer: without namespaces there is nothing to mount in, without no_new_privs no
+                // filter. Nothing runs then either; what matters is that it is a refusal of a layer.
+                Err(LaunchError::NotEnforceable { layer: told, .. }) => told == layer || needs(told, layer),
+                Err(other) => panic!("{layer}: {other}"),
+            };
+            assert!(named, "the answer does not name {layer}");
+            assert!(!marker.exists(), "{layer} is broken, and the program ran");
+            assert_eq!(children().len(), before, "{layer}: nothing is left");
+            assert!(rig::leaves_of(std::process::id()).is_empty(), "{layer}: no cgroup is left");
+        }
+        assert!(run(&unbroken()).is_ok());
+        assert!(marker.exists(), "the twin ran");
+    });
+
+    /// Whether `told` cannot be set up without `broken`.
+    fn needs(told: Layer, broken: Layer) -> bool {
+        matches!(
+            (broken, told),
+            (Layer::User, _)
+                | (Layer::NoNewPrivileges, Layer::Landlock | Layer::Seccomp)
+                | (Layer::Pid, Layer::Mount)
+                | (Layer::Limits, Layer::Limits)
+        )
+    }
+}
