@@ -234,6 +234,8 @@ struct Run<'a> {
     deadline: Option<Instant>,
     next_tick: Instant,
     warned: bool,
+    /// The most memory that was seen in use, without copies of files.
+    in_use_peak_bytes: u64,
     sampler_hit: bool,
     events_over: bool,
 }
@@ -256,6 +258,7 @@ impl<'a> Run<'a> {
             deadline: exec.limits.timeout.and_then(|timeout| begun.checked_add(timeout)),
             next_tick: begun + TICK,
             warned: false,
+            in_use_peak_bytes: 0,
             sampler_hit: false,
             events_over: false,
             exec,
@@ -382,6 +385,7 @@ impl<'a> Run<'a> {
     fn tick(&mut self, now: Instant, sink: &mut dyn Sink) {
         let tick = self.sandbox.tick();
         let used = tick.usage.memory_bytes;
+        self.in_use_peak_bytes = self.in_use_peak_bytes.max(used);
         if let Some(limit) = self.exec.limits.memory_bytes
             && !self.warned
             && u128::from(used) * 100 >= u128::from(limit) * u128::from(WARN_PERCENT)
@@ -484,7 +488,7 @@ impl<'a> Run<'a> {
             pids_limit_hits: (!self.sandbox.is_sampled()).then_some(usage.task_refusals),
             sampler_memory_hit: self.sampler_hit,
             memory_limit_bytes: limits.memory_bytes,
-            memory_peak_bytes: usage.memory_peak_bytes,
+            memory_peak_bytes: self.peak_without_cache(&usage),
             file_size_limit_bytes: limits.file_size_bytes,
             processes_limit: limits.processes,
             seccomp_killed: false,
@@ -513,6 +517,15 @@ impl<'a> Run<'a> {
         let hints = if failed { std::mem::take(&mut self.translated.hints) } else { Vec::new() };
         let warning = self.close();
         Outcome { report, id, cancelled_by, warning, hints }
+    }
+
+    /// What a suspicion may rest on: a command that reads large files fills its cgroup with copies of them, and lacks nothing.
+    fn peak_without_cache(&self, usage: &ringfence_sandbox::Usage) -> u64 {
+        if self.sandbox.is_sampled() {
+            usage.memory_peak_bytes
+        } else {
+            usage.memory_peak_bytes.min(self.in_use_peak_bytes)
+        }
     }
 
     /// Puts the sandbox away before the launcher, which would otherwise sweep what is being removed.

@@ -73,6 +73,18 @@ fn what_is_denied_below_a_grant_is_not_there() {
 }
 
 #[test]
+fn a_named_pipe_cannot_be_covered_so_its_denial_is_refused() {
+    let (_made, root) = directory();
+    let fifo = root.join("fifo");
+    let made = command(["mkfifo", fifo.to_str().unwrap()]).write_path(&root).run_captured();
+    assert_eq!(made.report.exit_code, Some(0), "{:?}", made.report);
+    assert_eq!(status("exit 0", |exec| exec.read_path(&root)), 0);
+    let denial = format!("file:read={}", fifo.display());
+    let error = sh("exit 0").read_path(&root).deny(denial).run_captured().report.error.unwrap();
+    assert_eq!(error.code, ErrorCode::NotEnforceable, "{error:?}");
+}
+
+#[test]
 fn a_place_denied_for_writing_cannot_be_moved_away_and_made_anew() {
     let (_made, root) = directory();
     std::fs::create_dir_all(root.join("repo/hooks")).unwrap();

@@ -62,6 +62,28 @@ fn memory_is_held_and_its_breach_is_proven() {
 }
 
 #[test]
+fn copies_of_files_in_memory_are_no_suspicion() {
+    // On a disk: the kernel keeps copies of what is written, and they count in a cgroup, up to its limit.
+    let made = tempfile::tempdir_in("/var/tmp").unwrap();
+    with_each(|backend| {
+        let script =
+            format!("dd if=/dev/zero of={}/big bs=1M count=90 2> /dev/null; exit 1", made.path().display());
+        let mut exec = sh(&script);
+        exec.write_path(made.path()).grant("subprocess:execute");
+        let report = limited(exec, backend, |limits| limits.memory_bytes = Some(60_000_000)).report;
+        assert_eq!(
+            (report.exit_code, report.violation, report.suspected),
+            (Some(1), None, None),
+            "{report:?}"
+        );
+        assert_eq!(std::fs::metadata(made.path().join("big")).unwrap().len(), 90 << 20);
+        if backend != LimitsBackend::Sampler {
+            assert!(report.memory_peak_bytes > 57_000_000, "or the test shows nothing: {report:?}");
+        }
+    });
+}
+
+#[test]
 fn processes_are_held() {
     with_each(|backend| {
         let mut exec = sh("i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done; echo all");

@@ -236,13 +236,16 @@ impl Leaf {
         Ok(directory)
     }
 
-    /// What this sandbox has used so far.
+    /// What this sandbox has used so far. The kernel fills a cgroup up to its limit with copies of files that were read, and
+    /// lets them go when memory is needed: they are no use of memory now, although they are in the kernel's peak.
     pub(crate) fn usage(&self) -> Usage {
         let Some(memory) = self.directories.first() else { return Usage::default() };
         if self.backend == Backend::CgroupV2 {
             let events = read_text(memory, "memory.events");
+            let stat = read_text(memory, "memory.stat");
+            let cache = field(&stat, "file").saturating_sub(field(&stat, "shmem"));
             return Usage {
-                memory_bytes: number(&read_text(memory, "memory.current")),
+                memory_bytes: number(&read_text(memory, "memory.current")).saturating_sub(cache),
                 // memory.peak came with Linux 5.19; before it, what is used now is the best that is known.
                 memory_peak_bytes: number(&read_text(memory, "memory.peak")),
                 cpu_ms: field(&read_text(memory, "cpu.stat"), "usage_usec") / 1000,
@@ -251,8 +254,10 @@ impl Leaf {
             };
         }
         let [memory, pids, cpu] = self.directories.as_slice() else { return Usage::default() };
+        let stat = read_text(memory, "memory.stat");
+        let cache = field(&stat, "total_cache").saturating_sub(field(&stat, "total_shmem"));
         Usage {
-            memory_bytes: number(&read_text(memory, "memory.usage_in_bytes")),
+            memory_bytes: number(&read_text(memory, "memory.usage_in_bytes")).saturating_sub(cache),
             memory_peak_bytes: number(&read_text(memory, "memory.max_usage_in_bytes")),
             // Where cpu and cpuacct are one hierarchy; else PID 1's count of reaped children stands.
             cpu_ms: number(&read_text(cpu, "cpuacct.usage")) / 1_000_000,

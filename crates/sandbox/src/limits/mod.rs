@@ -57,9 +57,9 @@ impl fmt::Display for Backend {
 /// What a sandbox has used. Peaks are of this sandbox only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Memory now, in bytes.
+    /// Memory now, in bytes, without the kernel's copies of files that it would let go.
     pub memory_bytes: u64,
-    /// The most memory at any time (the most seen, with the sampler), in bytes.
+    /// The most memory at any time (the most seen, with the sampler), in bytes; in a cgroup with copies of files.
     pub memory_peak_bytes: u64,
     /// CPU time, user and system, in milliseconds.
     pub cpu_ms: u64,
