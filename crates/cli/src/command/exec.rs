@@ -227,6 +227,9 @@ fn tell(arguments: &ExecArguments, console: &Console, outcome: &Outcome) {
     if let Some(verdict) = verdict {
         print::talk(&format!("ringfence: {verdict}: {}", report.evidence.join("; ")));
     }
+    for hint in &outcome.hints {
+        print::talk(&format!("ringfence: hint: {hint}"));
+    }
     if report.exit_code != Some(0) || arguments.explain {
         tell_denials(report, arguments.explain);
     }

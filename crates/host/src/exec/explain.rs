@@ -160,8 +160,8 @@ mod tests {
 
     #[test]
     fn only_what_exists_and_is_not_granted_is_a_denial() {
-        let base = std::env::current_dir().unwrap();
-        let dir = tempfile::tempdir_in(base).unwrap();
+        // Not in /tmp, of which a sandbox has its own.
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let dir_path = ringfence_sandbox::Resolved::find(dir.path()).unwrap().path().to_owned();
         let file = dir_path.join("a");
         std::fs::write(&file, "x").unwrap();
