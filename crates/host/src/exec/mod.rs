@@ -9,6 +9,7 @@
 //! start that a silent command would not need.
 
 mod explain;
+mod failure;
 mod handle;
 mod input;
 mod mounts;

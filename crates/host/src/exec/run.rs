@@ -13,6 +13,7 @@ use ringfence_sandbox::{LaunchError, Launcher, Sandbox, Stdio, TERM_GRACE, TICK}
 
 use crate::error::Error;
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
+use crate::exec::failure::launch_error;
 use crate::exec::input::{self, Feed};
 use crate::exec::output::Output;
 use crate::exec::request::Exec;
@@ -153,50 +154,6 @@ impl Exec {
 fn not_started(error: Error) -> Outcome {
     let report = RunReport::not_started(error.to_body());
     Outcome { report, id: None, cancelled_by: None, warning: None, hints: Vec::new() }
-}
-
-/// The sandbox crate's error, in the words and codes of this one.
-pub(crate) fn launch_error(error: &LaunchError) -> Error {
-    use ringfence_sandbox::CompileError;
-    let code = match error {
-        LaunchError::NotEnforceable { .. } | LaunchError::Unproven { .. } | LaunchError::Limits(_) => {
-            ErrorCode::NotEnforceable
-        }
-        LaunchError::Execute { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            ErrorCode::NotFound
-        }
-        LaunchError::Execute { .. } => ErrorCode::NotExecutable,
-        LaunchError::Plan(CompileError::NotVisible { .. }) => ErrorCode::NotFound,
-        LaunchError::Plan(_) => ErrorCode::Usage,
-        LaunchError::Replaced { .. } => ErrorCode::PermissionDenied,
-        LaunchError::Step { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            ErrorCode::PathNotFound
-        }
-        LaunchError::Step { .. } | LaunchError::Launcher { .. } => ErrorCode::Io,
-        _ => ErrorCode::Internal,
-    };
-    let mut message = error.to_string();
-    // Every cause, but for one that the text before it has already.
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !message.ends_with(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = inner.source();
-    }
-    let made = Error::new(code, message);
-    match (error, error.hint()) {
-        (LaunchError::Plan(CompileError::NotVisible { path }), _) => {
-            let directory = path.parent().unwrap_or(std::path::Path::new("/"));
-            made.with_hint(format!("grant it: --ro {}", directory.display()))
-        }
-        (LaunchError::Execute { .. }, _) => made.with_hint(
-            "is it built for this processor, and is the loader that it names inside /usr or granted?",
-        ),
-        (_, Some(hint)) => made.with_hint(hint),
-        (_, None) => made,
-    }
 }
 
 struct Started {
