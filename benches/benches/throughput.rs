@@ -1,6 +1,6 @@
 //! Bytes a second through `ringfence exec`, beside a plain pipe.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> io::Result<ExitCode> {
     let stage = Stage::new(options)?;
     let bytes = if options.quick { QUICK_BYTES } else { FULL_BYTES };
-    let content = Content::new(bytes)?;
+    let content = Content::new(stage.directory(), bytes)?;
     let home = stage.home(machine::user_id()?)?;
     let samples = options.samples(3, 7);
     let tables = [Reader::Null, Reader::Pipe].map(|reader| table(&stage, &home, &content, reader, samples));
@@ -90,18 +90,15 @@ impl Reader {
     }
 }
 
-/// The file, in memory where there is /dev/shm. Dropping it removes it.
+/// The file, written out to its disk and still in the page cache. It goes with the stage.
 struct Content {
     path: PathBuf,
     bytes: u64,
 }
 
 impl Content {
-    fn new(bytes: u64) -> io::Result<Self> {
-        let memory = Path::new("/dev/shm");
-        let directory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let content =
-            Self { path: directory.join(format!("ringfence-throughput-{}", std::process::id())), bytes };
+    fn new(directory: &Path, bytes: u64) -> io::Result<Self> {
+        let content = Self { path: directory.join("content"), bytes };
         let mut file = File::create_new(&content.path)?;
         let block = LINE.repeat(READ_BYTES / LINE.len());
         let mut left = bytes;
@@ -111,6 +108,8 @@ impl Content {
             file.write_all(piece)?;
             left -= piece.len() as u64;
         }
+        // Else the disk would be written while the first rows run.
+        file.sync_all()?;
         Ok(content)
     }
 
@@ -175,12 +174,4 @@ fn piped_to_cat(mut first: Command, to: Stdio) -> io::Result<Vec<Child>> {
     let pipe = first.stdout.take().ok_or_else(|| io::Error::other("cat has no pipe"))?;
     let second = peers::bare(CAT, &[]).stdin(pipe).stdout(to).spawn()?;
     Ok(vec![first, second])
-}
-
-impl Drop for Content {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            output::talk(&format!("cannot remove {}: {error}", self.path.display()));
-        }
-    }
 }

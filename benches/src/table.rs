@@ -89,11 +89,13 @@ impl Table {
     #[must_use]
     pub fn markdown(&self) -> String {
         let first = self.rows.first().map(|row| row.name.as_str()).unwrap_or_default();
+        let cell = |text: &str| text.replace('|', "\\|");
         let rounds = self.rows.iter().filter_map(|row| row.values.as_ref().ok()).map(Vec::len).max();
         let mut text = format!("### {}, n = {}\n\n", self.title, rounds.unwrap_or(0));
         let unit = self.unit;
         text += &format!(
-            "| row | min, {unit} | p50, {unit} | p90, {unit} | x {first} |\n|---|---|---|---|---|\n"
+            "| row | min, {unit} | p50, {unit} | p90, {unit} | x {} |\n|---|---|---|---|---|\n",
+            cell(first),
         );
         for row in &self.rows {
             text += &match &row.values {
@@ -103,9 +105,11 @@ impl Table {
                     let [min, p50, p90] = Summary::of(values)
                         .map_or([0.0; 3], |summary| [summary.min, summary.p50, summary.p90])
                         .map(short);
-                    format!("| {} | {min} | {p50} | {p90} | {ratio} |\n", row.name)
+                    format!("| {} | {min} | {p50} | {p90} | {ratio} |\n", cell(&row.name))
                 }
-                Err(reason) => format!("| {} | not measured: {reason} | - | - | - |\n", row.name),
+                Err(reason) => {
+                    format!("| {} | not measured: {} | - | - | - |\n", cell(&row.name), cell(reason))
+                }
             };
         }
         if self.targets.is_empty() {
@@ -124,7 +128,8 @@ impl Table {
                 }
                 Verdict::NotMeasured => ("-".to_owned(), "**not measured**".to_owned()),
             };
-            text += &format!("| {} {sign} {bound} x {} | {ratio} | {word} |\n", target.row, target.base);
+            let (row, base) = (cell(target.row), cell(target.base));
+            text += &format!("| {row} {sign} {bound} x {base} | {ratio} | {word} |\n");
         }
         text
     }
@@ -252,6 +257,13 @@ mod tests {
         table.targets[0].row = "gone";
         assert_eq!(table.verdict(&table.targets[0]), Verdict::NotMeasured);
         assert!(table.markdown().contains("not measured: no \"such\" program"));
+    }
+
+    #[test]
+    fn a_pipe_in_a_name_does_not_split_the_row() {
+        let mut table = table(Bound::AtMost(1.0));
+        table.rows[0].name = "cat | cat".to_owned();
+        assert!(table.markdown().contains("| cat \\| cat | 4.00 |"), "{}", table.markdown());
     }
 
     #[test]
