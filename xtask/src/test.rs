@@ -18,7 +18,8 @@ pub(crate) const HELP: &str = "
 cargo xtask test [--allow-missing] [--with-vm]
 
 Checks everything: what the machine must have, formatting, layers, tidiness, the release build, lints, documents,
-and all tests (unit, documentation and whole-product tests against the release binary).
+and all tests (unit, documentation and whole-product tests against the release binary; the sandbox's self-check
+against layers that are broken on purpose).
 As root, missing programs are installed with apt-get; otherwise they are listed and the exit status is 1.
 
   --allow-missing  go on without programs that are missing; tests that need them are skipped and counted
@@ -56,6 +57,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: clippy },
     Step { name: "docs", run: docs },
     Step { name: "tests", run: tests },
+    Step { name: "self-check", run: self_check },
     Step { name: "vm", run: in_vm },
 ];
 
@@ -134,6 +136,17 @@ fn tests(run: &mut Run) -> Result<(), Failure> {
     let mut command = process::cargo();
     // Output of tests that pass is asked for because a skipped test says so there; it is counted, not shown.
     command.args(["test", "--workspace", "--no-fail-fast"]).env("RINGFENCE_BIN", &binary);
+    state_needs(&mut command);
+    let repeat = process::shown(&command);
+    let status = run.tally.watch(command.args(["--", "--show-output"]))?;
+    if status.success() { Ok(()) } else { Err(Failure::Failed(format!("repeat with: {repeat}"))) }
+}
+
+/// The sandbox's tests that break one layer on purpose: only a build with that feature can.
+fn self_check(run: &mut Run) -> Result<(), Failure> {
+    let mut command = process::cargo();
+    command.args(["test", "--package", "ringfence-sandbox", "--features", "break-layers"]);
+    command.args(["--test", "library", "checks::"]);
     state_needs(&mut command);
     let repeat = process::shown(&command);
     let status = run.tally.watch(command.args(["--", "--show-output"]))?;

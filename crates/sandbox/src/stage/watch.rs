@@ -120,14 +120,14 @@ impl Watcher {
             seen.count = seen.count.saturating_add(1);
             return;
         }
+        let numbers = [event::DENIED, number.cast_unsigned(), 1, low(key), high(key)];
         match self.denials.get_mut(self.denials_used) {
-            Some(slot) => {
+            // Not waiting: a program must not be slowed by a host that reads later.
+            Some(slot) if send_event(self.control, &numbers, about, false).is_ok() => {
                 *slot = Seen { key, number, count: 1 };
                 self.denials_used += 1;
-                let numbers = [event::DENIED, number.cast_unsigned(), 1, low(key), high(key)];
-                self.tell(&numbers, about);
             }
-            None => self.lost = self.lost.saturating_add(1),
+            _ => self.lost = self.lost.saturating_add(1),
         }
     }
 
@@ -157,22 +157,15 @@ impl Watcher {
         let _host_gone = send_event(self.control, &numbers, about, true);
     }
 
-    /// Tells the final counts.
+    /// Tells the final counts. The program has ended, so the host is waiting for this.
     pub(crate) fn finish(&mut self) {
-        for index in 0..self.denials_used {
-            if let Some(Seen { key, number, count: count @ 2.. }) = self.denials.get(index).copied() {
-                let numbers = [event::DENIED, number.cast_unsigned(), count, low(key), high(key)];
-                self.tell(&numbers, &[]);
-            }
+        for seen in self.denials.iter().take(self.denials_used).filter(|seen| seen.count > 1) {
+            let numbers =
+                [event::DENIED, seen.number.cast_unsigned(), seen.count, low(seen.key), high(seen.key)];
+            let _host_gone = send_event(self.control, &numbers, &[], true);
         }
         if self.lost > 0 {
-            self.tell(&[event::LOST, self.lost], &[]);
-        }
-    }
-
-    fn tell(&mut self, numbers: &[u32], text: &[u8]) {
-        if send_event(self.control, numbers, text, false).is_err() {
-            self.lost = self.lost.saturating_add(1);
+            let _host_gone = send_event(self.control, &[event::LOST, self.lost], &[], true);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::rig::{self, both, canary, found, launcher, plan, run};
 fn refused(plan: &Plan) -> LaunchError {
     let launcher = launcher();
     let before = rig::holdings();
-    let error = launcher.launch(plan, Stdio::null().unwrap()).err().expect("it was launched");
+    let error = launcher.launch(plan, Stdio::null().unwrap()).expect_err("it was launched");
     rig::within(std::time::Duration::from_secs(1), "nothing is left", || rig::holdings() == before);
     // The launcher goes on.
     assert!(run(&rig::plan(&["true"])).is_ok());

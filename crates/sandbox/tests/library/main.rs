@@ -3,6 +3,14 @@
 //! Each case runs in a process of its own (see [`rig::both`]): once as whoever runs the tests and, if that is root, once
 //! more as uid 65534. A denial has two twins: the same probe outside of any sandbox, and with the grant.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says where; what it shares is not itself a test function"
+)]
+
 mod checks;
 mod connect;
 mod errors;

@@ -26,6 +26,13 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Leaves a part of a case out, loudly, and never where the run has promised what it needs.
+pub(crate) fn skip(need: &str) {
+    let promised = std::env::var("RINGFENCE_NEEDS").unwrap_or_default();
+    assert!(!promised.split(',').any(|name| name == need), "{need} was promised and is not there");
+    println!("skipped: needs {need}");
+}
+
 /// Runs a case in a process of its own as this user and, if this is root, as [`USER`] too.
 pub(crate) fn both<F: Fn()>(case: F) {
     in_own_process(case, &[None, Some(USER)]);
@@ -34,8 +41,7 @@ pub(crate) fn both<F: Fn()>(case: F) {
 /// As [`both`], but only as root.
 pub(crate) fn root_only<F: Fn()>(case: F) {
     if std::env::var_os(PROBE).is_none() && !is_root() {
-        println!("skipped: needs root");
-        return;
+        return skip("root");
     }
     in_own_process(case, &[None]);
 }
@@ -179,6 +185,8 @@ pub(crate) struct Run {
     pub(crate) errors: String,
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) observations: Vec<Observation>,
+    /// How many refusals and observations were not told apart.
+    pub(crate) lost: u64,
     pub(crate) usage: Usage,
     pub(crate) report: Report,
 }
@@ -249,6 +257,7 @@ pub(crate) fn finish(mut sandbox: Sandbox, out: &File, errors: &File) -> Run {
         errors: text_of(errors),
         refusals: sandbox.refusals().cloned().collect(),
         observations: sandbox.observations().to_vec(),
+        lost: sandbox.lost(),
         usage: sandbox.usage(),
         report: sandbox.report().clone(),
     }
