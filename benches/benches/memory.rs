@@ -21,6 +21,10 @@ const REST: Duration = Duration::from_secs(10);
 const QUICK_REST: Duration = Duration::from_secs(2);
 const FULL_COUNT: usize = 200;
 const QUICK_COUNT: usize = 100;
+/// How often a figure that other work has spoilt is measured again.
+const TRIES: usize = 3;
+/// What the gauge may move by itself, as a share of what the programs take.
+const DRIFT_MAX: f64 = 0.1;
 /// Each sandbox takes up to six descriptors of this process.
 const DESCRIPTORS_EACH: usize = 8;
 const BUBBLEWRAP: &str = "bubblewrap";
@@ -51,7 +55,7 @@ fn measure(options: &Options) -> io::Result<ExitCode> {
     let wanted = if options.quick { QUICK_COUNT } else { FULL_COUNT };
     let count = wanted.min(descriptors_max()? / DESCRIPTORS_EACH);
     let rest = if options.quick { QUICK_REST } else { REST };
-    let samples = options.samples(2, 5);
+    let samples = options.samples(1, 3);
     let tables = [Gauge::Available, Gauge::Processes].map(|gauge| {
         let crowd =
             Crowd { count, gauge, rest: if matches!(gauge, Gauge::Available) { rest } else { QUICK_REST } };
@@ -91,17 +95,27 @@ struct Crowd {
 
 impl Crowd {
     /// KiB for each of `count` programs. They are gone when this returns: their owners end them.
+    ///
+    /// The same time is first spent with nothing started. If that alone moves the gauge, other work on this machine does,
+    /// and a figure would be of that work: it is tried again, and then given up.
     fn weigh<T>(&self, start: impl Fn() -> io::Result<T>) -> io::Result<f64> {
-        std::thread::sleep(self.rest);
-        let before = self.read()?;
-        let mut crowd = Vec::with_capacity(self.count);
-        for _ in 0..self.count {
-            crowd.push(start()?);
+        for _ in 0..TRIES {
+            std::thread::sleep(self.rest);
+            let idle = self.read()?;
+            std::thread::sleep(self.rest);
+            let before = self.read()?;
+            let mut crowd = Vec::with_capacity(self.count);
+            for _ in 0..self.count {
+                crowd.push(start()?);
+            }
+            std::thread::sleep(self.rest);
+            let used = self.read()? - before;
+            drop(crowd);
+            if (before - idle).abs() <= used * DRIFT_MAX {
+                return Ok(used / self.count as f64);
+            }
         }
-        std::thread::sleep(self.rest);
-        let after = self.read()?;
-        drop(crowd);
-        Ok((after - before) / self.count as f64)
+        Err(io::Error::other("other work on this machine moves what is available; it must be quiet"))
     }
 
     /// KiB in use, from any zero.

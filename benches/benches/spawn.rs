@@ -158,7 +158,12 @@ fn serve_crun() -> ExitCode {
         |bundle, _| {
             number.set(number.get() + 1);
             let name = format!("ringfence-bench-{}-{}", std::process::id(), number.get());
-            peers::time_command(&mut peers::crun(bundle, &name))
+            let timed = peers::time_command(&mut peers::crun(bundle, &name));
+            if timed.is_err() {
+                // A failed start leaves its cgroups behind. That they cannot be removed either changes nothing.
+                drop(peers::time_command(&mut peers::crun_delete(bundle, &name)));
+            }
+            timed
         },
     )
 }

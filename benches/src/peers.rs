@@ -156,6 +156,14 @@ pub fn crun(directory: &Path, name: &str) -> Command {
     run
 }
 
+/// Removes what a failed start of `name` has left behind.
+#[must_use]
+pub fn crun_delete(directory: &Path, name: &str) -> Command {
+    let mut delete = command("/usr/bin/crun");
+    delete.arg("--root").arg(directory.join("state")).args(["delete", "--force", name]);
+    delete
+}
+
 const OCI_CONFIG: &str = r#"{
   "ociVersion": "1.0.0",
   "process": {

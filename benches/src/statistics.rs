@@ -20,10 +20,13 @@ impl Summary {
 }
 
 /// The median of `values[i] / base[i]`: noise that lasts longer than one round touches both sides of a pair, and cancels.
+/// `None` if any value is not above zero: that is noise, and a ratio of it would look like a result.
 #[must_use]
 pub fn median_ratio(values: &[f64], base: &[f64]) -> Option<f64> {
-    let ratios: Vec<f64> =
-        values.iter().zip(base).filter(|(_, base)| **base > 0.0).map(|(value, base)| value / base).collect();
+    if values.iter().chain(base).any(|value| *value <= 0.0) {
+        return None;
+    }
+    let ratios: Vec<f64> = values.iter().zip(base).map(|(value, base)| value / base).collect();
     percentile(&ratios, 50)
 }
 
@@ -52,5 +55,6 @@ mod tests {
         // One slow round on both sides changes the medians' ratio, not the median ratio.
         assert_eq!(median_ratio(&[1.0, 50.0, 1.0], &[2.0, 100.0, 2.0]), Some(0.5));
         assert_eq!(median_ratio(&[1.0], &[0.0]), None);
+        assert_eq!(median_ratio(&[-1.0, 1.0, 1.0], &[1.0, 1.0, 1.0]), None, "no ratio of noise");
     }
 }
