@@ -160,8 +160,7 @@ fn serve_crun() -> ExitCode {
             let name = format!("ringfence-bench-{}-{}", std::process::id(), number.get());
             let timed = peers::time_command(&mut peers::crun(bundle, &name));
             if timed.is_err() {
-                // A failed start leaves its cgroups behind. That they cannot be removed either changes nothing.
-                drop(peers::time_command(&mut peers::crun_delete(bundle, &name)));
+                peers::remove_cgroups(&name);
             }
             timed
         },

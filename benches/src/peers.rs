@@ -156,12 +156,13 @@ pub fn crun(directory: &Path, name: &str) -> Command {
     run
 }
 
-/// Removes what a failed start of `name` has left behind.
-#[must_use]
-pub fn crun_delete(directory: &Path, name: &str) -> Command {
-    let mut delete = command("/usr/bin/crun");
-    delete.arg("--root").arg(directory.join("state")).args(["delete", "--force", name]);
-    delete
+/// Removes the cgroups that a failed start of `name` has left behind: crun itself does not know of them (its `delete` finds
+/// no state to go by).
+pub fn remove_cgroups(name: &str) {
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        // Most are not there, and one that is still busy is not worth the failure of a measurement.
+        drop(fs::remove_dir(hierarchy.path().join(name)));
+    }
 }
 
 const OCI_CONFIG: &str = r#"{
