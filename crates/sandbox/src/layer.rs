@@ -180,5 +180,9 @@ mod tests {
         assert_eq!(Layers::of(&[Layer::Pid, Layer::User]).to_string(), "user, pid");
         assert_eq!(Layers::NONE.to_string(), "none");
         assert!(Layers::ALL.without(Layers::ALL).is_empty());
+        let names: std::collections::BTreeSet<_> = Layer::ALL.map(Layer::name).into();
+        assert_eq!(names.len(), Layer::ALL.len(), "no two have one name");
+        let bits = Layer::ALL.map(Layer::bit);
+        assert!(bits.windows(2).all(|pair| pair[0] < pair[1]), "the order of reports is that of the bits");
     }
 }

@@ -350,6 +350,54 @@ mod tests {
     }
 
     #[test]
+    fn every_failure_says_what_and_whose_it_is() {
+        use std::path::{Path, PathBuf};
+
+        use crate::compile::{NetworkFrom, compile};
+        use crate::kernel::Facts;
+        use crate::{Plan, Program};
+
+        let plan = Plan::new(Program::find("sh".as_ref(), "/".as_ref()).unwrap());
+        let mut compiled = compile(&plan, Facts::get(), true, NetworkFrom::Fresh).unwrap();
+        compiled.source_paths = vec![PathBuf::from("/granted")];
+        compiled.covers = vec![(7, PathBuf::from("/hidden"))];
+        let failed = |step: Step, errno: i32, index: u32| {
+            launch_error(&plan, &compiled, [step as u32, errno.cast_unsigned(), index])
+        };
+        for number in 1..=Step::Lifeline as u32 {
+            let step = Step::from_number(number).unwrap();
+            let error = failed(step, libc::EPERM, 99);
+            let blamed = matches!(&error, LaunchError::NotEnforceable { layer, .. } if step.layer().is_some_and(|(own, _)| own == *layer));
+            assert_eq!(blamed, step.layer().is_some(), "{step:?}: {error:?}");
+            assert_eq!(
+                blamed,
+                error.hint().is_some(),
+                "{step:?}: a layer that cannot be had says how to mend it"
+            );
+            // A full system is nobody's layer.
+            assert!(
+                !matches!(failed(step, libc::ENOMEM, 99), LaunchError::NotEnforceable { .. }),
+                "{step:?}"
+            );
+        }
+        let replaced = |error: LaunchError, at: &str| {
+            matches!(&error, LaunchError::Replaced { path } if path == Path::new(at))
+                && error.hint().is_some()
+        };
+        assert!(replaced(failed(Step::Source, libc::ESTALE, 0), "/granted"));
+        assert!(replaced(failed(Step::Build, libc::ENOENT, 7), "/hidden"));
+        assert!(replaced(
+            failed(Step::Program, libc::ESTALE, 0),
+            plan.program.file().path().to_str().unwrap()
+        ));
+        assert!(failed(Step::Source, libc::EACCES, 0).to_string().contains("/granted"));
+        assert!(failed(Step::WorkingDirectory, libc::ENOENT, 0).to_string().contains("/tmp"));
+        assert!(matches!(failed(Step::Execute, libc::ENOEXEC, 0), LaunchError::Execute { .. }));
+        let unknown = launch_error(&plan, &compiled, [1000, 1, 0]);
+        assert!(matches!(unknown, LaunchError::Launcher { .. }) && unknown.hint().is_none());
+    }
+
+    #[test]
     fn every_step_can_be_told() {
         for number in 1..=Step::Lifeline as u32 {
             let step = Step::from_number(number).unwrap();

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio as Streams;
 use std::time::{Duration, Instant};
 
-use ringfence_sandbox::{Ending, Launcher, Layer, Layers, Plan, Processes, Sandbox, Stdio};
+use ringfence_sandbox::{Ending, LaunchError, Launcher, Layer, Layers, Plan, Processes, Sandbox, Stdio};
 
 use crate::rig::{self, both, children, command, files, finish, launcher, plan, processes_with, run, within};
 
@@ -136,6 +136,43 @@ fn sandboxes_outlive_their_launcher() {
         assert!(sandbox.terminate().is_ok());
         assert_eq!(finish(sandbox, &out, &errors).ending, Ending::Signaled(SIGTERM));
         assert!(children().is_empty() && rig::leaves_of(std::process::id()).is_empty());
+    });
+}
+
+/// A launcher that is killed takes no sandbox with it, and says so to the next launch.
+#[test]
+fn a_killed_launcher_is_an_error_and_no_hang() {
+    use rustix::process::{Pid, Signal, kill_process};
+    both(|| {
+        let own = Launcher::start().unwrap();
+        let [process] = children()[..] else { panic!("the launcher is the only child") };
+        let (stdio, out, errors) = files();
+        let sandbox = own.launch(&plan(&["pause"]), stdio).unwrap();
+        within(SOON, "it runs", || rig::text_of(&out).contains("paused"));
+        kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+        let error =
+            own.launch(&plan(&["true"]), Stdio::null().unwrap()).expect_err("nobody is there to launch it");
+        assert!(matches!(error, LaunchError::Launcher { .. }), "{error:?}");
+        sandbox.terminate().unwrap();
+        assert_eq!(finish(sandbox, &out, &errors).ending, Ending::Signaled(SIGTERM));
+        drop(own);
+        assert!(children().is_empty() && rig::leaves_of(std::process::id()).is_empty());
+    });
+}
+
+/// Whoever kills PID 1 (the kernel, for lack of memory) ends everything.
+#[test]
+fn a_killed_pid_1_ends_everything() {
+    use rustix::process::{Pid, Signal, kill_process};
+    both(|| {
+        let _ready = launcher();
+        let before = children();
+        let token = rig::token("init");
+        let (mut sandbox, ..) = started(&with_processes(&["ignore-term", &token]), "staying");
+        let init = children().into_iter().find(|pid| !before.contains(pid)).unwrap();
+        kill_process(Pid::from_raw(init).unwrap(), Signal::KILL).unwrap();
+        assert_eq!(sandbox.wait().unwrap(), Ending::Killed);
+        assert_eq!(processes_with(&token), 0);
     });
 }
 

@@ -51,6 +51,22 @@ fn abstract_sockets_stay_apart() {
     });
 }
 
+/// A network that was made ahead is used once: two sandboxes never meet in it.
+#[test]
+fn a_network_made_ahead_is_for_one() {
+    both(|| {
+        let launcher = Launcher::start_for_one().unwrap();
+        let inode = || number(&run_with(&launcher, &plan(&["namespace", "net"])).text, "inode ");
+        let (first, second, third) = (inode(), inode(), inode());
+        // The number of a namespace that has gone may be given out again, so only the one that stays is compared.
+        assert!(first != second && first != third);
+        let host = number(&bare(&["namespace", "net"]), "inode ");
+        assert!(![first, second, third].contains(&host));
+        launcher.end();
+        assert!(rig::leaves_of(std::process::id()).is_empty() && rig::children().is_empty());
+    });
+}
+
 #[test]
 fn a_launcher_without_one_makes_a_fresh_one() {
     both(|| {
