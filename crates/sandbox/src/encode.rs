@@ -59,6 +59,12 @@ impl Records {
         &mut self.writer
     }
 
+    /// Adds all records of `others` behind the own.
+    pub(crate) fn append(&mut self, others: &Self) {
+        self.count += others.count;
+        self.writer.bytes.extend_from_slice(&others.writer.bytes);
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.count
     }

@@ -60,6 +60,8 @@ pub(crate) mod source {
     pub(crate) const ID_MAPPED: u32 = 1 << 1;
     /// Must be a character device with the number given in place of (device, inode).
     pub(crate) const DEVICE: u32 = 1 << 2;
+    /// A part of the system, not a grant: it is not compared with anything, and left out if it is missing.
+    pub(crate) const SYSTEM: u32 = 1 << 3;
 }
 
 /// One step of building the root, as first byte of its record.

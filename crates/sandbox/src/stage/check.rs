@@ -56,22 +56,25 @@ pub(crate) fn behind_filter(request: &Request<'_>) -> u32 {
 /// A namespace is proven if it is not the host's. The order is that of `Request::host_namespaces`.
 fn namespaces(request: &Request<'_>) -> u32 {
     let names: [(u32, &CStr); 7] = [
-        (layer::USER, c"/proc/self/ns/user"),
-        (layer::MOUNT, c"/proc/self/ns/mnt"),
-        (layer::PID, c"/proc/self/ns/pid"),
-        (layer::IPC, c"/proc/self/ns/ipc"),
-        (layer::UTS, c"/proc/self/ns/uts"),
-        (layer::NETWORK, c"/proc/self/ns/net"),
-        (layer::CGROUP, c"/proc/self/ns/cgroup"),
+        (layer::USER, c"user"),
+        (layer::MOUNT, c"mnt"),
+        (layer::PID, c"pid"),
+        (layer::IPC, c"ipc"),
+        (layer::UTS, c"uts"),
+        (layer::NETWORK, c"net"),
+        (layer::CGROUP, c"cgroup"),
     ];
+    let flags = calls::O_PATH | calls::O_DIRECTORY;
+    let Ok(directory) = calls::open_at(NO_FD, c"/proc/self/ns", flags, 0) else { return 0 };
     let mut proven = 0;
-    for ((bit, path), host) in names.into_iter().zip(request.host_namespaces) {
-        if let Ok(own) = calls::stat_at(NO_FD, path, true)
+    for ((bit, name), host) in names.into_iter().zip(request.host_namespaces) {
+        if let Ok(own) = calls::stat_at(directory, name, true)
             && own.inode != host
         {
             proven |= bit;
         }
     }
+    calls::close(directory);
     proven
 }
 

@@ -121,10 +121,24 @@ pub(crate) fn clone_early(
 
 /// Opens the path, makes sure that it is still what the host saw, and copies its mount.
 fn take_source(record: &SourceRecord<'_>, id_map: Option<Fd>) -> Result<Fd, Errno> {
+    if record.flags & source::SYSTEM != 0 {
+        return take_system(record);
+    }
     let found = calls::open_beneath(NO_FD, record.path, O_PATH | O_NOFOLLOW, 0, calls::RESOLVE_NO_LINKS)?;
     let taken = take_opened(record, found, id_map);
     calls::close(found);
     taken
+}
+
+/// A part of the system that only its administrator changes: there is nothing to compare it with, and a package may have
+/// replaced or removed it since the library looked. What is missing is left out (`NO_FD`).
+fn take_system(record: &SourceRecord<'_>) -> Result<Fd, Errno> {
+    const ENOENT: Errno = Errno(2);
+    match mounts::open_tree(NO_FD, record.path) {
+        Ok(mount) => mounts::set_attributes(mount, Reach::Tree, record.attributes, None).map(|()| mount),
+        Err(ENOENT) => Ok(NO_FD),
+        Err(error) => Err(error),
+    }
 }
 
 fn take_opened(record: &SourceRecord<'_>, found: Fd, id_map: Option<Fd>) -> Result<Fd, Errno> {
@@ -157,11 +171,13 @@ pub(crate) fn build_root(request: &Request<'_>, early: &[Fd; SOURCES_MAX]) -> Re
     }
     let root = make_root().map_err(Failure::of(Step::RootMount))?;
     let mut steps = request.steps.reader.clone();
+    let mut builder = Builder { root, sources: &sources, parent: None };
     for index in 0..request.steps.count as usize {
         let kind = steps.u32();
         let step = if kind == build::PROC { Step::Proc } else { Step::Build };
-        run_step(kind, &mut steps, root, &sources).map_err(Failure::at(step, index))?;
+        builder.run_step(kind, &mut steps).map_err(Failure::at(step, index))?;
     }
+    builder.forget_parent();
     // PID 1 stays, and needs none of them any more.
     for fd in sources.iter().filter(|fd| **fd != NO_FD) {
         calls::close(*fd);
@@ -187,77 +203,103 @@ fn make_root() -> Result<Fd, Errno> {
     Ok(root)
 }
 
-fn run_step(
-    kind: u32,
-    from: &mut crate::wire::Reader<'_>,
+/// Carries out the steps, one after another.
+struct Builder<'a> {
     root: Fd,
-    sources: &[Fd; SOURCES_MAX],
-) -> Result<(), Errno> {
-    match kind {
-        build::DIRECTORY => {
-            let mode = from.u32();
-            make_in(root, from, |parent, name, _| match calls::make_dir(parent, name, mode) {
-                Err(EEXIST) => Ok(()),
-                other => other,
-            })
+    sources: &'a [Fd; SOURCES_MAX],
+    /// The directory in which the last thing was made: most steps make several in one.
+    parent: Option<(&'a CStr, Fd)>,
+}
+
+impl<'a> Builder<'a> {
+    fn run_step(&mut self, kind: u32, from: &mut crate::wire::Reader<'a>) -> Result<(), Errno> {
+        let root = self.root;
+        match kind {
+            build::DIRECTORY => {
+                let mode = from.u32();
+                let (parent, name) = self.place(from)?;
+                match calls::make_dir(parent, name, mode) {
+                    Err(EEXIST) => Ok(()),
+                    other => other,
+                }
+            }
+            build::SYMLINK => {
+                let target = from.text();
+                let (parent, name) = self.place(from)?;
+                calls::make_symlink(target, parent, name)
+            }
+            build::FILE => {
+                let mode = from.u32();
+                let (parent, name) = self.place(from)?;
+                write_file(parent, name, mode, from.blob())
+            }
+            build::ATTACH => {
+                let source = self.sources.get(from.u32() as usize).copied().ok_or(E2BIG)?;
+                let path = from.text();
+                self.forget_parent();
+                // A part of the system that is missing leaves its empty place.
+                if source == NO_FD { Ok(()) } else { attach_at(source, root, path) }
+            }
+            build::SCRATCH => {
+                self.forget_parent();
+                let (size, attributes) = (from.text(), from.u64());
+                attach_at(make_scratch(size, attributes)?, root, from.text())
+            }
+            build::PROC => {
+                self.forget_parent();
+                mount_proc(root, from.text())
+            }
+            build::COVER => {
+                self.forget_parent();
+                cover(root, from)
+            }
+            _ => Err(EINVAL),
         }
-        build::SYMLINK => {
-            let target = from.text();
-            make_in(root, from, |parent, name, _| calls::make_symlink(target, parent, name))
+    }
+
+    /// Where something is made: a directory that is reached without following any link, and the name in it. An absolute
+    /// link in the new root would still lead into the host's tree here, before the pivot.
+    fn place(&mut self, from: &mut crate::wire::Reader<'a>) -> Result<(Fd, &'a CStr), Errno> {
+        let (parent, name) = (from.text(), from.text());
+        if name.is_empty() || name.to_bytes().contains(&b'/') {
+            return Err(EINVAL);
         }
-        build::FILE => {
-            let mode = from.u32();
-            make_in(root, from, |parent, name, from| write_file(parent, name, mode, from.blob()))
+        if parent.is_empty() {
+            return Ok((self.root, name));
         }
-        build::ATTACH => {
-            let source = sources.get(from.u32() as usize).copied().ok_or(E2BIG)?;
-            attach_at(source, root, from.text())
+        if let Some((known, fd)) = self.parent
+            && known == parent
+        {
+            return Ok((fd, name));
         }
-        build::SCRATCH => {
-            let (size, attributes) = (from.text(), from.u64());
-            let scratch = make_scratch(size, attributes)?;
-            let attached = attach_at(scratch, root, from.text());
-            calls::close(scratch);
-            attached
+        self.forget_parent();
+        let flags = O_PATH | O_DIRECTORY | O_NOFOLLOW;
+        let fd = calls::open_beneath(self.root, parent, flags, 0, calls::RESOLVE_STRICT)?;
+        self.parent = Some((parent, fd));
+        Ok((fd, name))
+    }
+
+    /// Something is mounted: what a path leads to may have changed.
+    fn forget_parent(&mut self) {
+        if let Some((_, fd)) = self.parent.take() {
+            calls::close(fd);
         }
-        build::PROC => mount_proc(root, from.text()),
-        build::COVER => {
-            let cover = open_existing(root, from.text())?;
-            let mount = mounts::open_tree(cover, c"")?;
-            calls::close(cover);
-            mounts::set_attributes(mount, Reach::Tree, INERT, None)?;
-            let target = open_existing(root, from.text())?;
-            let seen = calls::stat_at(target, c"", false)?;
-            // What was to be hidden may have been moved to another name meanwhile, where nothing would cover it.
-            let same = (seen.device, seen.inode) == (from.u64(), from.u64());
-            let covered = if same { mounts::attach(mount, target) } else { Err(ESTALE) };
-            calls::close(target);
-            calls::close(mount);
-            covered
-        }
-        _ => Err(EINVAL),
     }
 }
 
-/// Makes something by its name in a directory that is reached without following any link: an absolute link in the new
-/// root would still lead into the host's tree here, before the pivot.
-fn make_in<'a>(
-    root: Fd,
-    from: &mut crate::wire::Reader<'a>,
-    make: impl FnOnce(Fd, &'a CStr, &mut crate::wire::Reader<'a>) -> Result<(), Errno>,
-) -> Result<(), Errno> {
-    let (parent, name) = (from.text(), from.text());
-    if name.is_empty() || name.to_bytes().contains(&b'/') {
-        return Err(EINVAL);
-    }
-    if parent.is_empty() {
-        return make(root, name, from);
-    }
-    let parent =
-        calls::open_beneath(root, parent, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, calls::RESOLVE_STRICT)?;
-    let made = make(parent, name, from);
-    calls::close(parent);
-    made
+fn cover(root: Fd, from: &mut crate::wire::Reader<'_>) -> Result<(), Errno> {
+    let cover = open_existing(root, from.text())?;
+    let mount = mounts::open_tree(cover, c"")?;
+    calls::close(cover);
+    mounts::set_attributes(mount, Reach::Tree, INERT, None)?;
+    let target = open_existing(root, from.text())?;
+    let seen = calls::stat_at(target, c"", false)?;
+    // What was to be hidden may have been moved to another name meanwhile, where nothing would cover it.
+    let same = (seen.device, seen.inode) == (from.u64(), from.u64());
+    let covered = if same { mounts::attach(mount, target) } else { Err(ESTALE) };
+    calls::close(target);
+    calls::close(mount);
+    covered
 }
 
 fn write_file(root: Fd, path: &CStr, mode: u32, content: &[u8]) -> Result<(), Errno> {

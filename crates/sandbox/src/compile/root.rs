@@ -1,0 +1,501 @@
+//! The root that a sandbox sees: what every one has, what is granted, what is hidden, and the Landlock rules that go with
+//! each.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::{CompileError, INSIDE_ID, USER_NAME};
+use crate::encode::{Records, Writer};
+use crate::kernel::Facts;
+use crate::plan::{Access, Plan, Processes};
+use crate::resolve::Resolved;
+use crate::wire::{build, source};
+
+/// Not readable for the program by Landlock alone: proof that Landlock is on.
+pub(super) const PROBE: &str = "/.ringfence";
+/// What covers a hidden directory or file: made in the root, empty, without any permission.
+const EMPTY_DIRECTORY: &str = ".hidden-directory";
+const EMPTY_FILE: &str = ".hidden-file";
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+const TOP_LEVEL: [&str; 7] = ["bin", "sbin", "lib", "lib64", "lib32", "libx32", "usr"];
+/// What of the host's /etc programs need and tells nothing: library cache, certificates, alternatives, names of
+/// protocols and services. The rest is made up.
+const ETC_SHOWN: [&str; 9] = [
+    "alternatives",
+    "crypto-policies",
+    "ld.so.cache",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+];
+/// Where distributions keep Java.
+const JAVA_HOMES: &str = "/usr/lib/jvm";
+const NOSUID: u64 = 0x2;
+const NODEV: u64 = 0x4;
+const NOEXEC: u64 = 0x8;
+const RDONLY: u64 = 0x1;
+
+mod right {
+    pub(super) const EXECUTE: u64 = 1;
+    pub(super) const WRITE_FILE: u64 = 1 << 1;
+    pub(super) const READ_FILE: u64 = 1 << 2;
+    pub(super) const READ_DIR: u64 = 1 << 3;
+    pub(super) const REMOVE: u64 = 1 << 4 | 1 << 5;
+    pub(super) const MAKE: u64 = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12;
+    pub(super) const REFER: u64 = 1 << 13;
+    pub(super) const TRUNCATE: u64 = 1 << 14;
+    pub(super) const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
+    /// Rights that a rule on a regular file may name.
+    pub(super) const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15;
+}
+
+/// The root under construction.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    /// Grants are taken by the launcher, and id-mapped.
+    as_root: bool,
+    /// The file rights that this kernel's Landlock knows.
+    handled: u64,
+    pub(super) sources: Records,
+    pub(super) source_paths: Vec<PathBuf>,
+    pub(super) steps: Records,
+    /// Mounts of the base, to be carried out when all of it is made.
+    attached: Records,
+    /// The steps that hide something, with its path.
+    pub(super) covers: Vec<(u32, PathBuf)>,
+    pub(super) rules: Records,
+    /// Paths (without the leading slash) that exist in our own file systems.
+    made: BTreeSet<PathBuf>,
+    /// Mount points of the host's trees: nothing may be created below.
+    foreign: Vec<PathBuf>,
+}
+
+impl Root {
+    /// The root of a plan: what every sandbox has, then what is granted.
+    ///
+    /// # Errors
+    /// [`CompileError::NotVisible`] when the program would not be shown.
+    pub(super) fn of(plan: &Plan, facts: &Facts, scratch_bytes: u64) -> Result<Self, CompileError> {
+        static BASE: OnceLock<Root> = OnceLock::new();
+        let mut root = BASE.get_or_init(|| Self::base(facts)).clone();
+        root.java(plan);
+        // A grant of /tmp itself shows the host's; shared memory then has a place of its own.
+        let granted = plan.mounts.iter().any(|mount| mount.source.path() == Path::new("/tmp"));
+        root.scratch(if granted { ".scratch" } else { "tmp" }, scratch_bytes);
+        root.var_tmp(plan);
+        root.grants(plan);
+        root.program(plan)?;
+        Ok(root)
+    }
+
+    /// With the host's own root (a weakened plan) Landlock alone says what is shown.
+    pub(super) fn of_the_host(plan: &Plan, facts: &Facts) -> Self {
+        let mut root = Self::new(facts);
+        root.landlock_without_root(plan);
+        root
+    }
+
+    fn new(facts: &Facts) -> Self {
+        Self {
+            as_root: facts.root,
+            handled: facts.landlock_handled().files,
+            sources: Records::default(),
+            source_paths: Vec::new(),
+            steps: Records::default(),
+            attached: Records::default(),
+            covers: Vec::new(),
+            rules: Records::default(),
+            made: BTreeSet::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// Everything that each sandbox has. Compiled once in a process: the launcher copes with what changes later. Making
+    /// comes before mounting, so that the launcher opens each directory once.
+    fn base(facts: &Facts) -> Self {
+        let mut root = Self::new(facts);
+        root.file(Path::new(PROBE.trim_start_matches('/')), 0o444, b"");
+        root.etc();
+        root.devices();
+        for name in TOP_LEVEL {
+            root.show_top_level(name);
+        }
+        root.directory(Path::new("proc"));
+        root.rule("/proc", right::READ_FILE | right::READ_DIR | right::WRITE_FILE);
+        root.rule("/", right::READ_DIR);
+        let attached = std::mem::take(&mut root.attached);
+        root.steps.append(&attached);
+        root.steps.add().u32(build::PROC).text(OsStr::new("proc"));
+        root
+    }
+
+    /// /usr, and what stands beside it: a link on merged systems, a directory on others.
+    fn show_top_level(&mut self, name: &str) {
+        let path = Path::new("/").join(name);
+        let Ok(seen) = std::fs::symlink_metadata(&path) else { return };
+        if seen.is_symlink() {
+            if let Ok(target) = std::fs::read_link(&path) {
+                self.symlink(&target, Path::new(name));
+            }
+        } else if seen.is_dir() {
+            self.show(&path);
+        }
+    }
+
+    /// Shows a directory of the host's system read-only at its own path.
+    fn show(&mut self, path: &Path) {
+        let source = self.source(path, (0, 0), source::SYSTEM, (0, 0), RDONLY | NOSUID | NODEV);
+        self.attach_later(source, path, true);
+        self.rule(path, right::READ);
+    }
+
+    fn etc(&mut self) {
+        let id = INSIDE_ID;
+        let passwd = format!(
+            "root:x:0:0:root:/:/usr/sbin/nologin\n{USER_NAME}:x:{id}:{id}:{USER_NAME}:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+        );
+        let group = format!("root:x:0:\n{USER_NAME}:x:{id}:\nnogroup:x:65534:\n");
+        for (name, content) in [
+            ("passwd", passwd.as_str()),
+            ("group", group.as_str()),
+            ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+            ("hostname", concat!("sandbox", "\n")),
+            (
+                "nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+            ),
+            ("resolv.conf", ""),
+        ] {
+            self.file(&Path::new("etc").join(name), 0o444, content.as_bytes());
+        }
+        for name in ETC_SHOWN {
+            self.show_etc(&Path::new("/etc").join(name));
+        }
+        self.local_time();
+        self.rule("/etc", right::READ);
+    }
+
+    fn show_etc(&mut self, path: &Path) {
+        let Ok(seen) = std::fs::symlink_metadata(path) else { return };
+        if seen.is_symlink() {
+            if let Ok(target) = std::fs::read_link(path) {
+                self.symlink(&target, path.strip_prefix("/").unwrap_or(path));
+            }
+            return;
+        }
+        let attributes = RDONLY | NOSUID | NODEV | NOEXEC;
+        let source = self.source(path, (0, 0), source::SYSTEM, (0, 0), attributes);
+        self.attach_later(source, path, seen.is_dir());
+    }
+
+    /// The configuration of Java, for its own launcher and for whoever may start it.
+    fn java(&mut self, plan: &Plan) {
+        let is_java = plan.program.file().path().starts_with(JAVA_HOMES);
+        if is_java || plan.processes == Processes::Allowed {
+            for path in java_directories() {
+                self.show_etc(&path);
+            }
+            let attached = std::mem::take(&mut self.attached);
+            self.steps.append(&attached);
+        }
+    }
+
+    /// The time zone: a link into /usr/share/zoneinfo as on the host; a file elsewhere is shown.
+    fn local_time(&mut self) {
+        let path = Path::new("/etc/localtime");
+        match std::fs::read_link(path) {
+            Ok(target) => self.symlink(&target, Path::new("etc/localtime")),
+            Err(_) => self.show_etc(path),
+        }
+    }
+
+    fn devices(&mut self) {
+        self.directory(Path::new("dev"));
+        for name in DEVICES {
+            let path = Path::new("/dev").join(name);
+            let Ok(seen) = std::fs::metadata(&path) else { continue };
+            if !seen.file_type().is_char_device() {
+                continue;
+            }
+            let source =
+                self.source(&path, (seen.rdev(), 0), source::DEVICE, (0, 0), RDONLY | NOSUID | NOEXEC);
+            self.attach_later(source, &path, false);
+            self.rule(path, right::READ_FILE | right::WRITE_FILE);
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+        ] {
+            self.symlink(target, &Path::new("dev").join(name));
+        }
+    }
+
+    /// /var/tmp is /tmp, unless something below it was granted: then it holds that and nothing else.
+    fn var_tmp(&mut self, plan: &Plan) {
+        if !plan.mounts.iter().any(|mount| mount.source.path().starts_with("/var/tmp")) {
+            self.symlink("/tmp", Path::new("var/tmp"));
+        }
+    }
+
+    /// A private, empty, writable directory in memory. `.shm` below it is /dev/shm.
+    fn scratch(&mut self, name: &str, bytes: u64) {
+        self.directory(Path::new(name));
+        let size = OsString::from(bytes.to_string());
+        self.steps.add().u32(build::SCRATCH).text(&size).u64(NOSUID | NODEV | NOEXEC).text(OsStr::new(name));
+        let shared = Path::new(name).join(".shm");
+        self.made.insert(shared.clone());
+        place(self.steps.add().u32(build::DIRECTORY).u32(0o777), &shared);
+        self.symlink(Path::new("/").join(&shared), Path::new("dev/shm"));
+        let all = right::READ_FILE
+            | right::READ_DIR
+            | right::WRITE_FILE
+            | right::REMOVE
+            | right::MAKE
+            | right::REFER
+            | right::TRUNCATE;
+        self.rule(format!("/{name}"), all);
+    }
+
+    /// The grants, shallow ones first so that a deeper one lies on top, then what is hidden.
+    fn grants(&mut self, plan: &Plan) {
+        let mut mounts: Vec<_> = plan.mounts.iter().collect();
+        mounts.sort_by_key(|mount| mount.source.path().components().count());
+        for mount in &mounts {
+            let found = &mount.source;
+            let mut attributes = NOSUID | NODEV;
+            if mount.access.changes() {
+                attributes |= if mount.access.execute { 0 } else { NOEXEC };
+            } else {
+                attributes |= RDONLY;
+            }
+            let source = self.granted_source(found, attributes);
+            let place = self.place(mount);
+            self.attach(source, &place, found.is_directory());
+            self.rule(&place, rights(mount.access, found.is_directory()));
+        }
+        for (from, to) in &plan.links {
+            let from = from.strip_prefix("/").unwrap_or(from);
+            if !self.is_foreign(from) && !self.made.contains(from) {
+                self.symlink(to, from);
+            }
+        }
+        if plan.hidden.is_empty() {
+            return;
+        }
+        place(self.steps.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
+        place(self.steps.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
+        for hidden in &plan.hidden {
+            let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
+            let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());
+            if self.is_foreign(path) {
+                let (device, inode) = hidden.identity();
+                self.covers.push((self.steps.count(), hidden.path().to_owned()));
+                let to = self.steps.add().u32(build::COVER).text(OsStr::new(cover));
+                to.text(path.as_os_str()).u64(device).u64(inode);
+            }
+        }
+    }
+
+    /// Where a grant is attached: at its own path, but for one case. Landlock's rules reach down, so below the private /tmp,
+    /// where all is allowed, it could not hold writing against deleting. Such a grant is attached elsewhere, and its path is
+    /// a link.
+    fn place(&mut self, mount: &crate::plan::Mount) -> PathBuf {
+        let path = mount.source.path();
+        let split = mount.access.write != mount.access.delete || !mount.access.read;
+        let below_scratch = path.starts_with("/tmp") && path != Path::new("/tmp");
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        if !(mount.access.changes() && split && below_scratch) || self.is_foreign(inside) {
+            return path.to_owned();
+        }
+        let place = Path::new("/.grants").join(self.sources.count().to_string());
+        self.symlink(&place, inside);
+        place
+    }
+
+    fn granted_source(&mut self, found: &Resolved, attributes: u64) -> u32 {
+        // As root, the plugin's user could neither walk to the tree nor own what it makes there.
+        let flags = if self.as_root { source::EARLY | source::ID_MAPPED } else { 0 };
+        self.source(found.path(), found.identity(), flags, found.owner(), attributes)
+    }
+
+    /// Makes sure that the program and its scripts are shown. A program in a writable tree lies on a `noexec` mount; it is
+    /// mounted over itself, read-only, so that it alone can be executed and cannot be replaced.
+    fn program(&mut self, plan: &Plan) -> Result<(), CompileError> {
+        for file in plan.program.scripts().iter().chain([plan.program.file()]) {
+            let shown = self
+                .foreign
+                .iter()
+                .any(|mount| file.path().strip_prefix("/").is_ok_and(|path| path.starts_with(mount)));
+            let hidden = plan.hidden.iter().any(|hidden| file.path().starts_with(hidden.path()));
+            if !shown || hidden {
+                return Err(CompileError::NotVisible { path: file.path().to_owned() });
+            }
+        }
+        let file = plan.program.file();
+        let deepest = plan.mounts.iter().filter(|mount| file.path().starts_with(mount.source.path()));
+        let deepest = deepest.max_by_key(|mount| mount.source.path().components().count());
+        if deepest.is_some_and(|mount| mount.access.changes() && !mount.access.execute) {
+            let source = self.granted_source(file, RDONLY | NOSUID | NODEV);
+            self.attach(source, file.path(), false);
+            self.rule(file.path(), right::READ & right::OF_FILES);
+        }
+        Ok(())
+    }
+
+    fn landlock_without_root(&mut self, plan: &Plan) {
+        for path in ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/proc"] {
+            if let Ok(seen) = std::fs::metadata(path) {
+                self.rule(path, if seen.is_dir() { right::READ } else { right::READ & right::OF_FILES });
+            }
+        }
+        for name in DEVICES {
+            self.rule(format!("/dev/{name}"), right::READ_FILE | right::WRITE_FILE);
+        }
+        for mount in &plan.mounts {
+            let found = &mount.source;
+            self.rule(found.path(), rights(mount.access, found.is_directory()));
+        }
+    }
+
+    fn source(
+        &mut self,
+        path: &Path,
+        identity: (u64, u64),
+        flags: u32,
+        owner: (u32, u32),
+        attributes: u64,
+    ) -> u32 {
+        let number = self.sources.count();
+        self.source_paths.push(path.to_owned());
+        let to = self.sources.add().u32(flags).u32(owner.0).u32(owner.1).u64(attributes);
+        to.u64(identity.0).u64(identity.1).text(path.as_os_str());
+        number
+    }
+
+    /// Makes the mount point now, and mounts when all of the base is made.
+    fn attach_later(&mut self, source: u32, target: &Path, directory: bool) {
+        let target = target.strip_prefix("/").unwrap_or(target);
+        if directory {
+            self.directory(target);
+        } else {
+            self.file(target, 0o444, b"");
+        }
+        self.attached.add().u32(build::ATTACH).u32(source).text(target.as_os_str());
+        self.foreign.push(target.to_owned());
+    }
+
+    fn attach(&mut self, source: u32, target: &Path, directory: bool) {
+        let target = target.strip_prefix("/").unwrap_or(target);
+        if directory {
+            self.directory(target);
+        } else if !self.is_foreign(target) && !self.made.contains(target) {
+            self.file(target, 0o444, b"");
+        }
+        self.steps.add().u32(build::ATTACH).u32(source).text(target.as_os_str());
+        self.foreign.push(target.to_owned());
+    }
+
+    /// Allows what of `access` this kernel's Landlock knows; a rule that would allow nothing is an error for the kernel.
+    fn rule(&mut self, path: impl AsRef<Path>, access: u64) {
+        let access = access & self.handled;
+        if access != 0 {
+            self.rules.add().u64(access).text(path.as_ref().as_os_str());
+        }
+    }
+
+    fn is_foreign(&self, path: &Path) -> bool {
+        self.foreign.iter().any(|mount| path.starts_with(mount))
+    }
+
+    /// Makes `path` and its parents on our own file systems; what lies below a host's tree must exist there.
+    fn directory(&mut self, path: &Path) {
+        let mut parents: Vec<&Path> =
+            path.ancestors().filter(|parent| !parent.as_os_str().is_empty()).collect();
+        parents.reverse();
+        for parent in parents {
+            if !self.is_foreign(parent) && self.made.insert(parent.to_owned()) {
+                place(self.steps.add().u32(build::DIRECTORY).u32(0o755), parent);
+            }
+        }
+    }
+
+    fn parent(&mut self, path: &Path) {
+        if let Some(parent) = path.parent() {
+            self.directory(parent);
+        }
+    }
+
+    fn file(&mut self, path: &Path, mode: u32, content: &[u8]) {
+        self.parent(path);
+        self.made.insert(path.to_owned());
+        place(self.steps.add().u32(build::FILE).u32(mode), path).blob(content);
+    }
+
+    fn symlink(&mut self, target: impl AsRef<Path>, path: &Path) {
+        self.parent(path);
+        self.made.insert(path.to_owned());
+        place(self.steps.add().u32(build::SYMLINK).text(target.as_ref().as_os_str()), path);
+    }
+}
+
+/// Writes where something is made: the directory, empty for the root, and the name in it. The launcher opens the
+/// directory without following links, so nothing can be made through one of the root's own links.
+fn place<'a>(to: &'a mut Writer, path: &Path) -> &'a mut Writer {
+    to.text(path.parent().unwrap_or(Path::new("")).as_os_str()).text(path.file_name().unwrap_or_default())
+}
+
+/// Whether every sandbox has something at `path` without any grant: the host's own, or a made-up one in its place.
+#[must_use]
+pub fn is_always_shown(path: &Path) -> bool {
+    const MADE_UP: [&str; 7] =
+        ["hostname", "hosts", "group", "localtime", "nsswitch.conf", "passwd", "resolv.conf"];
+    let own = TOP_LEVEL
+        .iter()
+        .chain(&["proc", "dev", "tmp"])
+        .any(|name| path.starts_with(Path::new("/").join(name)));
+    own || path.strip_prefix("/etc").is_ok_and(|rest| {
+        let java = rest.as_os_str().as_bytes().starts_with(b"java");
+        java || ETC_SHOWN.iter().chain(&MADE_UP).any(|name| rest.starts_with(name))
+    })
+}
+
+/// Where distributions keep the configuration of Java: /etc/java-17-openjdk and the like. Only Java's launcher, which is
+/// a link into /usr/lib/jvm, makes it worth looking.
+fn java_directories() -> Vec<PathBuf> {
+    if !Path::new(JAVA_HOMES).exists() {
+        return Vec::new();
+    }
+    let Ok(entries) = std::fs::read_dir("/etc") else { return Vec::new() };
+    let is_java = |name: &OsStr| name.as_bytes().starts_with(b"java");
+    entries.flatten().filter(|entry| is_java(&entry.file_name())).map(|entry| entry.path()).collect()
+}
+
+/// What Landlock allows below a grant.
+fn rights(access: Access, directory: bool) -> u64 {
+    let mut rights = 0;
+    if access.read {
+        rights |= right::READ_FILE | right::READ_DIR;
+        if !access.changes() || access.execute {
+            rights |= right::EXECUTE;
+        }
+    }
+    if access.write {
+        rights |= right::WRITE_FILE | right::TRUNCATE | right::MAKE;
+    }
+    if access.delete {
+        rights |= right::REMOVE;
+    }
+    if access.write && access.delete {
+        rights |= right::REFER;
+    }
+    if directory { rights } else { rights & right::OF_FILES }
+}
