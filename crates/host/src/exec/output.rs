@@ -16,6 +16,9 @@ use crate::exec::{OutputCap, RedactionSet, Redactor, Stream};
 /// After this much output the pipe is made larger: short commands do not pay for it.
 const WIDEN_AFTER_BYTES: u64 = 256 * 1024;
 
+/// How many chunks of one stream are read before the other, the clock and the caller have their turn: 1 MiB.
+const CHUNKS_IN_A_ROW: usize = 16;
+
 /// Both streams of a run.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -120,13 +123,25 @@ impl Output {
                 Ok(())
             };
         }
-        let Some(pipe) = channel.pipe.as_ref() else { return Ok(()) };
+        // A command that writes much is read several times in a row: each chunk would else cost a poll of everything.
+        for _ in 0..CHUNKS_IN_A_ROW {
+            if !self.read_chunk(index, sink, record)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one chunk and passes it on. Whether another one is probably there, and wanted now.
+    fn read_chunk(&mut self, index: usize, sink: &mut dyn Sink, record: &mut Record<'_>) -> io::Result<bool> {
+        let Some(channel) = self.channels.get_mut(index) else { return Ok(false) };
+        let Some(pipe) = channel.pipe.as_ref() else { return Ok(false) };
         // One byte more than may be kept is asked for: exactly at the cap is allowed, beyond it is not.
         let room = self.cap.allowance(CHUNK_BYTES);
         self.buffer.resize(CHUNK_BYTES, 0);
         let into = self.buffer.get_mut(..room).unwrap_or_default();
         match stream::read_now(pipe.as_fd(), into) {
-            Ok(None) if !channel.last_round => Ok(()),
+            Ok(None) if !channel.last_round => Ok(false),
             Ok(Some(count @ 1..)) => {
                 let kept = self.cap.took(count);
                 self.over_cap = self.cap.is_exceeded();
@@ -134,11 +149,13 @@ impl Output {
                 if channel.stream == Stream::Stderr {
                     keep_tail(&mut self.stderr_tail, bytes);
                 }
-                channel.take(bytes, now);
-                channel.publish(sink, record)
+                channel.take(bytes, Instant::now());
+                channel.widen(sink);
+                channel.publish(sink, record)?;
+                Ok(count == CHUNK_BYTES && channel.is_empty() && !self.over_cap)
             }
             // The end; or an empty pipe whose writers are gone; or a pipe that cannot be read, which is the same.
-            _ => channel.end(sink, record),
+            _ => channel.end(sink, record).map(|()| false),
         }
     }
 
@@ -198,18 +215,22 @@ impl Channel {
         self.at >= self.waiting.len()
     }
 
+    /// Makes both pipes larger for a command that writes much: the one it writes to, and the sink's, if that is one.
+    fn widen(&mut self, sink: &dyn Sink) {
+        if self.widened || self.bytes <= WIDEN_AFTER_BYTES {
+            return;
+        }
+        self.widened = true;
+        self.pipe.iter().for_each(|pipe| stream::widen(pipe.as_fd()));
+        sink.descriptor(self.stream).into_iter().for_each(stream::widen);
+    }
+
     /// Redacts a chunk into what waits for the sink, which is empty before.
     fn take(&mut self, bytes: &[u8], now: Instant) {
         self.bytes += bytes.len() as u64;
         self.waiting.clear();
         self.at = 0;
         self.redactor.feed(bytes, now, &mut self.waiting);
-        if self.bytes > WIDEN_AFTER_BYTES && !self.widened {
-            self.widened = true;
-            if let Some(pipe) = &self.pipe {
-                stream::widen(pipe.as_fd());
-            }
-        }
     }
 
     /// The stream has ended: what was held back is passed on. The sink has taken everything before.
