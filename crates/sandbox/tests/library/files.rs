@@ -141,6 +141,26 @@ fn tmp_is_private_and_a_link_leads_to_a_grant() {
     });
 }
 
+/// A descriptor for reading stays one: it cannot be opened again for writing by way of /proc (attacks FS-10).
+#[test]
+fn a_descriptor_is_not_reopened_for_writing() {
+    both(|| {
+        let (_place, path) = canary();
+        for attempt in ["/proc/self/fd/0", "/dev/stdin", "/dev/fd/0"] {
+            let (mut stdio, out, errors) = rig::files();
+            stdio.stdin = std::fs::File::open(&path).unwrap().into();
+            let sandbox = rig::launcher().launch(&plan(&["write", attempt]), stdio).unwrap();
+            let denied = rig::finish(sandbox, &out, &errors);
+            assert_eq!(denied.errno(), Some(EACCES), "{attempt}: {denied:?}");
+            assert!(has_secret(&std::fs::read_to_string(&path).unwrap()));
+        }
+        let stdin = std::fs::File::open(&path).unwrap();
+        let bare =
+            rig::command(rig::probe()).args(["write", "/proc/self/fd/0"]).stdin(stdin).output().unwrap();
+        assert!(bare.status.success() && !has_secret(&std::fs::read_to_string(&path).unwrap()));
+    });
+}
+
 #[test]
 fn devices_are_the_harmless_ones() {
     both(|| {

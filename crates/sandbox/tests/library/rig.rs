@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ringfence_sandbox::{
@@ -46,11 +46,21 @@ pub(crate) fn root_only<F: Fn()>(case: F) {
     in_own_process(case, &[None]);
 }
 
+/// As [`root_only`], while no other case runs as [`USER`]: for a case that changes what that user finds.
+pub(crate) fn root_without_users<F: Fn()>(case: F) {
+    let _nobody_else = USERS.write().unwrap_or_else(PoisonError::into_inner);
+    root_only(case);
+}
+
+/// Read by cases that run as [`USER`], written by one that changes that user's world.
+static USERS: RwLock<()> = RwLock::new(());
+
 fn in_own_process<F: Fn()>(case: F, users: &[Option<u32>]) {
     if std::env::var_os(PROBE).is_some() {
         return case();
     }
     for user in users.iter().filter(|user| is_root() || user.is_none()) {
+        let _unchanged = user.map(|_| USERS.read().unwrap_or_else(PoisonError::into_inner));
         let place = directory(0o755);
         let probe = place.path().join("probe");
         fs::copy(built_probe(), &probe).unwrap();
