@@ -26,6 +26,16 @@ const PROGRAM_FD_MIN: u32 = 64;
 const SCRATCH_WITHOUT_LIMIT: u64 = 1 << 30;
 
 /// Why a plan cannot be turned into a sandbox although the layers are there.
+///
+/// ```no_run
+/// use ringfence_sandbox::{CompileError, LaunchError, Launcher, Plan, Program, Stdio};
+///
+/// // Nothing below /opt is shown unless it is granted.
+/// let plan = Plan::new(Program::find("/opt/tool".as_ref(), "/".as_ref())?);
+/// let refused = Launcher::start()?.launch(&plan, Stdio::null()?);
+/// assert!(matches!(refused, Err(LaunchError::Plan(CompileError::NotVisible { .. }))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {

@@ -41,6 +41,13 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const ABANDON_LIMIT: Duration = Duration::from_secs(1);
 
 /// The three standard descriptors of a program.
+///
+/// ```
+/// use ringfence_sandbox::Stdio;
+/// let mut stdio = Stdio::null()?;
+/// stdio.stdout = std::fs::File::create("/dev/null")?.into();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Stdio {
     /// Descriptor 0.

@@ -5,6 +5,12 @@ use std::fmt;
 use crate::wire::layer as bit;
 
 /// One thing that holds a sandbox. Each is set up, proven and reported apart.
+///
+/// ```
+/// use ringfence_sandbox::Layer;
+/// assert_eq!(Layer::NoNewPrivileges.to_string(), "no_new_privileges");
+/// assert_eq!(Layer::ALL.len(), 14);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Layer {

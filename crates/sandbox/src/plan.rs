@@ -54,6 +54,14 @@ impl Access {
 }
 
 /// One thing of the host that the sandbox shows.
+///
+/// ```
+/// use ringfence_sandbox::{Access, Plan, Program, Resolved};
+/// let mut plan = Plan::new(Program::find("ls".as_ref(), "/".as_ref())?);
+/// plan.mount(Resolved::find("/usr/share".as_ref())?, Access::READ);
+/// assert_eq!(plan.mounts()[0].access, Access::READ);
+/// # Ok::<(), ringfence_sandbox::ResolveError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// Where it is on the host, with its identity: the launch is refused if something else is there by then.
@@ -63,6 +71,13 @@ pub struct Mount {
 }
 
 /// Whether the program may start processes.
+///
+/// ```
+/// use ringfence_sandbox::{Plan, Processes, Program};
+/// let mut plan = Plan::new(Program::find("sh".as_ref(), "/".as_ref())?);
+/// plan.argument("-c").argument("ls | wc -l").processes(Processes::Allowed);
+/// # Ok::<(), ringfence_sandbox::ResolveError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Processes {
     /// Threads only; nothing but the program itself is ever executed.
@@ -72,6 +87,15 @@ pub enum Processes {
 }
 
 /// Where the empty network comes from.
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Network, Plan, Program, Stdio};
+/// let launcher = Launcher::start_with_shared_network()?;
+/// let mut plan = Plan::new(Program::find("true".as_ref(), "/".as_ref())?);
+/// let sandbox = launcher.launch(plan.network(Network::Shared), Stdio::null()?)?;
+/// assert!(sandbox.report().shared_network);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Network {
     /// A network namespace of its own. Costs about 0.4 ms and 200 KiB of kernel memory.
@@ -119,6 +143,11 @@ impl Default for Limits {
 }
 
 /// A request that can never be right, whatever the system.
+///
+/// ```
+/// let error = ringfence_sandbox::PlanError::Reserved { path: "/proc".into() };
+/// assert_eq!(error.to_string(), "/proc cannot be granted: a sandbox has its own /proc");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {

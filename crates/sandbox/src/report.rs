@@ -9,6 +9,14 @@ use crate::limits::{Backend, CgroupError};
 use crate::wire::Step;
 
 /// What a started sandbox enforces: read back from inside, not from what was asked for.
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Layers, Plan, Program, Stdio};
+/// let plan = Plan::new(Program::find("true".as_ref(), "/".as_ref())?);
+/// let sandbox = Launcher::start()?.launch(&plan, Stdio::null()?)?;
+/// assert_eq!(sandbox.report().layers, Layers::ALL);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Layers that the self-check has proven.
@@ -24,6 +32,16 @@ pub struct Report {
 }
 
 /// How the program ended: the kernel's facts.
+///
+/// ```
+/// use ringfence_sandbox::Ending;
+/// let shell_status = |ending| match ending {
+///     Ending::Exited(status) => status,
+///     Ending::Signaled(signal) => 128 + signal,
+///     Ending::Killed => 137,
+/// };
+/// assert_eq!(shell_status(Ending::Signaled(15)), 143);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// It exited with this status.
@@ -35,6 +53,16 @@ pub enum Ending {
 }
 
 /// Something that the sandbox refused and knows of.
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Plan, Program, Stdio};
+/// let mut plan = Plan::new(Program::find("mount".as_ref(), "/".as_ref())?);
+/// plan.argument("-t").argument("tmpfs").argument("none").argument("/tmp");
+/// let mut sandbox = Launcher::start()?.launch(&plan, Stdio::null()?)?;
+/// sandbox.wait()?;
+/// assert!(sandbox.refusals().any(|refusal| refusal.operation == "mount"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Who refused.
@@ -48,6 +76,11 @@ pub struct Refusal {
 }
 
 /// What a refused act was about.
+///
+/// ```
+/// let object = ringfence_sandbox::Object::Address(([192, 0, 2, 1], 443).into());
+/// assert_eq!(object.to_string(), "192.0.2.1:443");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Object {
@@ -69,6 +102,16 @@ pub enum Object {
 }
 
 /// A path that the program named (only with [`crate::Plan::observe`]).
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Plan, Program, Stdio};
+/// let mut plan = Plan::new(Program::find("cat".as_ref(), "/".as_ref())?);
+/// plan.argument("/srv/notes").observe(true);
+/// let mut sandbox = Launcher::start()?.launch(&plan, Stdio::null()?)?;
+/// sandbox.wait()?;
+/// assert!(sandbox.observations().iter().any(|seen| seen.path == *"/srv/notes"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// The system call.
@@ -80,6 +123,15 @@ pub struct Observation {
 }
 
 /// Why a sandbox was not started.
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Plan, Program, Stdio};
+/// let plan = Plan::new(Program::find("true".as_ref(), "/".as_ref())?);
+/// if let Err(error) = Launcher::start()?.launch(&plan, Stdio::null()?) {
+///     println!("{error}\nhint: {}", error.hint().unwrap_or("none"));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {

@@ -17,6 +17,11 @@ const INTERPRETERS_MAX: usize = 4;
 const FIRST_LINE_BYTES: usize = 256;
 
 /// Why something cannot be found or used.
+///
+/// ```
+/// use ringfence_sandbox::{ResolveError, Resolved};
+/// assert!(matches!(Resolved::find("/dev/null".as_ref()), Err(ResolveError::Special { .. })));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {

@@ -25,6 +25,19 @@ pub const TERM_GRACE: Duration = Duration::from_secs(3);
 pub const TICK: Duration = Duration::from_millis(100);
 
 /// What a tick found.
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Plan, Program, Stdio, TICK};
+/// let plan = Plan::new(Program::find("true".as_ref(), "/".as_ref())?);
+/// let mut sandbox = Launcher::start()?.launch(&plan, Stdio::null()?)?;
+/// while sandbox.try_wait()?.is_none() {
+///     if sandbox.tick().over_memory {
+///         sandbox.kill()?;
+///     }
+///     std::thread::sleep(TICK);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tick {
     /// What has been used so far.
@@ -34,6 +47,14 @@ pub struct Tick {
 }
 
 /// A running sandbox. Dropping it kills everything inside and waits until it is gone.
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Plan, Program, Stdio, TERM_GRACE};
+/// let mut plan = Plan::new(Program::find("sleep".as_ref(), "/".as_ref())?);
+/// let mut sandbox = Launcher::start()?.launch(plan.argument("60"), Stdio::null()?)?;
+/// println!("{:?}, {:?}", sandbox.stop(TERM_GRACE)?, sandbox.usage());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Sandbox {
     process: OwnedFd,

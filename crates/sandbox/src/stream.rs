@@ -18,6 +18,20 @@ const PIPE_BYTES: usize = 1 << 20;
 const ATOMIC_BYTES: usize = 4096;
 
 /// The host's ends of a program's pipes. All are non-blocking and close-on-exec.
+///
+/// ```no_run
+/// use std::os::fd::AsFd;
+///
+/// use ringfence_sandbox::stream::{Input, read_now};
+/// use ringfence_sandbox::{Launcher, Plan, Program, Stdio};
+///
+/// let (stdio, pipes) = Stdio::pipes(Input::Closed)?;
+/// let plan = Plan::new(Program::find("id".as_ref(), "/".as_ref())?);
+/// Launcher::start()?.launch(&plan, stdio)?.wait()?;
+/// let mut buffer = [0; 1024];
+/// println!("{:?} bytes", read_now(pipes.stdout.as_fd(), &mut buffer)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Pipes {
     /// Write here what the program reads; `None` when its input is closed. Closing it ends the input.
@@ -29,6 +43,13 @@ pub struct Pipes {
 }
 
 /// What a program's standard input is.
+///
+/// ```
+/// use ringfence_sandbox::{Stdio, stream::Input};
+/// let (_, pipes) = Stdio::pipes(Input::Pipe)?;
+/// assert!(pipes.stdin.is_some());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
     /// Nothing: reading it ends at once.
@@ -102,6 +123,17 @@ pub fn widen(fd: BorrowedFd<'_>) {
 }
 
 /// What a descriptor is waited for.
+///
+/// ```
+/// use std::os::fd::AsFd;
+/// use std::time::Duration;
+///
+/// use ringfence_sandbox::stream::{Interest, wait_ready};
+/// let (reader, writer) = std::io::pipe()?;
+/// let wanted = [(reader.as_fd(), Interest::Read), (writer.as_fd(), Interest::Write)];
+/// assert_eq!(wait_ready(&wanted, Some(Duration::ZERO))?, [false, true]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
     /// Bytes, an event, or the end.
@@ -192,6 +224,15 @@ pub fn move_now(from: BorrowedFd<'_>, to: BorrowedFd<'_>, count: usize) -> io::R
 }
 
 /// Signals as something to wait for: the descriptor becomes readable when one arrives.
+///
+/// ```no_run
+/// use ringfence_sandbox::stream::Signals;
+/// let signals = Signals::catch(&[2, 15])?;
+/// if signals.next()?.is_some() {
+///     println!("shall end");
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Signals {
     fd: OwnedFd,

@@ -26,6 +26,12 @@ const REMOVE_TRIES: u32 = 50;
 const REMOVE_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Why no cgroup can be used.
+///
+/// ```
+/// use ringfence_sandbox::{Backend, CgroupError};
+/// let error = CgroupError::Missing { backend: Backend::CgroupV2 };
+/// assert!(error.to_string().starts_with("cgroup-v2 is not mounted"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CgroupError {

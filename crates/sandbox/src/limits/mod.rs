@@ -10,6 +10,12 @@ pub(crate) use cgroup::{Leaf, mark, sweep_directories};
 pub(crate) use sampler::{Sampler, Verdict};
 
 /// A limits back-end, as asked for or as used.
+///
+/// ```
+/// use ringfence_sandbox::Backend;
+/// assert_eq!(Backend::from_name("sampler"), Some(Backend::Sampler));
+/// assert_eq!(Backend::default().name(), "auto");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Backend {
@@ -55,6 +61,15 @@ impl fmt::Display for Backend {
 }
 
 /// What a sandbox has used. Peaks are of this sandbox only.
+///
+/// ```no_run
+/// use ringfence_sandbox::{Launcher, Plan, Program, Stdio};
+/// let plan = Plan::new(Program::find("true".as_ref(), "/".as_ref())?);
+/// let mut sandbox = Launcher::start()?.launch(&plan, Stdio::null()?)?;
+/// sandbox.wait()?;
+/// println!("{} ms, {} bytes", sandbox.usage().cpu_ms, sandbox.usage().memory_peak_bytes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Memory now, in bytes, without the kernel's copies of files that it would let go.

@@ -243,7 +243,10 @@ impl<'a> Builder<'a> {
             build::SCRATCH => {
                 self.forget_parent();
                 let (size, attributes) = (from.text(), from.u64());
-                attach_at(make_scratch(size, attributes)?, root, from.text())
+                let scratch = make_scratch(size, attributes)?;
+                let attached = attach_at(scratch, root, from.text());
+                calls::close(scratch);
+                attached
             }
             build::PROC => {
                 self.forget_parent();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ringfence_sandbox::{Access, Backend, Ending, LaunchError, Limits, Plan, Processes, Program, Stdio};
 
-use crate::rig::{self, both, launcher, number, plan, root_only, root_without_users, run, with_role};
+use crate::rig::{self, both, launcher, number, plan, root_only, root_without_users, run};
 
 const MEGABYTE: u64 = 1 << 20;
 const SIGKILL: i32 = 9;
