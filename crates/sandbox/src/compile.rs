@@ -129,8 +129,10 @@ pub(crate) fn compile(
         }
     }
     let open_files = open_files(plan, facts);
-    // Above the limit, and above what the launcher itself has open.
-    let program_fd = u32::try_from(open_files).unwrap_or(u32::MAX).max(PROGRAM_FD_MIN);
+    // Above the limit, and above what the launcher itself has open, as far as the host's own limit has room for that.
+    let room = facts.open_files_max.saturating_sub(1);
+    let lowest = u64::from(PROGRAM_FD_MIN).min(room);
+    let program_fd = u32::try_from(open_files.max(lowest)).unwrap_or(u32::MAX);
     let choice = seccomp::Choice {
         processes: allowed,
         program_fd,

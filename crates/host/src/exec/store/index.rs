@@ -2,7 +2,9 @@
 //!
 //! Every change happens under an exclusive lock of the index file. Its text is small and written with one
 //! call, so a process that is killed leaves either the old or the new one; anything else is noticed and
-//! rebuilt.
+//! rebuilt. The old one then still has the runs that the killed process was removing: they are the oldest, so
+//! the next rotation comes upon them first, finds them missing or without a report, and counts everything
+//! again.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_api::ErrorCode;
 
-use super::{FILES, REPORT_TEMPORARY, RunStore, is_real_dir, number};
+use super::{FILES, REPORT, REPORT_TEMPORARY, RunStore, is_real_dir, number};
 use crate::{Error, private_file};
 
 const INDEX: &str = "index";
@@ -141,13 +143,23 @@ impl RunStore {
 
     /// Builds the index from the directories: only when there is none that can be used.
     fn scan(&self) -> Result<Index, Error> {
-        let mut index = Index::empty();
+        Ok(self.count(&self.ids()?))
+    }
+
+    /// The ids of all runs that have a directory, in no order.
+    fn ids(&self) -> Result<Vec<u64>, Error> {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.runs).map_err(|e| Error::file("list", &self.runs, e))? {
             let name = entry.map_err(|e| Error::file("list", &self.runs, e))?.file_name();
             ids.extend(name.to_str().and_then(number));
         }
-        for &id in &ids {
+        Ok(ids)
+    }
+
+    /// The index of a store that has exactly these runs.
+    fn count(&self, ids: &[u64]) -> Index {
+        let mut index = Index::empty();
+        for &id in ids {
             if self.is_running(id) {
                 index.open.push(id);
             } else {
@@ -157,7 +169,7 @@ impl RunStore {
         index.open.sort_unstable();
         index.next = ids.iter().max().map_or(1, |id| id.saturating_add(1));
         index.oldest = ids.iter().min().copied().unwrap_or(index.next);
-        Ok(index)
+        index
     }
 
     /// Whether the process that began this run still holds it.
@@ -174,22 +186,41 @@ impl RunStore {
         FILES.into_iter().map(size).fold(0, u64::saturating_add)
     }
 
-    /// Removes a run. What is not there, or cannot be removed, is no reason to fail: the next scan sees it.
-    fn remove(&self, id: u64) -> io::Result<()> {
+    /// Removes a run and tells what was found in its place. What cannot be removed is no reason to fail: it
+    /// goes when the runs are counted again.
+    fn remove(&self, id: u64) -> Found {
         let dir = self.run_dir(id);
-        if !is_real_dir(&dir)? {
-            // A link in the place of a run: the link goes, what it points to stays.
-            return fs::remove_file(&dir);
+        match is_real_dir(&dir) {
+            Ok(true) => {}
+            Ok(false) => {
+                // A link in the place of a run: the link goes, what it points to stays.
+                drop(fs::remove_file(&dir));
+                return Found::Remains;
+            }
+            Err(_) => return Found::Remains,
         }
+        let mut found = Found::Remains;
         for name in FILES {
-            match fs::remove_file(dir.join(name)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return fs::remove_dir_all(&dir),
-                _ => {}
+            let removed = fs::remove_file(dir.join(name));
+            let missing = matches!(&removed, Err(e) if e.kind() == io::ErrorKind::NotFound);
+            if !missing && [REPORT, REPORT_TEMPORARY].contains(&name) {
+                found = Found::Run;
             }
         }
         // Something else lies in it: then all of it goes, links unfollowed.
-        fs::remove_dir(&dir).or_else(|_| fs::remove_dir_all(&dir))
+        drop(fs::remove_dir(&dir).or_else(|_| fs::remove_dir_all(&dir)));
+        found
     }
+}
+
+/// What was in the place of a run that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// A run with a report, begun or complete: what was counted for it is what it had.
+    Run,
+    /// Nothing, or a run without any report: somebody removed it or a part of it before, or its process was
+    /// killed in its first moment. What was counted for it may not be what it had.
+    Remains,
 }
 
 pub(super) fn lock_within(
@@ -234,6 +265,7 @@ impl Locked<'_> {
     /// Removes the oldest runs while there are more than the limits allow; `newest` stays in any case.
     pub(super) fn rotate(&mut self, newest: u64) {
         let limits = self.store.limits;
+        let mut recounted = false;
         loop {
             let Index { next, oldest, total_bytes, .. } = self.index;
             let count = next - oldest;
@@ -241,11 +273,15 @@ impl Locked<'_> {
             if !too_much || oldest >= newest.min(next) {
                 return;
             }
-            self.evict(oldest);
+            // Once is enough, as nobody else changes what was counted while the lock is held.
+            if self.evict(oldest) == Found::Remains && !recounted {
+                self.recount();
+                recounted = true;
+            }
         }
     }
 
-    fn evict(&mut self, id: u64) {
+    fn evict(&mut self, id: u64) -> Found {
         match self.index.open.iter().position(|&open| open == id) {
             Some(place) => {
                 self.index.open.remove(place);
@@ -253,14 +289,28 @@ impl Locked<'_> {
             None => self.index.total_bytes = self.index.total_bytes.saturating_sub(self.store.size_of(id)),
         }
         self.index.oldest = id + 1;
-        let removed = self.store.remove(id);
-        let missing = matches!(&removed, Err(e) if e.kind() == io::ErrorKind::NotFound);
-        // Somebody removed a run by hand, so the total is not what we counted: count again, once.
-        if missing && let Ok(counted) = self.store.scan() {
-            self.index.total_bytes = counted.total_bytes;
-            self.index.open.retain(|open| counted.open.contains(open));
-            self.index.oldest = counted.oldest.max(self.index.oldest).min(self.index.next);
-        }
+        self.store.remove(id)
+    }
+
+    /// Counts what is there: a process was killed while it removed runs, or somebody removed some by hand.
+    ///
+    /// A directory that cannot be listed leaves the index as it is.
+    fn recount(&mut self) {
+        let Ok(mut ids) = self.store.ids() else { return };
+        ids.retain(|&id| {
+            let kept = id >= self.index.oldest;
+            if !kept {
+                // Removed before, and something was left: no list shows it, and no rotation would meet it.
+                self.store.remove(id);
+            }
+            kept
+        });
+        let counted = self.store.count(&ids);
+        // A process that was killed while it began a run has not moved `next`. Its run is counted now, and must
+        // not be met, and counted, a second time.
+        let next = self.index.next.max(counted.next);
+        let oldest = if ids.is_empty() { next } else { counted.oldest };
+        self.index = Index { next, oldest, ..counted };
     }
 
     /// Writes the index and releases the lock.

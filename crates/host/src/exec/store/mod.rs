@@ -4,7 +4,8 @@
 //! which they were read), `timeline` (one JSON line for each piece: stream, time, length) and `report.json`.
 //! Ids are numbers that only grow. A small index beside them knows the next id, the oldest one and the total
 //! size, so that keeping within the limits never needs to list the directory: a new run removes exactly what
-//! it pushes out. The index is rebuilt by a scan only when it is missing or unreadable.
+//! it pushes out. The index is rebuilt by a scan only when it is missing or unreadable, and counted again by
+//! one when the run that is pushed out shows that a removal was cut short or happened by hand.
 //!
 //! Nothing here is synchronised to disk: a power cut may cost the last runs, and never more. Files are for
 //! this user alone, links are not followed, and any number of processes may use one store at once.
@@ -35,7 +36,9 @@ const TIMELINE: &str = "timeline";
 const REPORT: &str = "report.json";
 /// The report while the run goes on: command and grants, and no ending yet. Its lock is held meanwhile.
 const REPORT_TEMPORARY: &str = "report.json.tmp";
-const FILES: [&str; 4] = [OUTPUT, TIMELINE, REPORT, REPORT_TEMPORARY];
+/// In the order in which a run loses them. INVARIANT: the reports go first, so that a run whose removal was cut
+/// short has none, which is how the next removal knows that the total is to be counted again.
+const FILES: [&str; 4] = [REPORT, REPORT_TEMPORARY, OUTPUT, TIMELINE];
 
 /// The number of a stored run. Larger is newer; a number is never used twice.
 ///

@@ -323,6 +323,82 @@ fn a_run_removed_by_hand_makes_the_total_right_again() {
     assert_eq!(ids(&store), [4, 3]);
 }
 
+/// What a process that is killed while it removes a run leaves: the first `steps` steps are done, and the index
+/// is still the old one. A step that finds no file is done as well.
+fn remove_in_part(store: &RunStore, id: u64, steps: usize) {
+    let dir = store.run_dir(id);
+    for name in FILES.iter().take(steps) {
+        drop(fs::remove_file(dir.join(name)));
+    }
+    if steps > FILES.len() {
+        fs::remove_dir(dir).unwrap();
+    }
+}
+
+#[test]
+fn a_removal_cut_short_at_any_step_makes_the_total_right_again() {
+    let by_count = StoreLimits { max_runs: 3, ..MANY };
+    let by_size = StoreLimits { max_total_bytes: 4_500, ..MANY };
+    for (limits, steps) in [by_count, by_size].into_iter().flat_map(|l| (0..=5).map(move |n| (l, n))) {
+        let Fixture { store, .. } = fixture(limits);
+        for _ in 0..3 {
+            run(&store, 1_000);
+        }
+        let before = index(&store);
+        remove_in_part(&store, 1, steps);
+        assert_eq!(before.total_bytes > on_disk(&store).1, steps > 0, "the cut is one: {steps}");
+        // The same again while one that is still going on is pushed out, and one with no output at all.
+        let silent = store.begin(meta("silent")).unwrap();
+        silent.finish(&report()).unwrap();
+        let mut long = store.begin(meta("long")).unwrap();
+        long.append(Stream::Stdout, 0, &[b'x'; 500]).unwrap();
+        for n in 0..8 {
+            let oldest = index(&store).oldest;
+            remove_in_part(&store, oldest, if n % 2 == 0 { steps } else { 0 });
+            run(&store, 1_500);
+        }
+        drop(long);
+        run(&store, 1_500);
+        run(&store, 1_500);
+        check_index(&store);
+    }
+}
+
+#[test]
+fn a_run_whose_begin_was_cut_short_is_counted_once() {
+    let Fixture { store, .. } = fixture(StoreLimits { max_total_bytes: 5_000, ..MANY });
+    run(&store, 1_000);
+    run(&store, 1_000);
+    let mut ends = store.begin(meta("ends")).unwrap();
+    ends.append(Stream::Stdout, 0, &[b'x'; 3_500]).unwrap();
+    // Another process made the next run, was removing the oldest, and was killed before it wrote the index.
+    let text = fs::read_to_string(store.runs.join("index")).unwrap();
+    store.begin(meta("killed")).unwrap().forget_as_if_killed();
+    remove_in_part(&store, 1, 2);
+    fs::write(store.runs.join("index"), text).unwrap();
+    // The end of a run comes upon all that before any begin does.
+    ends.finish(&report()).unwrap();
+    check_index(&store);
+    assert_eq!(run(&store, 1).get(), 5);
+    check_index(&store);
+}
+
+#[test]
+fn what_an_earlier_removal_left_goes_when_the_runs_are_counted_again() {
+    let Fixture { store, .. } = fixture(StoreLimits { max_runs: 2, ..MANY });
+    for _ in 0..4 {
+        run(&store, 100);
+    }
+    fs::create_dir(store.run_dir(1)).unwrap();
+    fs::write(store.run_dir(1).join("timeline"), "left").unwrap();
+    run(&store, 100);
+    assert_eq!(on_disk(&store).0, [5, 4, 1], "a rotation without an irregularity lists nothing");
+    remove_in_part(&store, 4, 1);
+    run(&store, 100);
+    assert_eq!(on_disk(&store).0, [6, 5]);
+    check_index(&store);
+}
+
 #[test]
 fn links_are_never_followed() {
     let Fixture { dir, store } = fixture(StoreLimits { max_runs: 3, ..MANY });
