@@ -101,7 +101,7 @@ pub enum Network {
     /// A network namespace of its own. Costs about 0.4 ms and 200 KiB of kernel memory.
     Fresh,
     /// The launcher's empty one, shared by all its sandboxes. Needs Landlock ABI 6, which keeps abstract unix sockets
-    /// apart. A launcher that holds none makes a fresh one.
+    /// apart; their names can be seen by the others (/proc/self/net/unix), so they must not be secrets. A launcher that holds none makes a fresh one.
     Shared,
 }
 
@@ -158,7 +158,7 @@ pub enum PlanError {
         what: &'static str,
     },
     /// The sandbox has its own.
-    #[error("{0} cannot be granted: a sandbox has its own {0}", path.display())]
+    #[error("{0} cannot be granted: a sandbox has its own, or it belongs to the kernel", path.display())]
     Reserved {
         /// The path that was to be granted.
         path: PathBuf,
@@ -347,13 +347,16 @@ impl Plan {
                 return Err(PlanError::TooLarge { what, limit });
             }
         }
-        self.mounts.iter().map(|mount| mount.source.path()).try_for_each(check_grantable)
+        self.mounts.iter().try_for_each(check_grantable)
     }
 }
 
-/// A grant may not replace what only a sandbox's own can be: the root, its processes, its devices.
-fn check_grantable(path: &Path) -> Result<(), PlanError> {
-    if path == Path::new("/") || path.starts_with("/proc") || path.starts_with("/dev") {
+/// A grant may not replace what only a sandbox's own can be: the root, its processes, its devices; nor may the kernel's
+/// settings be written, among which are the limits of delegated cgroups.
+fn check_grantable(mount: &Mount) -> Result<(), PlanError> {
+    let path = mount.source.path();
+    let own = path == Path::new("/") || path.starts_with("/proc") || path.starts_with("/dev");
+    if own || mount.access.changes() && path.starts_with("/sys") {
         return Err(PlanError::Reserved { path: path.to_owned() });
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! PROC-27: what a running program has and is, against a golden list.
 
-use ringfence_testkit::{Who, World, users};
+use ringfence_testkit::{Who, World, lacks, users};
 use std::collections::BTreeMap;
 
 fn file(world: &World, flags: &[&str], path: &str) -> String {
@@ -200,4 +200,25 @@ fn proc_27_descriptors() {
         let adj: i32 = file(&world, &[], "/proc/self/oom_score_adj").trim().parse().unwrap();
         assert!(adj >= 0, "as {who:?}: {adj}");
     }
+}
+
+/// systemd makes every mount of the host shared. What is mounted over a granted tree inside must not appear over the host's
+/// tree: without private copies, a hidden directory was hidden for everybody.
+#[test]
+fn proc_27_nothing_is_handed_on_to_a_host_with_shared_mounts() {
+    if lacks("root") || lacks("unshare") {
+        return;
+    }
+    // Ends with 99 if a mount appeared, else as the product does.
+    const SHARED: &str = "mount --make-rshared / && before=$(wc -l < /proc/self/mountinfo) && \"$@\"; code=$?; \
+                          [ \"$(wc -l < /proc/self/mountinfo)\" = \"$before\" ] || exit 99; exit $code";
+    let through = ["unshare", "--mount", "sh", "-c", SHARED, "sh"];
+    let world = World::new(Who::Root);
+    let deny = ["--rw", "{grant}", "--deny", "file:read={grant}/sub/**"];
+    let run = world.probe(&deny, &["read", "{grant}/sub/inner.txt"]).through(&through).run();
+    assert!(!run.act().ok, "hidden inside\n{run}");
+    run.expect_code(1);
+    let inside = ["read", "/proc/self/mountinfo"];
+    let mounts = world.probe(&deny, &inside).through(&through).run();
+    assert!(!mounts.act().data.contains("shared:"), "{mounts}");
 }

@@ -11,6 +11,7 @@ pub(crate) const ATTR_NOSUID: u64 = 0x2;
 pub(crate) const ATTR_NODEV: u64 = 0x4;
 pub(crate) const ATTR_NOEXEC: u64 = 0x8;
 pub(crate) const ATTR_IDMAP: u64 = 0x0010_0000;
+const MS_PRIVATE: u64 = 1 << 18;
 
 /// Makes every mount of this namespace private, so that nothing propagates back.
 pub(crate) fn make_all_private() -> Result<()> {
@@ -77,14 +78,15 @@ pub(crate) enum Reach {
     Tree,
 }
 
-/// mount_setattr(2) on `mount`; with `user_namespace`, its id map is applied too.
+/// mount_setattr(2) on `mount`, which also becomes private: a copy of a shared mount (as systemd makes all of the host's)
+/// would hand on to the host whatever is mounted over it later; with `user_namespace`, its id map is applied too.
 pub(crate) fn set_attributes(mount: Fd, reach: Reach, set: u64, user_namespace: Option<Fd>) -> Result<()> {
     const AT_EMPTY_PATH: usize = 0x1000;
     const AT_RECURSIVE: usize = 0x8000;
     let flags = AT_EMPTY_PATH | if reach == Reach::Tree { AT_RECURSIVE } else { 0 };
     let set = set | if user_namespace.is_some() { ATTR_IDMAP } else { 0 };
     let fd = user_namespace.map_or(0, |fd| word(fd) as u64);
-    let attributes: [u64; 4] = [set, 0, 0, fd];
+    let attributes: [u64; 4] = [set, 0, MS_PRIVATE, fd];
     let empty = c"";
     // SAFETY: mount_setattr(2) reads the empty path and the 32 bytes of struct mount_attr.
     let answer = unsafe {
