@@ -146,7 +146,7 @@ impl Default for Limits {
 ///
 /// ```
 /// let error = ringfence_sandbox::PlanError::Reserved { path: "/proc".into() };
-/// assert_eq!(error.to_string(), "/proc cannot be granted: a sandbox has its own /proc");
+/// assert_eq!(error.to_string(), "/proc cannot be granted: a sandbox has its own, or it belongs to the kernel");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
