@@ -154,7 +154,14 @@ fn take_opened(record: &SourceRecord<'_>, found: Fd, id_map: Option<Fd>) -> Resu
         return Err(ESTALE);
     }
     let mount = mounts::open_tree(found, c"")?;
-    mounts::set_attributes(mount, Reach::Tree, record.attributes, id_map)?;
+    match mounts::set_attributes(mount, Reach::Tree, record.attributes, id_map) {
+        // This file system cannot be id-mapped (tmpfs before Linux 6.3). What is only read is then read as anybody may read
+        // it, which is less; what is to be written is refused.
+        Err(EINVAL) if id_map.is_some() && record.attributes & ATTR_RDONLY != 0 => {
+            mounts::set_attributes(mount, Reach::Tree, record.attributes, None)?;
+        }
+        other => other?,
+    }
     Ok(mount)
 }
 
