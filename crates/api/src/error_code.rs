@@ -99,6 +99,21 @@ error_codes! {
     NotExecutable "not_executable" exec 126 exit 1 http 422
         "The command exists but cannot be executed."
         "Check its mode, its interpreter line and whether it was built for this processor.";
+    InvalidManifest "invalid_manifest" exec 125 exit 1 http 422
+        "The manifest cannot be read, or says something that is not allowed."
+        "Correct the places that the message names; `ringfence check PATH` lists them all.";
+    InvalidPackage "invalid_package" exec 125 exit 1 http 422
+        "The package holds something that cannot be installed, or is not what it was."
+        "Correct what the message names; install it again if the installed copy was changed.";
+    AlreadyInstalled "already_installed" exec 125 exit 4 http 409
+        "Another version of the plugin is installed."
+        "Use `ringfence upgrade`, or uninstall the other version first.";
+    NotActive "not_active" exec 125 exit 4 http 409
+        "The plugin is not active, so it takes no calls."
+        "Activate it: `ringfence activate NAME`.";
+    Quarantined "quarantined" exec 125 exit 4 http 409
+        "The plugin failed too often and is stopped until a person releases it."
+        "Read the reason with `ringfence show NAME`; `ringfence activate NAME` releases it.";
     PermissionDenied "permission_denied" exec 125 exit 4 http 403
         "It was not granted, or a rule denies it."
         "The message names the grant that would allow it.";
@@ -126,6 +141,15 @@ error_codes! {
     PluginFailed "plugin_failed" exec 125 exit 5 http 502
         "The plugin answered with an error, crashed, or was given arguments that break its schema."
         "Read the plugin's log: `ringfence logs NAME`.";
+    SchemaViolation "schema_violation" exec 125 exit 5 http 422
+        "Arguments, a result or a configuration break their schema."
+        "Correct the places that the message names; `ringfence show NAME` has the schema.";
+    Quota "quota" exec 125 exit 6 http 409
+        "The plugin's private data has reached its quota."
+        "Delete what is not needed, or raise the quota.";
+    TooLarge "too_large" exec 125 exit 1 http 413
+        "A message or value is larger than its limit."
+        "Send less at once; the message names the limit.";
     Busy "busy" exec 125 exit 8 http 503
         "Someone else holds what is needed: another daemon this home, or a full queue."
         "Try again, or stop the process that the message names.";

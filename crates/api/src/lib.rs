@@ -24,16 +24,23 @@
 //! # Ok::<(), ringfence_api::PermissionError>(())
 //! ```
 
+mod manifest;
 mod permission;
+mod plugin_state;
 mod report;
 mod violation;
 
 mod error_code;
 
 pub use error_code::{ErrorBody, ErrorCode, ErrorDocument, UnknownErrorCode, errors_markdown};
+pub use manifest::{
+    HOOK_PRIORITY_DEFAULT, HookDeclaration, HookKind, LimitsRequest, Manifest, OnFailure, OnMemory,
+    PLUGIN_NAME_MAX_BYTES, PermissionRequest, PluginName, PluginNameError, Runtime, ToolDeclaration, Wire,
+};
 pub use permission::{
     EXTENSION_WORD_MAX_BYTES, ExtensionName, Permission, PermissionError, PermissionName, SCOPE_MAX_BYTES,
     ScopeKind,
 };
+pub use plugin_state::{PluginState, UnknownPluginState};
 pub use report::{Denial, EnforcedLayer, RunReport, RunStatus, UNKNOWN_OBJECT};
 pub use violation::{UnknownViolation, Violation};
