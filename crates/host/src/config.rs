@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringfence_api::ErrorCode;
@@ -16,7 +16,10 @@ use crate::exec::StoreLimits;
 use crate::units::{self, Limit};
 use crate::{Error, Home};
 
+mod plugins;
 mod template;
+
+pub use plugins::{Interpreters, PluginLimits};
 
 /// The largest configuration file that is read, in bytes.
 pub const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
@@ -125,6 +128,12 @@ pub struct Config {
     pub exec: ExecLimits,
     /// How much of past runs is kept.
     pub runs: StoreLimits,
+    /// Limits of plugins.
+    pub plugins: PluginLimits,
+    /// Directories in which plugins are looked for, beside `plugins` in the home.
+    pub plugin_directories: Vec<PathBuf>,
+    /// What runs Python and Node plugins.
+    pub interpreters: Interpreters,
 }
 
 impl Config {
@@ -205,7 +214,7 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// The fields of one table, so that a mistake can be answered with what exists.
-const TOP: [&str; 3] = ["exec", "limits_backend", "runs"];
+const TOP: [&str; 5] = ["exec", "interpreters", "limits_backend", "plugins", "runs"];
 const EXEC: [&str; 7] =
     ["cpu", "max_file_size", "max_open_files", "max_output", "memory", "processes", "timeout"];
 const RUNS: [&str; 3] = ["keep", "max_run_size", "max_total_size"];
@@ -242,7 +251,13 @@ impl Reader<'_> {
                 ("limits_backend", _) => self.mistake(value.span().start, &format!("choose {}", backends())),
                 ("exec", DeValue::Table(table)) => self.exec(table, &mut config.exec),
                 ("runs", DeValue::Table(table)) => self.runs(table, &mut config.runs),
-                (name @ ("exec" | "runs"), _) => {
+                ("plugins", DeValue::Table(table)) => {
+                    self.plugins(table, &mut config.plugins, &mut config.plugin_directories);
+                }
+                ("interpreters", DeValue::Table(table)) => {
+                    self.interpreters(table, &mut config.interpreters);
+                }
+                (name @ ("exec" | "runs" | "plugins" | "interpreters"), _) => {
                     self.mistake(at, &format!("'{name}' is a table: write [{name}]"))
                 }
                 (name, _) => self.unknown(at, name, &TOP),
@@ -263,11 +278,7 @@ impl Reader<'_> {
                 "max_open_files" => {
                     self.set(value, |text| units::parse_count(text, COUNT_MAX), &mut limits.open_files)
                 }
-                "cpu" => {
-                    let mut percent = limits.cpu_percent.map(u64::from);
-                    self.set(value, |text| units::parse_count(text, CPU_MAX_PERCENT), &mut percent);
-                    limits.cpu_percent = percent.and_then(|percent| u32::try_from(percent).ok());
-                }
+                "cpu" => self.percent(value, CPU_MAX_PERCENT, &mut limits.cpu_percent),
                 name => self.unknown(key.span().start, name, &EXEC),
             }
         }
@@ -303,20 +314,23 @@ impl Reader<'_> {
         }
     }
 
+    fn percent(&mut self, value: &toml::Spanned<DeValue<'_>>, most: u64, field: &mut Option<u32>) {
+        let mut percent = field.map(u64::from);
+        self.set(value, |text| units::parse_count(text, most), &mut percent);
+        *field = percent.and_then(|percent| u32::try_from(percent).ok());
+    }
+
     /// Reads a bound that cannot be lifted.
-    fn require(
+    fn require<T>(
         &mut self,
         value: &toml::Spanned<DeValue<'_>>,
-        parse: impl Fn(&str) -> Result<Limit<u64>, Error>,
-        field: &mut u64,
+        parse: impl Fn(&str) -> Result<Limit<T>, Error>,
+        field: &mut T,
     ) {
         match self.limit(value, parse) {
             Some(Ok(Limit::At(bound))) => *field = bound,
             Some(Ok(Limit::Lifted)) => {
-                self.mistake(
-                    value.span().start,
-                    "what is kept of past runs must be bounded: 'none' is not allowed",
-                );
+                self.mistake(value.span().start, "this must be bounded: 'none' is not allowed");
             }
             Some(Err(error)) => self.mistake(value.span().start, error.message()),
             None => {}

@@ -22,9 +22,11 @@ pub mod doctor;
 pub mod error;
 pub mod exec;
 pub mod home;
+pub mod lifecycle;
 pub mod units;
 
 mod private_file;
+mod runtime;
 
 pub use ringfence_sandbox::stream;
 

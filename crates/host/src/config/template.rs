@@ -4,7 +4,8 @@ use super::Config;
 use crate::units::{format_duration, format_size};
 
 pub(super) fn template() -> String {
-    let Config { limits_backend, exec, runs } = Config::default();
+    let Config { limits_backend, exec, runs, plugins, plugin_directories: _, interpreters: _ } =
+        Config::default();
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "none".to_owned(), format_size);
     let count = |count: Option<u64>| count.map_or_else(|| "\"none\"".to_owned(), |count| count.to_string());
     format!(
@@ -42,6 +43,42 @@ pub(super) fn template() -> String {
 #max_total_size = "{total}"
 # The stored output of one run; what is beyond is not stored (it was shown all the same).
 #max_run_size = "{run}"
+
+# The limits of a plugin. Its manifest may ask for less, never for more.
+[plugins]
+# Where `ringfence scan` looks for plugins, beside `plugins` in the home. Absolute paths.
+#directories = []
+# From the start to the answer to `initialize`.
+#init_timeout = "{init_timeout}"
+# One call.
+#call_timeout = "{call_timeout}"
+# Between two questions whether it still answers; three without an answer end it.
+#ping_interval = "{ping_interval}"
+# Memory of all its processes together.
+#memory = "{plugin_memory}"
+# Processor time, in percent of one core.
+#cpu = {plugin_cpu}
+# Processes and threads.
+#processes = {plugin_processes}
+# The size of any one file that it writes.
+#max_file_size = "{plugin_file_size}"
+# Open files of one process.
+#max_open_files = {plugin_open_files}
+# What is kept of its log.
+#max_log_size = "{log}"
+# Its private data: the directory and the key-value store, each.
+#data_size = "{data_size}"
+# Files in that directory, and keys in that store.
+#data_keys = {data_keys}
+# Calls that wait or run at the same time.
+#queued_calls = {queued_calls}
+
+# What runs Python and Node plugins: absolute paths. A version manager's shim is resolved. Without them the first that
+# exists is taken of /usr/bin/python3 and /usr/local/bin/python3, and of /usr/bin/node, /usr/local/bin/node and
+# /usr/bin/nodejs.
+[interpreters]
+# python = "/opt/python/bin/python3"
+# node = "/opt/node/bin/node"
 "#,
         backend = limits_backend.as_str(),
         timeout = exec.timeout.map_or_else(|| "none".to_owned(), format_duration),
@@ -54,5 +91,17 @@ pub(super) fn template() -> String {
         keep = runs.max_runs,
         total = format_size(runs.max_total_bytes),
         run = format_size(runs.max_run_bytes),
+        init_timeout = format_duration(plugins.init_timeout),
+        call_timeout = format_duration(plugins.call_timeout),
+        ping_interval = format_duration(plugins.ping_interval),
+        plugin_memory = size(plugins.memory_bytes),
+        plugin_cpu = count(plugins.cpu_percent.map(u64::from)),
+        plugin_processes = count(plugins.processes),
+        plugin_file_size = size(plugins.file_size_bytes),
+        plugin_open_files = count(plugins.open_files),
+        log = format_size(plugins.log_bytes),
+        data_size = format_size(plugins.data_bytes),
+        data_keys = plugins.data_keys,
+        queued_calls = plugins.queued_calls,
     )
 }

@@ -52,7 +52,7 @@ fn every_field_can_be_set_as_text_or_number_and_lifted() {
         open_files: Some(64),
     };
     let runs = StoreLimits { max_runs: 3, max_total_bytes: 1_000_000, max_run_bytes: 10 };
-    assert_eq!(config, Config { limits_backend: LimitsBackend::Sampler, exec, runs });
+    assert_eq!(config, Config { limits_backend: LimitsBackend::Sampler, exec, runs, ..Config::default() });
     assert_eq!(Config::parse("[exec]\ncpu = \"none\"").unwrap().exec.cpu_percent, None);
 }
 
@@ -68,7 +68,7 @@ fn all_mistakes_are_reported_with_their_place_and_what_was_meant() {
             "4:13: the duration '0' is zero; the smallest is 1ms; say 'none' to lift the limit",
             "5:3: unknown field 'max-output'; did you mean 'max_output'?",
             "7:2: unknown field 'run'; did you mean 'runs'?",
-            "9:8: what is kept of past runs must be bounded: 'none' is not allowed",
+            "9:8: this must be bounded: 'none' is not allowed",
         ]
     );
     assert_eq!(
@@ -77,7 +77,7 @@ fn all_mistakes_are_reported_with_their_place_and_what_was_meant() {
             "1:1: 'exec' is a table: write [exec]",
             "2:1: 'runs' is a table: write [runs]",
             "3:18: 'cgroup' is no back-end; choose auto, cgroup-v1, cgroup-v2, sampler",
-            "4:1: unknown field 'zzz'; here can be exec, limits_backend, runs",
+            "4:1: unknown field 'zzz'; here can be exec, interpreters, limits_backend, plugins, runs",
         ]
     );
     assert_eq!(mistakes("limits_backend = 1"), ["1:18: choose auto, cgroup-v1, cgroup-v2, sampler"]);
@@ -155,8 +155,37 @@ fn the_template_is_the_defaults_with_and_without_its_comment_signs() {
         })
         .collect();
     assert_eq!(Config::parse(&live.join("\n")).unwrap(), Config::default());
-    assert_eq!(fields, EXEC.len() + RUNS.len() + 1);
-    for field in EXEC.iter().chain(&RUNS) {
+    assert_eq!(fields, EXEC.len() + RUNS.len() + plugins::PLUGINS.len() + 1);
+    for field in EXEC.iter().chain(&RUNS).chain(&plugins::PLUGINS) {
         assert!(live.iter().any(|line| line.starts_with(&format!("{field} = "))), "{field}");
     }
+}
+
+#[test]
+fn plugins_have_the_limits_of_the_design_and_can_be_given_others() {
+    let PluginLimits { init_timeout, call_timeout, ping_interval, log_bytes, data_bytes, .. } =
+        Config::default().plugins;
+    assert_eq!([init_timeout, call_timeout, ping_interval].map(|time| time.as_secs()), [30, 300, 15]);
+    assert_eq!((log_bytes, data_bytes), (5_000_000, 1_000_000_000));
+    let config = Config::parse(
+        "[plugins]\ndirectories = [\"/srv/plugins\"]\ncall_timeout = \"5s\"\ncpu = 200\nmemory = \"none\"\n\
+         [interpreters]\npython = \"/opt/py/bin/python3\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.plugin_directories, [PathBuf::from("/srv/plugins")]);
+    assert_eq!(config.plugins.call_timeout, Duration::from_secs(5));
+    assert_eq!((config.plugins.cpu_percent, config.plugins.memory_bytes), (Some(200), None));
+    assert_eq!(config.interpreters.python, Some("/opt/py/bin/python3".into()));
+}
+
+#[test]
+fn paths_of_plugins_must_be_absolute_and_their_bounds_stay() {
+    let text = "[plugins]\ndirectories = [\"srv\"]\ncall_timeout = \"none\"\n[interpreters]\npyhton = \"/x\"\nnode = 3\n";
+    let expected = [
+        "2:16: expected an absolute path, such as \"/opt/python/bin/python3\"",
+        "3:16: this must be bounded: 'none' is not allowed",
+        "5:1: unknown field 'pyhton'; did you mean 'python'?",
+        "6:8: expected an absolute path, such as \"/opt/python/bin/python3\"",
+    ];
+    assert_eq!(mistakes(text), expected);
 }

@@ -1,0 +1,3 @@
+//! From an installed plugin and its grants to what the sandbox runs.
+
+mod interpreter;
