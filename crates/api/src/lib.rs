@@ -35,7 +35,8 @@ mod error_code;
 pub use error_code::{ErrorBody, ErrorCode, ErrorDocument, UnknownErrorCode, errors_markdown};
 pub use manifest::{
     HOOK_PRIORITY_DEFAULT, HookDeclaration, HookKind, LimitsRequest, Manifest, OnFailure, OnMemory,
-    PLUGIN_NAME_MAX_BYTES, PermissionRequest, PluginName, PluginNameError, Runtime, ToolDeclaration, Wire,
+    PLUGIN_NAME_MAX_BYTES, PermissionRequest, PluginName, PluginNameError, Runtime, TOOL_NAME_MAX_BYTES,
+    ToolDeclaration, Wire, is_tool_name,
 };
 pub use permission::{
     EXTENSION_WORD_MAX_BYTES, ExtensionName, Permission, PermissionError, PermissionName, SCOPE_MAX_BYTES,

@@ -254,6 +254,21 @@ const fn hook_priority_default() -> i32 {
     HOOK_PRIORITY_DEFAULT
 }
 
+/// The longest name of a tool.
+pub const TOOL_NAME_MAX_BYTES: usize = 128;
+
+/// Whether a text can be the name of a tool: 1 to [`TOOL_NAME_MAX_BYTES`] of `A-Z a-z 0-9 _ . -` (the MCP rule).
+///
+/// ```
+/// assert!(ringfence_api::is_tool_name("notes.search"));
+/// assert!(!ringfence_api::is_tool_name("notes/search"));
+/// ```
+#[must_use]
+pub fn is_tool_name(text: &str) -> bool {
+    (1..=TOOL_NAME_MAX_BYTES).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
 /// One tool that a plugin offers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -23,8 +23,11 @@ pub mod error;
 pub mod exec;
 pub mod home;
 pub mod lifecycle;
+pub mod manifest;
+pub mod schema;
 pub mod units;
 
+mod near;
 mod private_file;
 mod runtime;
 

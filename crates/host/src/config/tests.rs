@@ -98,21 +98,6 @@ fn what_is_not_toml_says_where() {
 }
 
 #[test]
-fn a_slip_is_recognised_and_a_different_word_is_not() {
-    assert_eq!(nearest("tiemout", &EXEC), Some("timeout"));
-    assert_eq!(nearest("MaxOpenFiles", &EXEC), Some("max_open_files"));
-    assert_eq!(nearest("process", &EXEC), Some("processes"));
-    assert_eq!(nearest("network", &EXEC), None);
-    assert_eq!(nearest("", &EXEC), None);
-    assert_eq!(nearest(&"m".repeat(1_000), &EXEC), None);
-    for (a, b, far) in
-        [("", "", 0), ("abc", "", 3), ("abc", "acb", 1), ("kitten", "sitting", 3), ("ab", "ba", 1)]
-    {
-        assert_eq!((distance(a, b), distance(b, a)), (far, far), "{a} {b}");
-    }
-}
-
-#[test]
 fn the_environment_is_above_the_file() {
     let set = |word: &str| Config::default().with_backend_variable(Some(OsStr::new(word)));
     assert_eq!(set("cgroup-v2").unwrap().limits_backend, LimitsBackend::CgroupV2);
