@@ -37,13 +37,16 @@ class _Scanner:
 
 
 try:
-    from _json import encode_basestring, make_encoder, make_scanner
+    from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
 
     _scan: "Callable[[str, int], Tuple[Any, int]]" = make_scanner(_Scanner())
     _chunks: "Callable[[Any, int], Tuple[str, ...]]" = make_encoder(
         None, _refuse, encode_basestring, None, ":", ",", False, False, False
     )
-    _chunks({"probe": [1, 1.5, None]}, 0)
+    _ascii: "Callable[[Any, int], Tuple[str, ...]]" = make_encoder(
+        None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, False
+    )
+    _ascii({"probe": [1, 1.5, None]}, 0)
 except (ImportError, TypeError):  # another Python than CPython, or one that changed these
     import json as _json_module
 
@@ -54,6 +57,8 @@ except (ImportError, TypeError):  # another Python than CPython, or one that cha
 
     def _chunks(value: "Any", _level: int) -> "Tuple[str, ...]":
         return (_encode(value),)
+
+    _ascii = _chunks
 
 
 def decode(line: bytes) -> "Any":
@@ -79,11 +84,20 @@ def encode(value: "Any") -> str:
 
     TypeError, ValueError or RecursionError when it cannot be JSON; ValueError too beyond DEPTH_MAX.
     """
-    text = "".join(_chunks(value, 0))
-    # Only a text with many brackets can be deep; counting them is far cheaper than walking every value.
-    if text.count("[") + text.count("{") >= DEPTH_MAX and _too_deep(value):
-        raise ValueError("nested deeper than " + str(DEPTH_MAX - 1) + " levels")
+    text = "".join(_ascii(value, 0))
+    if "\\u" in text:
+        # The ASCII encoder is twice as fast, but its escapes make texts longer, and hide halves of surrogate pairs.
+        text = "".join(_chunks(value, 0))
+    # A deep text has many brackets. Counting them is cheap in a short one; a long one is mostly texts and numbers.
+    if len(text) >= 2 * DEPTH_MAX:
+        if len(text) > _COUNT_MAX_CHARS or text.count("[") + text.count("{") >= DEPTH_MAX:
+            if _too_deep(value):
+                raise ValueError("nested deeper than " + str(DEPTH_MAX - 1) + " levels")
     return text
+
+
+_COUNT_MAX_CHARS = 16384
+_CONTAINERS = (dict, list, tuple)
 
 
 def _too_deep(value: "Any") -> bool:
@@ -91,10 +105,8 @@ def _too_deep(value: "Any") -> bool:
     for _ in range(DEPTH_MAX):
         below: "List[Any]" = []
         for item in level:
-            if isinstance(item, dict):
-                below.extend(item.values())
-            elif isinstance(item, (list, tuple)):
-                below.extend(item)
+            members = item.values() if isinstance(item, dict) else item if isinstance(item, _CONTAINERS) else ()
+            below += [member for member in members if isinstance(member, _CONTAINERS)]
         if not below:
             return False
         level = below

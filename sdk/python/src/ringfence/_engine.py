@@ -133,17 +133,18 @@ class Engine:
 
     def answer(self, call: Call, result: "Any") -> None:
         """Answers with any JSON value. TypeError, ValueError, RecursionError when it is none; OverflowError too large."""
-        self._reply(call, '"result":' + _codec.encode(result))
+        self._reply(call, ',"result":', _codec.encode(result))
 
     def fail(self, call: Call, number: int, message: str, data: "Any" = None) -> None:
         """Answers with an error."""
         error: "Dict[str, Any]" = {"code": number, "message": _safe(message)}
         if data is not None:
             error["data"] = data
-        self._reply(call, '"error":' + _codec.encode(error))
+        self._reply(call, ',"error":', _codec.encode(error))
 
-    def _reply(self, call: Call, body: str) -> None:
-        line = '{"jsonrpc":"2.0","id":' + _codec.encode(call.id) + "," + body + _meta(call, None) + "}\n"
+    def _reply(self, call: Call, member: str, body: str) -> None:
+        id = str(call.id) if type(call.id) is int else _codec.encode(call.id)
+        line = "".join(('{"jsonrpc":"2.0","id":', id, member, body, _meta(call, None), "}\n"))
         self._check(line)
         # Only after the line is known to be good: a failed answer leaves the call open for `fail`.
         if self._calls.pop(call.id, None) is not call:
@@ -169,8 +170,8 @@ class Engine:
         with self._lock:
             self._next_id += 1
             number = self._next_id
-        line = '{"jsonrpc":"2.0","id":' + str(number) + ',"method":' + _codec.encode(method) + ',"params":'
-        line += _codec.encode(params) + _meta(call, deadline) + "}\n"
+        head = '{"jsonrpc":"2.0","id":' + str(number) + ',"method":' + _codec.encode(method) + ',"params":'
+        line = "".join((head, _codec.encode(params), _meta(call, deadline), "}\n"))
         self._check(line)
         if call is not None:
             if call.cancelled:
@@ -208,7 +209,8 @@ class Engine:
             with self._write_lock:
                 # Others append meanwhile; the list itself never changes hands, so no line is lost.
                 count = len(self._out)
-                data = memoryview("".join(self._out[:count]).encode("utf-8"))
+                text = self._out[0] if count == 1 else "".join(self._out[:count])
+                data = memoryview(text.encode("utf-8"))
                 del self._out[:count]
                 self._out_bytes = 0
                 try:
