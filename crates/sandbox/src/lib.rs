@@ -35,6 +35,7 @@ mod seccomp;
 pub mod stream;
 #[allow(unsafe_code, reason = "the one module that may: see its documentation")]
 mod sys;
+pub mod tree;
 #[cfg_attr(
     not(any(test, clippy)),
     allow(dead_code, reason = "half of it is the launcher's, which is built apart")
