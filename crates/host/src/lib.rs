@@ -27,9 +27,13 @@ pub mod manifest;
 pub mod schema;
 pub mod units;
 
+#[allow(dead_code, reason = "the engine comes to use the rest")]
+mod lock;
 mod near;
 mod private_file;
 mod runtime;
+#[allow(dead_code, unused_imports, reason = "the engine comes to use the rest")]
+mod store;
 
 pub use ringfence_sandbox::stream;
 

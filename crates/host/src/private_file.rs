@@ -76,6 +76,20 @@ fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
+/// Gives a file of ours exactly mode 0600, whatever the umask made of it.
+pub(crate) fn make_private(file: &File) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut permissions = file.metadata()?.permissions();
+        if permissions.mode() & 0o7777 != 0o600 {
+            permissions.set_mode(0o600);
+            file.set_permissions(permissions)?;
+        }
+    }
+    Ok(())
+}
+
 /// A fresh directory with mode 0700.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     dir_builder().create(path)

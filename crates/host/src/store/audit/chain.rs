@@ -1,0 +1,378 @@
+//! The chain itself: adding to it, reading it, checking it.
+
+use ringfence_api::ErrorCode;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::anchor::{Anchor, Anchored};
+use super::{AuditEvent, Subject, text};
+use crate::Error;
+use crate::store::fault::Fault;
+use crate::store::key::{DIGEST_BYTES, Key, hex, same};
+
+/// The most records of one page.
+pub(crate) const PAGE_MAX: usize = 1_000;
+/// The longest publisher in a record, in bytes.
+const PUBLISHER_MAX_BYTES: usize = 512;
+/// What the digest begins with: the version of the form.
+const FORM: &[u8] = b"ringfence audit 1";
+const PURPOSE: &str = "audit record";
+
+/// The last record: its number and digest. The head of an empty chain is number 0 and zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(super) seq: i64,
+    pub(super) hash: [u8; DIGEST_BYTES],
+}
+
+const EMPTY: Head = Head { seq: 0, hash: [0; DIGEST_BYTES] };
+
+/// A record as it is stored.
+struct Stored {
+    seq: i64,
+    at_ms: i64,
+    event: String,
+    plugin: String,
+    publisher: String,
+    correlation_id: String,
+    body: String,
+    hash: Vec<u8>,
+    mac: Vec<u8>,
+}
+
+const COLUMNS: &str = "seq, at_ms, event, plugin, publisher, correlation_id, body, hash, mac";
+
+impl Stored {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            at_ms: row.get(1)?,
+            event: row.get(2)?,
+            plugin: row.get(3)?,
+            publisher: row.get(4)?,
+            correlation_id: row.get(5)?,
+            body: row.get(6)?,
+            hash: row.get(7)?,
+            mac: row.get(8)?,
+        })
+    }
+
+    /// Digest over the one before and every column, each with its length.
+    fn digest(&self, previous: &[u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
+        let mut hash = Sha256::new_with_prefix(FORM);
+        hash.update(previous);
+        hash.update(self.seq.to_be_bytes());
+        hash.update(self.at_ms.to_be_bytes());
+        for column in [&self.event, &self.plugin, &self.publisher, &self.correlation_id, &self.body] {
+            hash.update((column.len() as u64).to_be_bytes());
+            hash.update(column.as_bytes());
+        }
+        hash.finalize().into()
+    }
+}
+
+pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
+    let last = connection
+        .prepare_cached("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok(Head { seq: row.get(0)?, hash: row.get(1)? }))
+        .optional()?;
+    Ok(last.unwrap_or(EMPTY))
+}
+
+/// Adds a record at the end of the chain and gives its number. It is durable when the transaction is.
+pub(in crate::store) fn append(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    at_ms: i64,
+    subject: &Subject,
+    event: &AuditEvent,
+) -> Result<i64, Fault> {
+    append_after(transaction, key, head(transaction)?, at_ms, subject, event)
+}
+
+fn append_after(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    head: Head,
+    at_ms: i64,
+    subject: &Subject,
+    event: &AuditEvent,
+) -> Result<i64, Fault> {
+    let (event, body) = text::encode(event)?;
+    let mut record = Stored {
+        seq: head.seq.saturating_add(1),
+        at_ms,
+        event,
+        plugin: text::name(&subject.plugin, ringfence_api::PLUGIN_NAME_MAX_BYTES),
+        publisher: text::name(&subject.publisher, PUBLISHER_MAX_BYTES),
+        correlation_id: text::name(&subject.correlation_id, text::CORRELATION_MAX_BYTES),
+        body,
+        hash: Vec::new(),
+        mac: Vec::new(),
+    };
+    let hash = record.digest(&head.hash);
+    record.mac = key.mac(PURPOSE, [&hash[..]]).to_vec();
+    transaction
+        .prepare_cached(
+            "INSERT INTO audit (seq, at_ms, event, plugin, publisher, correlation_id, body, hash, mac) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute((
+            record.seq,
+            record.at_ms,
+            &record.event,
+            &record.plugin,
+            &record.publisher,
+            &record.correlation_id,
+            &record.body,
+            &hash[..],
+            &record.mac,
+        ))?;
+    Ok(record.seq)
+}
+
+/// Whether the chain reaches what the anchor says; if not, a record of that is added whose number leaves the gap open for
+/// ever. Called when the store is opened, before anything else is written.
+pub(in crate::store) fn respect_anchor(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    at_ms: i64,
+    anchor: &Anchor,
+) -> Result<(), Fault> {
+    let Some((anchored, found)) = gap(transaction, key, anchor)? else { return Ok(()) };
+    let event = AuditEvent::AuditGap { anchored: anchored.map(|head| head.seq), found: found.seq };
+    append_after(transaction, key, anchored.unwrap_or(found), at_ms, &Subject::default(), &event)?;
+    Ok(())
+}
+
+/// The anchor and the head when they do not fit.
+///
+/// INVARIANT: the anchor is read before the chain, which only grows: so a record that another process adds meanwhile
+/// cannot look like a loss.
+pub(in crate::store) fn gap(
+    connection: &Connection,
+    key: &Key,
+    anchor: &Anchor,
+) -> Result<Option<(Option<Head>, Head)>, Fault> {
+    let anchored = anchor.read(key)?;
+    let found = head(connection)?;
+    Ok(match anchored {
+        Anchored::Nothing if found == EMPTY => None,
+        Anchored::Nothing | Anchored::Damaged => Some((None, found)),
+        Anchored::At(head) if head.seq > found.seq => Some((Some(head), found)),
+        Anchored::At(_) => None,
+    })
+}
+
+/// Which records to list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AuditFilter {
+    /// Only of this plugin.
+    pub(crate) plugin: Option<String>,
+    /// Only this event, such as `consent`.
+    pub(crate) event: Option<String>,
+    /// Only of this request.
+    pub(crate) correlation_id: Option<String>,
+    /// Only from this time on, in milliseconds since 1970.
+    pub(crate) since_ms: Option<i64>,
+    /// In which order. Default oldest first.
+    pub(crate) order: AuditOrder,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AuditOrder {
+    /// As they happened.
+    #[default]
+    OldestFirst,
+    /// The last one first.
+    NewestFirst,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(crate) struct AuditRecord {
+    /// Its number: 1 for the first, each one more.
+    pub(crate) seq: i64,
+    /// When, in milliseconds since 1970, by the clock of that moment.
+    pub(crate) at_ms: i64,
+    /// What, such as `consent`.
+    pub(crate) event: String,
+    /// The plugin, or empty.
+    pub(crate) plugin: String,
+    /// Its publisher, or empty.
+    pub(crate) publisher: String,
+    /// What joins the records of one request, or empty.
+    pub(crate) correlation_id: String,
+    /// The rest, by event.
+    pub(crate) body: Value,
+    /// The digest of the chain up to here, in hexadecimal.
+    pub(crate) hash: String,
+}
+
+/// Some records and whether there are more.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AuditPage {
+    pub(crate) records: Vec<AuditRecord>,
+    pub(crate) more: bool,
+}
+
+/// A page of the chain; `after` is the number of the last record of the page before.
+pub(in crate::store) fn list(
+    connection: &Connection,
+    filter: &AuditFilter,
+    after: Option<i64>,
+    limit: usize,
+) -> Result<AuditPage, Fault> {
+    let limit = limit.clamp(1, PAGE_MAX);
+    let (comparison, order) = match filter.order {
+        AuditOrder::OldestFirst => (">", "ASC"),
+        AuditOrder::NewestFirst => ("<", "DESC"),
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit WHERE (?1 IS NULL OR seq {comparison} ?1) AND (?2 IS NULL OR plugin = ?2) \
+         AND (?3 IS NULL OR event = ?3) AND (?4 IS NULL OR correlation_id = ?4) AND (?5 IS NULL OR at_ms >= ?5) \
+         ORDER BY seq {order} LIMIT ?6"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(
+        (
+            after,
+            &filter.plugin,
+            &filter.event,
+            &filter.correlation_id,
+            filter.since_ms,
+            i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1),
+        ),
+        Stored::read,
+    )?;
+    let mut records = Vec::new();
+    for stored in rows {
+        let stored = stored?;
+        // Only a record that was edited is no JSON; it is shown as the text it is.
+        let body = serde_json::from_str(&stored.body).unwrap_or_else(|_| Value::from(stored.body.as_str()));
+        records.push(AuditRecord {
+            seq: stored.seq,
+            at_ms: stored.at_ms,
+            event: stored.event,
+            plugin: stored.plugin,
+            publisher: stored.publisher,
+            correlation_id: stored.correlation_id,
+            body,
+            hash: hex(&stored.hash),
+        });
+    }
+    let more = records.len() > limit;
+    records.truncate(limit);
+    Ok(AuditPage { records, more })
+}
+
+/// What checking the chain found.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct AuditVerdict {
+    /// How many records were read.
+    pub(crate) records: u64,
+    /// The number of the last one.
+    pub(crate) last_seq: i64,
+    /// The first one that is not as it was written; `None`: all are.
+    pub(crate) first_bad: Option<BadRecord>,
+}
+
+/// A record that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct BadRecord {
+    /// Its number.
+    pub(crate) seq: i64,
+    /// What is wrong with it.
+    pub(crate) reason: String,
+}
+
+/// Reads the whole chain and stops at the first bad record.
+pub(in crate::store) fn verify(
+    connection: &Connection,
+    key: &Key,
+    anchor: &Anchor,
+) -> Result<AuditVerdict, Fault> {
+    let anchored = anchor.read(key)?;
+    let mut verdict = AuditVerdict { records: 0, last_seq: 0, first_bad: None };
+    let mut previous = EMPTY;
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY seq"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        // A column of another type was edited by hand: that is a finding, not a failure to read.
+        let Ok(stored) = Stored::read(row) else {
+            return Ok(verdict.bad(previous.seq.saturating_add(1), "it is not a record"));
+        };
+        let hash = stored.digest(&previous.hash);
+        if let Some((seq, reason)) = fault_of(&stored, previous, &hash, key, anchored) {
+            return Ok(verdict.bad(seq, reason));
+        }
+        previous = Head { seq: stored.seq, hash };
+        verdict.records += 1;
+        verdict.last_seq = stored.seq;
+    }
+    let next = previous.seq.saturating_add(1);
+    Ok(match anchored {
+        Anchored::At(head) if head.seq > previous.seq => {
+            verdict.bad(next, &format!("it and what follows up to {} are gone", head.seq))
+        }
+        Anchored::Damaged => {
+            verdict.bad(next, "the anchor 'audit.anchor' is damaged: the end may be cut off")
+        }
+        Anchored::Nothing if previous != EMPTY => {
+            verdict.bad(next, "the anchor 'audit.anchor' is missing: the end may be cut off")
+        }
+        _ => verdict,
+    })
+}
+
+fn fault_of(
+    stored: &Stored,
+    previous: Head,
+    hash: &[u8; DIGEST_BYTES],
+    key: &Key,
+    anchored: Anchored,
+) -> Option<(i64, &'static str)> {
+    let expected = previous.seq.saturating_add(1);
+    if stored.seq != expected {
+        return Some((expected, "it is gone"));
+    }
+    if !same(&stored.hash, hash) {
+        return Some((stored.seq, "it, or the order, was changed: its digest does not fit"));
+    }
+    if !same(&stored.mac, &key.mac(PURPOSE, [&hash[..]])) {
+        return Some((stored.seq, "it was not written by Ringfence: its code does not fit the key"));
+    }
+    if stored.event == "audit_gap" {
+        return Some((stored.seq, "before it, the chain had no valid anchor: the end may have been cut off"));
+    }
+    match anchored {
+        Anchored::At(head) if head.seq == stored.seq && head.hash != *hash => {
+            Some((stored.seq, "it is not the record that the anchor names"))
+        }
+        _ => None,
+    }
+}
+
+impl AuditVerdict {
+    fn bad(mut self, seq: i64, reason: &str) -> Self {
+        self.first_bad = Some(BadRecord { seq, reason: reason.to_owned() });
+        self
+    }
+
+    /// The same as an error, for callers that need an intact chain.
+    ///
+    /// # Errors
+    /// `permission_denied` naming the first bad record.
+    pub(crate) fn require_intact(&self) -> Result<(), Error> {
+        match &self.first_bad {
+            None => Ok(()),
+            Some(bad) => Err(Error::new(
+                ErrorCode::PermissionDenied,
+                format!("the audit trail was changed: record {}: {}", bad.seq, bad.reason),
+            )
+            .with_hint("find out who can write to the home; a backup shows what stood there")),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The audit trail: what was done to plugins and by them, so that a later change of it is noticed.
+//!
+//! Each record holds the SHA-256 digest of the one before it and of itself, and a code made with the key of the store.
+//! Whoever removes, edits, swaps or inserts a record, or computes the digests again without the key, is found by
+//! [`verify`](super::Store::audit_verify), which names the first bad record. How far the chain has come stands in a
+//! second file, so a tail that is cut off is noticed too. Not noticed is who puts back an older state of the whole home,
+//! key and anchor included.
+//!
+//! Records that a decision depends on are written in the same transaction as the change they record. Calls and denials go
+//! through a bounded queue: see [`queue`](CallMeter).
+//!
+//! Secrets never enter a record: configuration is recorded by the names of its keys.
+
+mod anchor;
+mod chain;
+mod flush;
+mod queue;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use anchor::Anchor;
+pub(crate) use chain::{AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord};
+pub(super) use chain::{append, gap, list, respect_anchor, verify};
+pub(super) use flush::start as start_flushing;
+pub(super) use queue::{AuditQueue, Item};
+pub(crate) use queue::{CALLS_PER_SECOND_MAX, CallMeter, Full, Outcome};
+
+use ringfence_api::{Denial, PluginName};
+use serde::Serialize;
+
+/// What a record is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// The plugin, or empty.
+    pub(crate) plugin: String,
+    /// Its publisher, or empty.
+    pub(crate) publisher: String,
+    /// What joins the records of one request, or empty. At most 128 bytes are kept.
+    pub(crate) correlation_id: String,
+}
+
+impl Subject {
+    /// A plugin, outside any request.
+    pub(crate) fn plugin(name: &PluginName, publisher: &str) -> Self {
+        Self {
+            plugin: name.as_str().to_owned(),
+            publisher: publisher.to_owned(),
+            correlation_id: String::new(),
+        }
+    }
+
+    /// The same within one request.
+    pub(crate) fn correlated(self, correlation_id: &str) -> Self {
+        Self { correlation_id: correlation_id.to_owned(), ..self }
+    }
+}
+
+/// One thing that happened. Texts longer than 4,096 bytes are cut, lists of more than 256 members too.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum AuditEvent {
+    /// A package entered the store and became a plugin.
+    Install { version: String, digest: String, source: String },
+    /// A person granted permissions.
+    Consent { digest: String, asked: Vec<String>, granted: Vec<String>, by: String },
+    /// A person took permissions back.
+    Revoke { permissions: Vec<String>, by: String },
+    /// A plugin's process was started; `weakened` names layers that configuration switched off.
+    Start { version: String, digest: String, weakened: Vec<String> },
+    /// A plugin's process ended as it was told to.
+    Stop { reason: String },
+    /// A request was handed to a plugin.
+    Call { method: String, tool: String },
+    /// More calls than get a record each, within one second since 1970.
+    CallSummary { method: String, second: i64, count: u64 },
+    /// Something was refused to a plugin.
+    Denial { layer: String, operation: String, object: String, grant: Option<String>, count: u64 },
+    /// A plugin broke a limit or a rule.
+    Violation { violation: String, detail: String },
+    /// A plugin's process ended by itself.
+    Crash { detail: String },
+    /// Configuration was written; the names of the changed keys, never a value.
+    Config { keys: Vec<String>, by: String },
+    /// A step of an upgrade: `staged`, `committed` or `abandoned`.
+    Upgrade { step: String, from: String, to: String, digest: String, added: Vec<String>, by: String },
+    /// The version before came back.
+    Rollback { from: String, to: String, reason: String, by: String },
+    /// A plugin was removed.
+    Uninstall { version: String, digest: String, data_kept: bool, by: String },
+    /// A plugin was stopped for good.
+    Quarantine { reason: String },
+    /// A person released it.
+    Release { by: String },
+    /// A developer ran a package without a sandbox.
+    DevUnsandboxed { package: String },
+    /// The chain was found shorter than its anchor says, or without a valid anchor, when the store was opened.
+    AuditGap { anchored: Option<i64>, found: i64 },
+}
+
+impl From<&Denial> for AuditEvent {
+    fn from(denial: &Denial) -> Self {
+        Self::Denial {
+            layer: denial.layer.clone(),
+            operation: denial.operation.clone(),
+            object: denial.object.clone(),
+            grant: denial.grant.clone(),
+            count: denial.count,
+        }
+    }
+}

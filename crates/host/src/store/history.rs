@@ -1,0 +1,416 @@
+//! What happened to plugins, in short: crashes, denials, activity, resources, breakers. All of it bounded, oldest out first.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ringfence_api::{Denial, PluginName};
+use rusqlite::{OptionalExtension as _, Transaction};
+use serde_json::Value;
+
+use super::fault::Fault;
+use super::{Owner, Store, now_ms};
+use crate::Error;
+
+/// Crashes that are kept of one plugin.
+const CRASHES_MAX: i64 = 50;
+/// Different denials that are kept of one plugin.
+const DENIALS_MAX: i64 = 1_000;
+/// Endings of calls that are kept of one plugin.
+const ACTIVITY_MAX: i64 = 5_000;
+/// Samples of resources that are kept of one plugin.
+const RESOURCES_MAX: i64 = 1_000;
+/// The longest page of any list here.
+const PAGE_MAX: usize = 1_000;
+/// The longest text in a row, in bytes.
+const TEXT_MAX_BYTES: usize = 4_096;
+
+/// One crash.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct CrashRow {
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: i64,
+    /// How it ended, in words.
+    pub(crate) detail: String,
+}
+
+/// One kind of refusal and how often it happened.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct DenialRow {
+    /// Layer, operation, object, grant and how often since the first.
+    pub(crate) denial: Denial,
+    /// When it happened first and last, in milliseconds since 1970.
+    pub(crate) first_at_ms: i64,
+    pub(crate) last_at_ms: i64,
+}
+
+/// How one call ended, or many alike within a second.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct ActivityRow {
+    /// Grows; never used twice.
+    pub(crate) id: i64,
+    pub(crate) plugin: String,
+    pub(crate) method: String,
+    /// Empty in a summary.
+    pub(crate) tool: String,
+    /// `ok`, `failed`, `timeout`, `cancelled`, `refused` or `crashed`.
+    pub(crate) outcome: String,
+    /// More than 1 in a summary: calls beyond 1,000 a second.
+    pub(crate) count: u64,
+    /// Together, in microseconds.
+    pub(crate) duration_us: u64,
+    pub(crate) correlation_id: String,
+    /// When it ended, in milliseconds since 1970.
+    pub(crate) at_ms: i64,
+}
+
+/// Some rows, newest first, and whether there are more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ActivityPage {
+    pub(crate) rows: Vec<ActivityRow>,
+    pub(crate) more: bool,
+}
+
+/// What a plugin used at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub(crate) struct ResourceRow {
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: i64,
+    /// CPU time since the start, in milliseconds.
+    pub(crate) cpu_ms: u64,
+    /// CPU time since the sample before, in percent of one core.
+    pub(crate) cpu_percent: f64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) tasks: u64,
+    /// Read from and written to disks since the start.
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
+}
+
+/// The state of a breaker.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BreakerRow {
+    pub(crate) name: String,
+    pub(crate) state: Value,
+    /// When it was written, in milliseconds since 1970.
+    pub(crate) updated_at_ms: i64,
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_MAX_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+/// An ending that is about to be written.
+pub(super) struct Ended<'a> {
+    pub(super) method: &'a str,
+    pub(super) tool: &'a str,
+    pub(super) outcome: &'a str,
+    pub(super) count: u64,
+    pub(super) duration: Duration,
+    pub(super) correlation_id: &'a str,
+    pub(super) at_ms: i64,
+}
+
+pub(super) fn add_activity(
+    transaction: &Transaction<'_>,
+    owner: &Owner,
+    ended: &Ended<'_>,
+) -> Result<(), Fault> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO activity (plugin, method, tool, outcome, count, duration_us, correlation_id, at_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute((
+            owner.name().as_str(),
+            cut(ended.method),
+            cut(ended.tool),
+            ended.outcome,
+            i64::try_from(ended.count).unwrap_or(i64::MAX),
+            i64::try_from(ended.duration.as_micros()).unwrap_or(i64::MAX),
+            cut(ended.correlation_id),
+            ended.at_ms,
+        ))?;
+    Ok(())
+}
+
+/// Plugins whose activity grew in a batch.
+#[derive(Default)]
+pub(super) struct Touched {
+    plugins: BTreeSet<String>,
+}
+
+impl Touched {
+    pub(super) fn note(&mut self, owner: &Owner) {
+        if !self.plugins.contains(owner.name().as_str()) {
+            self.plugins.insert(owner.name().as_str().to_owned());
+        }
+    }
+
+    /// Removes what is too old of each.
+    pub(super) fn prune(&self, transaction: &Transaction<'_>) -> Result<(), Fault> {
+        for plugin in &self.plugins {
+            prune(transaction, "activity", plugin, ACTIVITY_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the newest rows of one plugin. `table` is one of ours.
+fn prune(transaction: &Transaction<'_>, table: &str, plugin: &str, kept: i64) -> Result<(), Fault> {
+    let sql = format!(
+        "DELETE FROM {table} WHERE plugin = ?1 AND id <= \
+         (SELECT id FROM {table} WHERE plugin = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"
+    );
+    transaction.prepare_cached(&sql)?.execute((plugin, kept))?;
+    Ok(())
+}
+
+pub(super) fn add_denial(
+    transaction: &Transaction<'_>,
+    owner: &Owner,
+    denial: &Denial,
+    at_ms: i64,
+) -> Result<(), Fault> {
+    let plugin = owner.name().as_str();
+    transaction
+        .prepare_cached(
+            "INSERT INTO denials (plugin, layer, operation, object, grant_text, count, first_at_ms, last_at_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (plugin, layer, operation, object, grant_text) \
+             DO UPDATE SET count = count + excluded.count, last_at_ms = excluded.last_at_ms",
+        )?
+        .execute((
+            plugin,
+            cut(&denial.layer),
+            cut(&denial.operation),
+            cut(&denial.object),
+            cut(denial.grant.as_deref().unwrap_or_default()),
+            i64::try_from(denial.count).unwrap_or(i64::MAX),
+            at_ms,
+        ))?;
+    let over: i64 = transaction
+        .prepare_cached("SELECT count(*) - ?2 FROM denials WHERE plugin = ?1")?
+        .query_row((plugin, DENIALS_MAX), |row| row.get(0))?;
+    if over > 0 {
+        transaction
+            .prepare_cached(
+                "DELETE FROM denials WHERE (plugin, layer, operation, object, grant_text) IN \
+                 (SELECT plugin, layer, operation, object, grant_text FROM denials WHERE plugin = ?1 \
+                 ORDER BY last_at_ms LIMIT ?2)",
+            )?
+            .execute((plugin, over))?;
+    }
+    Ok(())
+}
+
+/// Removes everything here of a plugin that is uninstalled.
+pub(super) fn clear(transaction: &Transaction<'_>, plugin: &str) -> Result<(), Fault> {
+    for table in ["crashes", "denials", "activity", "resources", "breakers"] {
+        transaction.prepare_cached(&format!("DELETE FROM {table} WHERE plugin = ?1"))?.execute([plugin])?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Records a crash and gives how many there were within `window`, this one included. A clock that went back counts
+    /// too many rather than too few.
+    ///
+    /// # Errors
+    /// `busy` or `io`; also for a plugin that is not installed.
+    pub(crate) fn add_crash(&self, name: &PluginName, detail: &str, window: Duration) -> Result<u64, Error> {
+        let (name, detail) = (name.clone(), cut(detail).to_owned());
+        let since = now_ms().saturating_sub(i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
+        self.write("record a crash", move |transaction, _| {
+            transaction
+                .prepare_cached("INSERT INTO crashes (plugin, at_ms, detail) VALUES (?1, ?2, ?3)")?
+                .execute((name.as_str(), now_ms(), &detail))?;
+            prune(transaction, "crashes", name.as_str(), CRASHES_MAX)?;
+            Ok(transaction
+                .prepare_cached("SELECT count(*) FROM crashes WHERE plugin = ?1 AND at_ms >= ?2")?
+                .query_row((name.as_str(), since), |row| row.get(0))?)
+        })
+    }
+
+    /// The last crashes, newest first, at most 50.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn crashes(&self, name: &PluginName) -> Result<Vec<CrashRow>, Error> {
+        self.read("read the crashes", |connection| {
+            Ok(connection
+                .prepare_cached("SELECT at_ms, detail FROM crashes WHERE plugin = ?1 ORDER BY id DESC")?
+                .query_map([name.as_str()], |row| Ok(CrashRow { at_ms: row.get(0)?, detail: row.get(1)? }))?
+                .collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Forgets the crashes: a person has released the plugin.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn clear_crashes(&self, name: &PluginName) -> Result<(), Error> {
+        let name = name.clone();
+        self.write("forget the crashes", move |transaction, _| {
+            transaction.prepare_cached("DELETE FROM crashes WHERE plugin = ?1")?.execute([name.as_str()])?;
+            Ok(())
+        })
+    }
+
+    /// What was refused to a plugin, the latest first, at most 1,000 kinds.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn denials(&self, name: &PluginName) -> Result<Vec<DenialRow>, Error> {
+        self.read("read the denials", |connection| {
+            Ok(connection
+                .prepare_cached(
+                    "SELECT layer, operation, object, grant_text, count, first_at_ms, last_at_ms FROM denials \
+                     WHERE plugin = ?1 ORDER BY last_at_ms DESC",
+                )?
+                .query_map([name.as_str()], |row| {
+                    let grant: String = row.get(3)?;
+                    let denial = Denial {
+                        layer: row.get(0)?,
+                        operation: row.get(1)?,
+                        object: row.get(2)?,
+                        grant: Some(grant).filter(|grant| !grant.is_empty()),
+                        count: row.get(4)?,
+                    };
+                    Ok(DenialRow { denial, first_at_ms: row.get(5)?, last_at_ms: row.get(6)? })
+                })?
+                .collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// How calls ended, newest first: of one plugin or of all, at most 1,000; `before` is the id of the last row of the
+    /// page before.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn activity(
+        &self,
+        name: Option<&PluginName>,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<ActivityPage, Error> {
+        let limit = limit.clamp(1, PAGE_MAX);
+        self.read("read the activity", |connection| {
+            let mut rows: Vec<ActivityRow> = connection
+                .prepare_cached(
+                    "SELECT id, plugin, method, tool, outcome, count, duration_us, correlation_id, at_ms \
+                     FROM activity WHERE (?1 IS NULL OR plugin = ?1) AND (?2 IS NULL OR id < ?2) \
+                     ORDER BY id DESC LIMIT ?3",
+                )?
+                .query_map((name.map(PluginName::as_str), before, limit + 1), |row| {
+                    Ok(ActivityRow {
+                        id: row.get(0)?,
+                        plugin: row.get(1)?,
+                        method: row.get(2)?,
+                        tool: row.get(3)?,
+                        outcome: row.get(4)?,
+                        count: row.get(5)?,
+                        duration_us: row.get(6)?,
+                        correlation_id: row.get(7)?,
+                        at_ms: row.get(8)?,
+                    })
+                })?
+                .collect::<Result<_, _>>()?;
+            let more = rows.len() > limit;
+            rows.truncate(limit);
+            Ok(ActivityPage { rows, more })
+        })
+    }
+
+    /// Keeps samples of what a plugin used, the newest 1,000.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn add_resources(&self, name: &PluginName, samples: Vec<ResourceRow>) -> Result<(), Error> {
+        let name = name.clone();
+        self.write("record the resources", move |transaction, _| {
+            for sample in samples {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO resources (plugin, at_ms, cpu_ms, cpu_percent, memory_bytes, tasks, \
+                         read_bytes, written_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    )?
+                    .execute((
+                        name.as_str(),
+                        sample.at_ms,
+                        sample.cpu_ms,
+                        sample.cpu_percent,
+                        sample.memory_bytes,
+                        sample.tasks,
+                        sample.read_bytes,
+                        sample.written_bytes,
+                    ))?;
+            }
+            prune(transaction, "resources", name.as_str(), RESOURCES_MAX)
+        })
+    }
+
+    /// What a plugin used, oldest first, from a time on.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn resources(&self, name: &PluginName, since_ms: i64) -> Result<Vec<ResourceRow>, Error> {
+        self.read("read the resources", |connection| {
+            Ok(connection
+                .prepare_cached(
+                    "SELECT at_ms, cpu_ms, cpu_percent, memory_bytes, tasks, read_bytes, written_bytes \
+                     FROM resources WHERE plugin = ?1 AND at_ms >= ?2 ORDER BY id",
+                )?
+                .query_map((name.as_str(), since_ms), |row| {
+                    Ok(ResourceRow {
+                        at_ms: row.get(0)?,
+                        cpu_ms: row.get(1)?,
+                        cpu_percent: row.get(2)?,
+                        memory_bytes: row.get(3)?,
+                        tasks: row.get(4)?,
+                        read_bytes: row.get(5)?,
+                        written_bytes: row.get(6)?,
+                    })
+                })?
+                .collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Remembers the state of a breaker of a plugin.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn set_breaker(&self, plugin: &PluginName, name: &str, state: &Value) -> Result<(), Error> {
+        let (plugin, name, state) = (plugin.clone(), name.to_owned(), state.to_string());
+        self.write("remember a breaker", move |transaction, _| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO breakers (name, plugin, state, updated_at_ms) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT (name) DO UPDATE SET state = excluded.state, updated_at_ms = excluded.updated_at_ms",
+                )?
+                .execute((&name, plugin.as_str(), &state, now_ms()))?;
+            Ok(())
+        })
+    }
+
+    /// The state of a breaker that was remembered last.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn breaker(&self, name: &str) -> Result<Option<BreakerRow>, Error> {
+        self.read("read a breaker", |connection| {
+            let found: Option<(String, i64)> = connection
+                .prepare_cached("SELECT state, updated_at_ms FROM breakers WHERE name = ?1")?
+                .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            Ok(found.map(|(state, updated_at_ms)| BreakerRow {
+                name: name.to_owned(),
+                // A damaged state is none: the breaker starts closed.
+                state: serde_json::from_str(&state).unwrap_or_default(),
+                updated_at_ms,
+            }))
+        })
+    }
+}

@@ -1,0 +1,270 @@
+//! The store: what is known of plugins, what they were granted, and what they did. The only SQL of the library.
+//!
+//! One SQLite database in the home, written by one thread ([`writer`]) and read by short-lived readers. A change that was
+//! answered is on the disk; one that was refused has changed nothing. Everything is keyed by plugin *and* publisher
+//! ([`Owner`]), so a later plugin of the same name by another publisher inherits nothing. Grants and consents carry a
+//! seal ([`seal`]) that an editor of the database cannot make.
+//!
+//! The calls block. On an async runtime use [`Store::run`].
+//!
+//! It knows no sandbox and starts nothing. Packages on the disk are the business of `package`, the order of steps is
+//! that of `lifecycle`.
+//!
+//! Start reading at [`Store::open`]; then `plugins.rs` and `grants.rs` (rows), `audit/` (the trail), `data.rs` (what a
+//! plugin keeps), `history.rs` (crashes, denials, activity).
+
+mod audit;
+mod config;
+mod data;
+mod database;
+mod fault;
+mod grants;
+mod history;
+mod key;
+mod layout;
+mod meta;
+mod owner;
+mod plugins;
+mod readers;
+mod seal;
+mod versions;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use audit::{
+    AuditEvent, AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord,
+    CALLS_PER_SECOND_MAX, CallMeter, Full, Outcome, Subject,
+};
+pub(crate) use config::ConfigRow;
+pub(crate) use data::{
+    DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYTES, DataPage, DataUsage,
+};
+pub(crate) use grants::{Consent, ConsentRow, GrantRow, Trusted};
+pub(crate) use history::{ActivityPage, ActivityRow, BreakerRow, CrashRow, DenialRow, ResourceRow};
+pub(crate) use key::{hex, sha256_hex};
+pub(crate) use layout::Layout;
+pub(crate) use owner::Owner;
+pub(crate) use plugins::{PackageRow, PluginRow, StateChange};
+pub(crate) use versions::{KeepData, Removed, UpgradeGrants};
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ringfence_api::{Denial, ErrorCode};
+use rusqlite::{Connection, Transaction};
+
+use self::audit::{Anchor, AuditQueue};
+use self::fault::Fault;
+use self::key::Key;
+use self::readers::Readers;
+use self::writer::{Context, Queue};
+use crate::lock::LifecycleLock;
+use crate::{Error, Home, private_file};
+
+/// How long [`Store::flush`] waits at most when the last handle is dropped.
+const CLOSING_WAIT: Duration = Duration::from_secs(6);
+
+/// The store of one home. Cheap to clone; the last handle that is dropped writes what still waits and ends the threads.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    layout: Layout,
+    key: Key,
+    anchor_reader: Anchor,
+    audit: AuditQueue,
+    readers: Readers,
+    // `None` only while it is dropped.
+    queue: Option<Queue>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Store {
+    /// The store of a home, made or brought to the newest schema when that is needed.
+    ///
+    /// # Errors
+    /// `io` when files cannot be made or read, are links, were written by a newer version or are damaged; `busy` when
+    /// another process holds the database for longer than 5 s; `permission_denied` when the key belongs to another
+    /// database.
+    pub(crate) fn open(home: &Home) -> Result<Self, Error> {
+        home.create()?;
+        // SQLite refuses a path with a link anywhere in it. The home may be reached through one; nothing in it may be one.
+        #[expect(clippy::disallowed_methods, reason = "whoever names the home decides where its links lead")]
+        let real =
+            std::fs::canonicalize(home.path()).map_err(|e| Error::file("open the home", home.path(), e))?;
+        let layout = Layout::new(real);
+        let key = if database::needs_preparation(&layout)? {
+            let _lock = LifecycleLock::acquire(layout.home())?;
+            let key = Key::open_or_create(&layout.key())?;
+            database::prepare(&layout)?;
+            key
+        } else {
+            // INVARIANT: the key is made before the database, so a database without one has lost it.
+            Key::open(&layout.key())?
+        };
+        let anchor = Anchor::open(&layout.anchor())?;
+        let anchor_reader = Anchor::open(&layout.anchor())?;
+        let (queue, writing) = writer::start(&layout.database(), key.clone(), anchor)?;
+        let audit = AuditQueue::default();
+        let flushing = audit::start_flushing(audit.clone(), queue.clone())?;
+        let readers = Readers::new(layout.database());
+        let inner = Inner {
+            layout,
+            key,
+            anchor_reader,
+            audit,
+            readers,
+            queue: Some(queue),
+            threads: vec![flushing, writing],
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Where the parts of the store lie.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.inner.layout
+    }
+
+    /// Does blocking work with the store on a thread for such work, so that the async runtime goes on.
+    ///
+    /// # Cancel safety
+    /// Dropped, the work still runs to its end; its answer is lost.
+    ///
+    /// # Errors
+    /// What the work gives; `cancelled` when the runtime is shutting down.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.clone();
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_cancelled() => {
+                Err(Error::new(ErrorCode::Cancelled, "the store is closing").with_source(error))
+            }
+            Err(error) => Err(Error::new(ErrorCode::Internal, "the store failed").with_source(error)),
+        }
+    }
+
+    /// The recorder for calls of one plugin by one method (`call`, `hook`, `handle_event` …).
+    pub(crate) fn calls(&self, owner: &Owner, method: &str) -> CallMeter {
+        self.inner.audit.meter(owner, method)
+    }
+
+    /// Records a refusal: in the audit trail within 50 ms, and in the counts of the plugin.
+    ///
+    /// # Errors
+    /// [`Full`] at once when there is no room, or the disk has been failing for a second.
+    pub(crate) fn denied(
+        &self,
+        owner: &Owner,
+        correlation_id: &Arc<str>,
+        denial: Denial,
+    ) -> Result<(), Full> {
+        let (owner, correlation_id) = (owner.clone(), Arc::clone(correlation_id));
+        self.inner.audit.push(audit::Item::Denied { owner, correlation_id, denial, at_ms: now_ms() })
+    }
+
+    /// Puts an event into the audit trail; it is on the disk within 50 ms.
+    ///
+    /// # Errors
+    /// [`Full`] at once when there is no room, or the disk has been failing for a second.
+    pub(crate) fn audit_enqueue(&self, subject: Subject, event: AuditEvent) -> Result<(), Full> {
+        self.inner.audit.push(audit::Item::Event { subject, event, at_ms: now_ms() })
+    }
+
+    /// Puts an event into the audit trail and returns when it is on the disk.
+    ///
+    /// # Errors
+    /// `busy` or `io`; then nothing was recorded.
+    pub(crate) fn audit(&self, subject: Subject, event: AuditEvent) -> Result<(), Error> {
+        self.write("write an audit record", move |transaction, context| {
+            audit::append(transaction, &context.key, now_ms(), &subject, &event).map(drop)
+        })
+    }
+
+    /// A page of the audit trail, at most 1,000 records; `after` is the `seq` of the last record of the page before.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn audit_list(
+        &self,
+        filter: &AuditFilter,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<AuditPage, Error> {
+        self.read("read the audit trail", |connection| audit::list(connection, filter, after, limit))
+    }
+
+    /// Reads the whole audit trail and names the first record that is not as it was written.
+    ///
+    /// # Errors
+    /// `busy` or `io` when it cannot be read; a bad record is no error.
+    pub(crate) fn audit_verify(&self) -> Result<AuditVerdict, Error> {
+        self.read("check the audit trail", |connection| {
+            audit::verify(connection, &self.inner.key, &self.inner.anchor_reader)
+        })
+    }
+
+    /// Waits until every call, denial and event that was recorded before is on the disk.
+    ///
+    /// # Errors
+    /// `busy` after `wait`.
+    pub(crate) fn flush(&self, wait: Duration) -> Result<(), Error> {
+        self.inner.audit.flush(wait).map_err(|full| {
+            Error::new(
+                ErrorCode::Busy,
+                format!("audit records are not on the disk after {} ms", wait.as_millis()),
+            )
+            .with_hint("check the disk of the home")
+            .with_source(full)
+        })
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>, &Context) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
+        match &self.inner.queue {
+            Some(queue) => queue.write(action, work),
+            None => Err(Error::new(ErrorCode::Internal, format!("cannot {action}: the store is closed"))),
+        }
+    }
+
+    fn read<T>(&self, action: &str, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Error> {
+        self.inner.readers.read(action, work)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.audit.close();
+        self.queue = None;
+        // The flushing thread ends first: it holds the other end of the writer's queue.
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store ended with a panic");
+            }
+        }
+    }
+}
+
+/// Milliseconds since 1970; before that, 0.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Waits until a name that was made or changed is on the disk.
+pub(crate) fn sync_parent(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(parent)?.sync_all()
+}
