@@ -28,6 +28,7 @@ mod manifest;
 mod permission;
 mod plugin_state;
 mod report;
+pub mod rpc;
 mod violation;
 
 mod error_code;

@@ -210,6 +210,29 @@ pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Makes reads and writes through `fd` return at once. The setting belongs to the open file: whoever shares it (after
+/// dup(2) or fork(2)) has it too, so this is for the host's own end of a pipe and not for the caller's terminal.
+///
+/// # Errors
+/// As fcntl(2): never for an open descriptor.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
+}
+
+/// Writes what fits now into a descriptor that is already non-blocking ([`set_nonblocking`]): one write(2) and nothing
+/// else. `None` when nothing fits.
+///
+/// # Errors
+/// As write(2): `BrokenPipe` when nobody reads any more.
+pub fn write_nonblocking(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
+    match rustix::io::write(fd, bytes) {
+        Ok(count) => Ok(Some(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Moves up to `count` bytes from the pipe `from` to `to` without copying them through this process (splice(2)). `None`
 /// when that is not possible between these two, or nothing can be moved now; `Some(0)` at the end of `from`.
 ///
@@ -309,6 +332,24 @@ mod tests {
         assert_eq!(open_input("/".as_ref()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(open_input("/no/such".as_ref()).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(own_input().is_ok());
+    }
+
+    #[test]
+    fn a_pipe_made_nonblocking_says_when_it_is_full() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        set_nonblocking(writer.as_fd()).unwrap();
+        let block = vec![7u8; 1 << 16];
+        let mut written = 0;
+        while let Some(count) = write_nonblocking(writer.as_fd(), &block).unwrap() {
+            written += count;
+        }
+        assert_eq!(readable_bytes(reader.as_fd()).unwrap(), written as u64);
+        let mut all = vec![0u8; written];
+        reader.read_exact(&mut all).unwrap();
+        assert!(write_nonblocking(writer.as_fd(), &block).unwrap().is_some());
+        drop(reader);
+        let refused = write_nonblocking(writer.as_fd(), b"x").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
