@@ -25,6 +25,7 @@ pub mod home;
 pub mod lifecycle;
 pub mod manifest;
 pub mod schema;
+pub mod rpc;
 pub mod units;
 
 #[allow(dead_code, reason = "the engine comes to use the rest")]

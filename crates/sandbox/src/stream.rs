@@ -210,25 +210,15 @@ pub fn write_now(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Makes reads and writes through `fd` return at once. The setting belongs to the open file: whoever shares it (after
-/// dup(2) or fork(2)) has it too, so this is for the host's own end of a pipe and not for the caller's terminal.
+/// Whether nobody can write into the pipe `fd` any more. What was written before may still be there to be read.
 ///
 /// # Errors
-/// As fcntl(2): never for an open descriptor.
-pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = rustix::fs::fcntl_getfl(fd)?;
-    Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
-}
-
-/// Writes what fits now into a descriptor that is already non-blocking ([`set_nonblocking`]): one write(2) and nothing
-/// else. `None` when nothing fits.
-///
-/// # Errors
-/// As write(2): `BrokenPipe` when nobody reads any more.
-pub fn write_nonblocking(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<usize>> {
-    match rustix::io::write(fd, bytes) {
-        Ok(count) => Ok(Some(count)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+/// When the kernel is out of memory.
+pub fn has_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut entry = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let now = rustix::event::Timespec::default();
+    match rustix::event::poll(&mut entry, Some(&now)) {
+        Ok(_) | Err(Errno::INTR) => Ok(entry.iter().any(|entry| entry.revents().contains(PollFlags::HUP))),
         Err(error) => Err(error.into()),
     }
 }
@@ -335,21 +325,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_made_nonblocking_says_when_it_is_full() {
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        set_nonblocking(writer.as_fd()).unwrap();
-        let block = vec![7u8; 1 << 16];
-        let mut written = 0;
-        while let Some(count) = write_nonblocking(writer.as_fd(), &block).unwrap() {
-            written += count;
-        }
-        assert_eq!(readable_bytes(reader.as_fd()).unwrap(), written as u64);
-        let mut all = vec![0u8; written];
-        reader.read_exact(&mut all).unwrap();
-        assert!(write_nonblocking(writer.as_fd(), &block).unwrap().is_some());
-        drop(reader);
-        let refused = write_nonblocking(writer.as_fd(), b"x").unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+    fn a_pipe_hangs_up_with_its_last_writer_whatever_is_left_in_it() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let second = writer.try_clone().unwrap();
+        assert_eq!(write_now(writer.as_fd(), b"abc").unwrap(), 3);
+        drop(writer);
+        assert!(!has_hung_up(reader.as_fd()).unwrap());
+        drop(second);
+        assert!(has_hung_up(reader.as_fd()).unwrap());
+        assert_eq!(readable_bytes(reader.as_fd()).unwrap(), 3);
     }
 
     #[test]

@@ -1,0 +1,224 @@
+//! Which calls wait for an answer: finds the call of an answer, and knows a late answer from a second one.
+//!
+//! Each call has a slot; its id is `generation * slots + slot`. A slot is used again with the next generation, so an id is
+//! never used twice, and what became of the last call of a slot says what a stray answer is.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+
+use super::error::CallError;
+use super::fault::FaultKind;
+
+/// What came of a call.
+pub(super) type Outcome = Result<Box<RawValue>, CallError>;
+
+#[derive(Debug)]
+pub(super) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    /// When the connection's timer will go off; no call has an earlier deadline.
+    armed: Option<Instant>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u64,
+    state: State,
+    deadline: Instant,
+    /// Kept between calls, so that it is not allocated anew for each.
+    correlation_id: String,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No call; what the last one came to.
+    Free(Last),
+    /// A call waits.
+    Waiting(Option<Waker>),
+    /// The call is over and has not been told.
+    Done(Outcome, Last),
+}
+
+/// How the last call of a slot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Answered,
+    GivenUp,
+    /// There was none.
+    None,
+}
+
+/// What is told to a caller that looks.
+pub(super) enum Look {
+    Pending,
+    Over(Outcome),
+}
+
+impl Table {
+    pub(super) fn new(slots: usize) -> Self {
+        let now = Instant::now();
+        let slot = |_| Slot {
+            generation: 0,
+            state: State::Free(Last::None),
+            deadline: now,
+            correlation_id: String::new(),
+        };
+        Self {
+            slots: (0..slots).map(slot).collect(),
+            free: (0..slots).rev().collect(),
+            armed: None,
+            closed: false,
+        }
+    }
+
+    /// A slot for a new call, and whether the timer must be set earlier for it. `None` when the connection is closed (or all
+    /// are taken, which the permits of the callers rule out).
+    pub(super) fn open(&mut self, correlation_id: &str, deadline: Instant) -> Option<(u64, bool)> {
+        if self.closed {
+            return None;
+        }
+        let place = self.free.pop()?;
+        let count = self.slots.len() as u64;
+        let slot = self.slots.get_mut(place)?;
+        slot.generation += 1;
+        slot.state = State::Waiting(None);
+        slot.deadline = deadline;
+        slot.correlation_id.clear();
+        slot.correlation_id.push_str(correlation_id);
+        let is_earlier = self.armed.is_none_or(|armed| deadline < armed);
+        if is_earlier {
+            self.armed = Some(deadline);
+        }
+        Some((slot.generation * count + place as u64, is_earlier))
+    }
+
+    fn slot(&mut self, id: u64) -> Option<(usize, &mut Slot)> {
+        let count = self.slots.len() as u64;
+        let place = usize::try_from(id.checked_rem(count)?).ok()?;
+        let slot = self.slots.get_mut(place)?;
+        (slot.generation == id / count).then_some((place, slot))
+    }
+
+    /// The caller looks for its outcome and, if there is none, leaves its waker. The outcome is given once; with it, the slot
+    /// becomes free.
+    pub(super) fn look(&mut self, id: u64, waker: &Waker) -> Look {
+        let Some((place, slot)) = self.slot(id) else { return Look::Over(Err(CallError::Closed)) };
+        match &mut slot.state {
+            State::Waiting(Some(left)) if left.will_wake(waker) => Look::Pending,
+            State::Waiting(left) => {
+                *left = Some(waker.clone());
+                Look::Pending
+            }
+            State::Free(_) => Look::Over(Err(CallError::Closed)),
+            State::Done(_, last) => {
+                let free = State::Free(*last);
+                let State::Done(outcome, _) = std::mem::replace(&mut slot.state, free) else {
+                    return Look::Over(Err(CallError::Closed));
+                };
+                self.free.push(place);
+                Look::Over(outcome)
+            }
+        }
+    }
+
+    /// The caller goes away. The correlation id if the call was still waiting, so that the plugin must be told.
+    pub(super) fn give_up(&mut self, id: u64) -> Option<&str> {
+        let (place, slot) = self.slot(id)?;
+        let (last, was_waiting) = match &slot.state {
+            State::Free(_) => return None,
+            State::Waiting(_) => (Last::GivenUp, true),
+            State::Done(_, last) => (*last, false),
+        };
+        slot.state = State::Free(last);
+        self.free.push(place);
+        let slot = self.slots.get(place)?;
+        was_waiting.then_some(&slot.correlation_id)
+    }
+
+    /// An answer has come for `id`. The waker of its caller, or why it is nobody's.
+    pub(super) fn answer(&mut self, id: u64, outcome: Outcome) -> Result<Option<Waker>, FaultKind> {
+        let count = self.slots.len() as u64;
+        let generation = id / count.max(1);
+        let place = usize::try_from(id % count.max(1)).unwrap_or_default();
+        let Some(slot) = self.slots.get_mut(place) else { return Err(FaultKind::UnknownAnswer) };
+        // Each slot starts with generation 1; what is ahead has never been asked.
+        if generation == 0 || generation > slot.generation {
+            return Err(FaultKind::UnknownAnswer);
+        }
+        if generation < slot.generation {
+            return Err(FaultKind::DuplicateAnswer);
+        }
+        match &mut slot.state {
+            State::Waiting(waker) => {
+                let waker = waker.take();
+                slot.state = State::Done(outcome, Last::Answered);
+                Ok(waker)
+            }
+            State::Free(last) | State::Done(_, last) if *last == Last::GivenUp => {
+                *last = Last::Answered;
+                Err(FaultKind::LateAnswer)
+            }
+            State::Free(_) | State::Done(..) => Err(FaultKind::DuplicateAnswer),
+        }
+    }
+
+    /// The correlation id of a call that waits.
+    pub(super) fn correlation_id(&mut self, id: u64) -> Option<&str> {
+        let (_, slot) = self.slot(id)?;
+        matches!(slot.state, State::Waiting(_)).then_some(&slot.correlation_id)
+    }
+
+    /// Whether a call that waits has this correlation id.
+    pub(super) fn has_correlation_id(&self, correlation_id: &str) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| matches!(slot.state, State::Waiting(_)) && slot.correlation_id == correlation_id)
+    }
+
+    /// Ends each waiting call that `which` chooses; `each` hears of its id, its correlation id and its waker.
+    pub(super) fn end(
+        &mut self,
+        why: &CallError,
+        which: impl Fn(Instant) -> bool,
+        mut each: impl FnMut(u64, &str, Option<Waker>),
+    ) {
+        let count = self.slots.len() as u64;
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            if let State::Waiting(waker) = &mut slot.state
+                && which(slot.deadline)
+            {
+                let waker = waker.take();
+                slot.state = State::Done(Err(why.clone()), Last::GivenUp);
+                each(slot.generation * count + place as u64, &slot.correlation_id, waker);
+            }
+        }
+    }
+
+    /// When the timer has to go off next.
+    pub(super) fn armed(&self) -> Option<Instant> {
+        self.armed
+    }
+
+    /// The timer has gone off and what was due has been ended: sets it to the earliest deadline that is left.
+    pub(super) fn arm_again(&mut self) {
+        let waiting = self.slots.iter().filter(|slot| matches!(slot.state, State::Waiting(_)));
+        self.armed = waiting.map(|slot| slot.deadline).min();
+    }
+
+    /// From now on no call begins.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// How many calls hold a slot.
+    pub(super) fn in_use(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
