@@ -203,6 +203,7 @@ fn found(package: &Path, file: PathBuf) -> Result<EntryPoint, String> {
     let target = Resolved::find(&package.join(&file)).map_err(|error| match error {
         ResolveError::Missing { .. } => format!("'{shown}' does not exist in the package"),
         ResolveError::Special { .. } => format!("'{shown}' is not a regular file"),
+        ResolveError::Io { source, .. } => format!("'{shown}' cannot be looked at: {source}"),
         other => other.to_string(),
     })?;
     if !target.path().starts_with(root.path()) {

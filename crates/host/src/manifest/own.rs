@@ -175,7 +175,7 @@ const HOOK_FIELDS: [&str; 5] = ["event", "kind", "priority", "timeout_ms", "on_f
 /// The longest time that a handler may ask for, in milliseconds.
 const HOOK_TIMEOUT_MAX_MS: i64 = 300_000;
 /// Priorities stay within this, so that a host can always put its own before and after.
-const PRIORITY_MAX: i64 = 1_000_000;
+pub(super) const PRIORITY_MAX: i64 = 1_000_000;
 
 fn hooks(reader: &mut Reader<'_>, node: &Node) -> Vec<HookDeclaration> {
     let Some(nodes) = reader.list(node, "hooks", fields::HOOKS_MAX) else { return Vec::new() };
@@ -237,7 +237,7 @@ fn tool(reader: &mut Reader<'_>, node: &Node) -> Option<ToolDeclaration> {
 }
 
 /// A schema that compiles.
-pub(super) fn schema(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Value> {
+fn schema(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Value> {
     let value = node.to_value();
     match CompiledSchema::compile(&value) {
         Ok(_) => Some(value),
@@ -250,7 +250,7 @@ pub(super) fn schema(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option
 }
 
 /// A schema of objects: arguments and configurations are never anything else.
-fn object_schema(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Value> {
+pub(super) fn object_schema(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Value> {
     let value = schema(reader, node, what)?;
     let other = value.get("type").filter(|kind| {
         *kind != "object" && !kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))

@@ -24,11 +24,13 @@ pub(super) struct Reader<'a> {
     lines: Lines<'a>,
     findings: Vec<Finding>,
     more: usize,
+    /// Whether what is read is another form, whose unknown fields nobody would miss in time.
+    pub(super) converting: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(file: &'a Path, lines: Lines<'a>) -> Self {
-        Self { file, lines, findings: Vec::new(), more: 0 }
+        Self { file, lines, findings: Vec::new(), more: 0, converting: false }
     }
 
     /// Whether nothing wrong was found so far.
@@ -91,6 +93,9 @@ impl<'a> Reader<'a> {
         let name = shown(&member.name);
         let message = match nearest(&member.name, known) {
             Some(near) => format!("unknown field '{name}'; did you mean '{near}'?"),
+            None if self.converting => {
+                format!("unknown field '{name}' cannot be mapped; here can be {}", known.join(", "))
+            }
             None => format!("unknown field '{name}'; here can be {}", known.join(", ")),
         };
         self.error(member.at, "unknown-field", message);

@@ -6,6 +6,13 @@ use super::reader::Reader;
 use super::tree::{Node, Tree};
 use super::{Format, Note, own};
 
+mod capabilities;
+mod common;
+mod main_form;
+mod type_form;
+
+use common::Conversion;
+
 /// The form in which a manifest was written.
 ///
 /// ```
@@ -64,7 +71,18 @@ pub(super) fn read(
     format: Format,
 ) -> Option<(Manifest, Dialect, Vec<Note>)> {
     let dialect = recognise(reader, root, format)?;
-    own::read(reader, root).map(|manifest| (manifest, dialect, Vec::new()))
+    let convert = match dialect {
+        Dialect::Ringfence => return own::read(reader, root).map(|manifest| (manifest, dialect, Vec::new())),
+        Dialect::Main => main_form::read,
+        Dialect::Type => type_form::read,
+        Dialect::Capabilities => capabilities::read,
+    };
+    reader.converting = true;
+    let mut with = Conversion { reader, notes: Vec::new() };
+    let manifest = convert(&mut with, root)?;
+    let mut notes = with.notes;
+    notes.sort_by_key(|note| (note.line, note.column));
+    Some((manifest, dialect, notes))
 }
 
 /// The form of a manifest; `None`, and a mistake is noted, when it mixes two.
