@@ -1,0 +1,252 @@
+"""A host in memory: grants, data, configuration, files, the web, databases and processes, as far as a test needs them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+Answer = Optional[Dict[str, Any]]
+
+DATA_MAX_BYTES = 1_000_000
+"""Quota of the fake store, in bytes of JSON."""
+
+
+class FakeHost:
+    """What the plugin under test may do, and what it did.
+
+    - `files`: path to text or bytes, for `read_file`, `write_file`, `delete_file`, `list_files`
+    - `http`: url to `{status, headers, body}`, or a function of the request's params that returns one
+    - `databases`: name to a DB-API connection (such as `sqlite3.connect(":memory:", check_same_thread=False)`)
+    - `processes`: a function of the command that returns `{exit_code, stdout, stderr}`
+    - `profile`: the user's profile
+    - `data`: what the key-value store holds
+    - `answers`: method to a function of its params that replaces this class's answer; it returns `{"result": ...}`,
+      `{"error": ...}` or None for no answer at all
+
+    What a test gave no fake for is `not_supported`, but only after the permission was judged.
+    """
+
+    def __init__(self, grants: Sequence[str], config: Mapping[str, Any], *,
+                 files: Optional[Mapping[str, Union[str, bytes]]] = None,
+                 http: Union[Mapping[str, Mapping[str, Any]], Callable[[Dict[str, Any]], Mapping[str, Any]], None] = None,
+                 databases: Optional[Mapping[str, Any]] = None,
+                 processes: Optional[Callable[[List[str]], Mapping[str, Any]]] = None,
+                 profile: Optional[Mapping[str, Any]] = None, data: Optional[Mapping[str, Any]] = None,
+                 answers: Optional[Mapping[str, Callable[[Dict[str, Any]], Answer]]] = None) -> None:
+        self.grants: List[str] = list(grants)
+        self.config: Dict[str, Any] = dict(config)
+        self.files = None if files is None else dict(files)
+        self.http = http
+        self.databases = databases
+        self.processes = processes
+        self.profile = profile
+        self.data: Dict[str, Any] = dict(data or {})
+        self.answers = dict(answers or {})
+        self.data_dir = ""
+        self.requests: List[Tuple[str, Dict[str, Any]]] = []
+        """All that the plugin asked, in order."""
+        self.log: List[Dict[str, Any]] = []
+        """What came by `log`."""
+        self.events: List[Tuple[str, Any]] = []
+        """What was posted, as topic and payload."""
+        self.denials: List[Dict[str, Any]] = []
+        """What was refused for want of a grant."""
+        self.hooks: List[Dict[str, Any]] = []
+        """What was registered at run time."""
+        self.cancelled: List[Any] = []
+        """Ids of the plugin's own requests that it no longer wanted."""
+
+    def allows(self, permission: str, scope: str) -> bool:
+        """Whether a grant covers an object."""
+        for grant in self.grants:
+            name, _, bounds = grant.partition("=")
+            if name == permission and (not bounds or matches(bounds, scope)):
+                return True
+        return False
+
+    def notified(self, method: str, params: Dict[str, Any]) -> None:
+        if method == "log":
+            self.log.append(params)
+        elif method == "$/cancel":
+            self.cancelled.append(params.get("id"))
+
+    def answer(self, method: str, params: Dict[str, Any]) -> Answer:
+        """The answer to a request of the plugin."""
+        self.requests.append((method, params))
+        if method in self.answers:
+            return self.answers[method](params)
+        act = getattr(self, "_" + method, None)
+        if method not in _PERMISSIONS or act is None:
+            return _error(-32601, "not_found", "no method " + method)
+        permission = _PERMISSIONS[method]
+        if permission is not None:
+            scope = _scope(method, params)
+            if not self.allows(permission, scope):
+                return self._deny(method, permission, scope)
+        result = act(params)
+        return result if "error" in result and len(result) == 1 else {"result": result}
+
+    def _deny(self, method: str, permission: str, scope: str) -> Answer:
+        grant = permission + "=" + scope if scope else permission
+        message = "%s of %s is not granted; %s would allow it" % (method, scope or "anything", grant)
+        denial = {"code": "permission_denied", "layer": "host", "operation": method, "object": scope or "unknown",
+                  "grant": grant, "message": message}
+        self.denials.append(denial)
+        return {"error": {"code": -31001, "message": message, "data": denial}}
+
+    # ---- one method each ---------------------------------------------------------------------------------------------
+
+    def _store_plugin_data(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        after = dict(self.data, **{params["key"]: params.get("value")})
+        if len(json.dumps(after)) > DATA_MAX_BYTES:
+            return _error(-31006, "quota", "the store is full")
+        self.data = after
+        return {}
+
+    def _load_plugin_data(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        return {"found": params["key"] in self.data, "value": self.data.get(params["key"])}
+
+    def _delete_plugin_data(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        return {"deleted": self.data.pop(params["key"], self) is not self}
+
+    def _list_plugin_data(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        after = params.get("after")
+        keys = sorted((key for key in self.data if key.startswith(params.get("prefix") or "")), key=str.encode)
+        keys = [key for key in keys if after is None or key.encode() > str(after).encode()]
+        limit = params.get("limit") or 100
+        return {"keys": keys[:limit], "more": len(keys) > limit}
+
+    def _get_config(self, _params: Dict[str, Any]) -> Dict[str, Any]:
+        return {"config": self.config}
+
+    def _set_config(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        self.config = dict(params["config"])
+        return {}
+
+    def _post_event(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        self.events.append((params["topic"], params.get("payload")))
+        return {}
+
+    def _register_hook(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        self.hooks.append(params)
+        return {}
+
+    def _get_user_profile(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        if self.profile is None:
+            return _unsupported("get_user_profile")
+        fields = params.get("fields")
+        return {key: value for key, value in self.profile.items() if fields is None or key in fields}
+
+    def _http_fetch(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        if self.http is None:
+            return _unsupported("http_fetch")
+        if callable(self.http):
+            found: Optional[Mapping[str, Any]] = self.http(params)
+        else:
+            found = self.http.get(params["url"])
+        if found is None:
+            return {"status": 404, "headers": {}, "body": ""}
+        result = {"status": found.get("status", 200), "headers": dict(found.get("headers", {}))}
+        result.update(_content("body", found.get("body", "")))
+        return result
+
+    def _read_file(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        if self.files is None:
+            return _unsupported("read_file")
+        if params["path"] not in self.files:
+            return _error(-32602, "not_found", "no file " + params["path"])
+        return _content("content", self.files[params["path"]])
+
+    def _write_file(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        if self.files is None:
+            return _unsupported("write_file")
+        encoded = params.get("content_base64")
+        self.files[params["path"]] = params.get("content", "") if encoded is None else base64.b64decode(encoded)
+        return {}
+
+    def _delete_file(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        if self.files is None:
+            return _unsupported("delete_file")
+        return {"deleted": self.files.pop(params["path"], None) is not None}
+
+    def _list_files(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        if self.files is None:
+            return _unsupported("list_files")
+        folder = params["path"].rstrip("/") + "/"
+        entries: Dict[str, Dict[str, Any]] = {}
+        for path, content in self.files.items():
+            if path.startswith(folder):
+                name, deeper, _ = path[len(folder):].partition("/")
+                kind = {"name": name, "kind": "directory" if deeper else "file",
+                        "size_bytes": 0 if deeper else len(content)}
+                entries.setdefault(name, kind)
+        return {"entries": [entries[name] for name in sorted(entries)]}
+
+    def _run_process(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        return _unsupported("run_process") if self.processes is None else dict(self.processes(params["command"]))
+
+    def _query_database(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        cursor = self._execute(params)
+        if cursor is None:
+            return _unsupported("query_database")
+        names = [column[0] for column in cursor.description or ()]
+        return {"rows": [dict(zip(names, row)) for row in cursor.fetchall()]}
+
+    def _execute_database(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        cursor = self._execute(params)
+        return _unsupported("execute_database") if cursor is None else {"rows_affected": cursor.rowcount}
+
+    def _execute(self, params: Dict[str, Any]) -> Any:
+        connection = (self.databases or {}).get(params["database"])
+        return None if connection is None else connection.execute(params["sql"], params.get("parameters") or [])
+
+
+_PERMISSIONS: Dict[str, Optional[str]] = {
+    "store_plugin_data": None, "load_plugin_data": None, "delete_plugin_data": None, "list_plugin_data": None,
+    "get_config": "config:read", "set_config": "config:write", "post_event": "event:post",
+    "get_user_profile": "profile:read", "http_fetch": "network:request", "read_file": "file:read",
+    "write_file": "file:write", "delete_file": "file:delete", "list_files": "file:read",
+    "run_process": "subprocess:execute", "query_database": "database:read", "execute_database": "database:write",
+    "register_hook": "hook:register",
+}
+
+
+def _scope(method: str, params: Mapping[str, Any]) -> str:
+    if method == "http_fetch":
+        match = re.match(r"(https?)://([^/:?#]+)(?::(\d+))?", str(params.get("url", "")))
+        if match is None:
+            return ""
+        return match.group(2) + ":" + (match.group(3) or ("443" if match.group(1) == "https" else "80"))
+    if method == "run_process":
+        command = params.get("command") or [""]
+        return str(command[0])
+    for name in ("path", "database", "event", "topic"):
+        if name in params:
+            return str(params[name])
+    return ""
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a scope covers an object: `*` stays inside a segment, `**` crosses, `DIR/**` includes DIR."""
+    if pattern.endswith("/**") and matches(pattern[:-3], text):
+        return True
+    expression = ""
+    for part in re.split(r"(\*\*|\*)", pattern):
+        expression += {"**": ".*", "*": "[^/]*" if "/" in pattern else "[^.:]*"}.get(part) or re.escape(part)
+    return re.fullmatch(expression, text, re.DOTALL) is not None
+
+
+def _content(name: str, content: Union[str, bytes]) -> Dict[str, Any]:
+    if isinstance(content, str):
+        return {name: content}
+    return {name + "_base64": base64.b64encode(content).decode("ascii")}
+
+
+def _error(number: int, code: str, message: str) -> Dict[str, Any]:
+    return {"error": {"code": number, "message": message, "data": {"code": code, "message": message}}}
+
+
+def _unsupported(method: str) -> Dict[str, Any]:
+    return _error(-31007, "not_supported", "this host does not offer " + method)
