@@ -118,6 +118,8 @@ def _file_error(error: OSError) -> "Dict[str, str]":
     frames = error.__traceback__
     line = 0
     while frames is not None:
+        if frames.tb_frame.f_code.co_filename.endswith("/ringfence/testing_guard.py"):
+            break  # the harness refused in the kernel's place; what was tried is one frame further out
         last, line = frames.tb_frame, frames.tb_lineno
         name = last.f_code.co_name
         if name in _FUNCTIONS and "/ringfence/_" not in last.f_code.co_filename and last.f_code.co_filename[-3:] == ".py":

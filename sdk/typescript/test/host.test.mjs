@@ -1,0 +1,95 @@
+// Each function of the host, granted and not.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { FakeHost, matrix } from '../testing.mjs';
+import { failure, start } from './support.mjs';
+
+const SOURCE = `
+import { host, PermissionDenied, NotSupported, HostError } from "ringfence";
+const acts = {
+  getConfig: () => host.getConfig(), setConfig: () => host.setConfig({ a: 2 }), postEvent: () => host.postEvent("t", 1),
+  getUserProfile: () => host.getUserProfile(["name"]), httpFetch: () => host.httpFetch("https://api.example.com/x"),
+  readFile: () => host.readFile("/srv/a.txt"), writeFile: () => host.writeFile("/srv/b.bin", Buffer.from([255])),
+  deleteFile: () => host.deleteFile("/srv/a.txt"), listFiles: () => host.listFiles("/srv"),
+  runProcess: () => host.runProcess(["/bin/date"]), queryDatabase: () => host.queryDatabase("crm", "select 1"),
+  executeDatabase: () => host.executeDatabase("crm", "delete"), registerHook: () => host.registerHook("onError"),
+  data: async () => {
+    await host.storePluginData("k", { v: 1 });
+    return [await host.loadPluginData("k"), await host.loadPluginData("x", 0), await host.listPluginData(), await host.deletePluginData("k")];
+  },
+};
+export const act = async ({ name }) => {
+  try { return { result: (await acts[name]()) ?? null }; } catch (error) {
+    return { kind: error.constructor.name, code: error.code, operation: error.operation, object: error.object, grant: error.grant,
+      isHostError: error instanceof HostError };
+  }
+};
+export const uncaught = () => host.readFile("/etc/shadow");
+`;
+
+const GRANTS = {
+  getConfig: 'config:read', setConfig: 'config:write', postEvent: 'event:post=t', getUserProfile: 'profile:read',
+  httpFetch: 'network:request=*.example.com:443', readFile: 'file:read=/srv/**', writeFile: 'file:write=/srv/*',
+  deleteFile: 'file:delete=/srv/a.txt', listFiles: 'file:read=/srv/**', runProcess: 'subprocess:execute=/bin/**',
+  queryDatabase: 'database:read=crm', executeDatabase: 'database:write=crm', registerHook: 'hook:register=onError',
+};
+
+const fakes = () => ({
+  config: { a: 1 }, files: { '/srv/a.txt': 'text' }, http: { 'https://api.example.com/x': { body: 'ok' } },
+  profile: { name: 'Ada', secret: 1 }, processes: () => ({ exit_code: 0, stdout: 'now', stderr: '' }),
+  databases: { crm: { query: () => [{ one: 1 }], execute: () => 3 } },
+});
+
+test('every function works with its grant and is denied without it', async (t) => {
+  const results = {
+    getConfig: { a: 1 }, setConfig: null, postEvent: null, getUserProfile: { name: 'Ada' },
+    httpFetch: { status: 200, headers: {}, body: 'ok' }, readFile: 'text', writeFile: null, deleteFile: true,
+    listFiles: [{ name: 'a.txt', kind: 'file', size_bytes: 4 }], runProcess: { exit_code: 0, stdout: 'now', stderr: '' },
+    queryDatabase: [{ one: 1 }], executeDatabase: 3, registerHook: null,
+  };
+  const denied = await start(t, SOURCE, fakes());
+  for (const [name, grant] of Object.entries(GRANTS)) {
+    const granted = await start(t, SOURCE, { ...fakes(), grants: [grant] });
+    assert.deepEqual(await granted.call('act', { name }), { result: results[name] }, name);
+    await granted.close();
+    const refusal = await denied.call('act', { name });
+    assert.deepEqual([refusal.kind, refusal.code, refusal.isHostError], ['PermissionDenied', 'permission_denied', true], name);
+    assert.equal(refusal.grant.split('=')[0], grant.split('=')[0]);
+  }
+  assert.equal(denied.host.denials.length, Object.keys(GRANTS).length);
+});
+
+test('own data needs no grant, and what the host does not offer is not supported', async (t) => {
+  const plugin = await start(t, SOURCE, { grants: ['file:read', 'network:request'] });
+  const { result } = await plugin.call('act', { name: 'data' });
+  assert.deepEqual(result, [{ v: 1 }, 0, { keys: ['k'], more: false }, true]);
+  assert.equal((await plugin.call('act', { name: 'readFile' })).kind, 'NotSupported');
+  assert.equal((await plugin.call('act', { name: 'httpFetch' })).code, 'not_supported');
+});
+
+test('a refusal that nobody catches names layer, object and grant in the answer', async (t) => {
+  const plugin = await start(t, SOURCE);
+  const { number, data } = await failure(plugin.call('uncaught'));
+  assert.deepEqual([number, data.type, data.layer, data.object, data.grant],
+    [-31008, 'PermissionDenied', 'host', '/etc/shadow', 'file:read=/etc/shadow']);
+});
+
+test('a matrix has all on, each one off, all off', () => {
+  assert.deepEqual([...matrix(['a', 'b'])].map((one) => [one.grants.join(), one.off]),
+    [['a,b', undefined], ['b', 'a'], ['a', 'b'], ['', 'all']]);
+  assert.equal([...matrix(['a'])].length, 2);
+});
+
+test('scopes are matched by segments', () => {
+  const host = (grant) => new FakeHost([grant], {});
+  for (const [grant, permission, object, expected] of [
+    ['file:read=/a/*', 'file:read', '/a/b', true], ['file:read=/a/*', 'file:read', '/a/b/c', false],
+    ['file:read=/a/**', 'file:read', '/a/b/c', true], ['file:read=/a/**', 'file:read', '/a', true],
+    ['file:read=/a/**', 'file:read', '/ab', false], ['file:read', 'file:read', '/x', true],
+    ['file:read=/a.b', 'file:read', '/axb', false], ['file:write=/a', 'file:read', '/a', false],
+    ['network:request=*.x.com:443', 'network:request', 'a.x.com:443', true],
+    ['network:request=*.x.com:443', 'network:request', 'a.x.com:80', false],
+  ]) assert.equal(host(grant).allows(permission, object), expected, `${grant} ${object}`);
+});
