@@ -42,17 +42,14 @@ fn ret(action: Action) -> Instruction {
 /// Builds the program. `judged` is sorted by number without repetitions; numbers that it does not name get `unknown`.
 /// The bytes are what seccomp(2) takes: 8 for each instruction.
 pub(crate) fn assemble(judged: &[(u32, Judgement)], unknown: &Judgement) -> Vec<u8> {
-    let ranges = ranges(judged, unknown);
-    let mut program = vec![
-        plain(LOAD_ABSOLUTE, AT_ARCHITECTURE),
-        Instruction { code: JUMP_EQUAL, if_true: 1, if_false: 0, value: AUDIT_ARCH_X86_64 },
-        ret(Action::Kill),
-        plain(LOAD_ABSOLUTE, AT_NUMBER),
-        Instruction { code: JUMP_NOT_BELOW, if_true: 0, if_false: 1, value: X32 },
-        ret(Action::Kill),
-    ];
-    program.extend(tree(&ranges));
-    program.iter().flat_map(encode).collect()
+    let mut program = Backwards::default();
+    let kill = program.answer(Action::Kill);
+    let native = program.tree(&ranges(judged, unknown));
+    program.branch(JUMP_NOT_BELOW, X32, kill, native);
+    let number = program.push(plain(LOAD_ABSOLUTE, AT_NUMBER));
+    program.branch(JUMP_EQUAL, AUDIT_ARCH_X86_64, number, kill);
+    program.push(plain(LOAD_ABSOLUTE, AT_ARCHITECTURE));
+    program.instructions.iter().rev().flat_map(encode).collect()
 }
 
 fn encode(instruction: &Instruction) -> [u8; 8] {
@@ -82,72 +79,116 @@ fn push<'a>(ranges: &mut Vec<(u32, &'a Judgement)>, first: u32, judgement: &'a J
     }
 }
 
-/// A balanced tree: at each node "number >= first of the right half" chooses the half.
-fn tree(ranges: &[(u32, &Judgement)]) -> Vec<Instruction> {
-    let (left, right) = ranges.split_at(ranges.len() / 2);
-    let Some((first_right, judgement)) = right.first() else { return Vec::new() };
-    if left.is_empty() {
-        return leaf(judgement);
-    }
-    let below = tree(left);
-    let above = tree(right);
-    let mut program = Vec::with_capacity(below.len() + above.len() + 2);
-    match u8::try_from(below.len()) {
-        Ok(distance) => {
-            program.push(Instruction {
-                code: JUMP_NOT_BELOW,
-                if_true: distance,
-                if_false: 0,
-                value: *first_right,
-            });
-        }
-        Err(_) => {
-            // A conditional jump reaches 255 instructions; further ones go by an unconditional one.
-            program.push(Instruction { code: JUMP_NOT_BELOW, if_true: 0, if_false: 1, value: *first_right });
-            program.push(plain(JUMP, u32::try_from(below.len()).unwrap_or(u32::MAX)));
-        }
-    }
-    program.extend(below);
-    program.extend(above);
-    program
+/// Where a jump goes: the place of an instruction, counted from the program's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place(usize);
+
+/// A program that is written from its end to its beginning. All jumps of classic BPF lead forward, so whatever is written
+/// knows already how far away its targets are, and an answer that several branches share is written once.
+#[derive(Debug, Default)]
+struct Backwards<'a> {
+    instructions: Vec<Instruction>,
+    /// Where each answer was written last.
+    answers: Vec<(Action, Place)>,
+    /// Where each judgement with clauses was written last: chmod and mkdir, say, have the same.
+    leaves: Vec<(&'a Judgement, Place)>,
 }
 
-fn leaf(judgement: &Judgement) -> Vec<Instruction> {
-    let mut program = Vec::new();
-    for (tests, action) in &judgement.clauses {
-        program.extend(clause(tests, *action));
+impl<'a> Backwards<'a> {
+    fn push(&mut self, instruction: Instruction) -> Place {
+        self.instructions.push(instruction);
+        Place(self.instructions.len() - 1)
     }
-    program.push(ret(judgement.otherwise));
-    program
-}
 
-/// All tests hold: return the action; one does not: jump behind the clause.
-fn clause(tests: &[Test], action: Action) -> Vec<Instruction> {
-    let mut program = vec![ret(action)];
-    for test in tests.iter().rev() {
-        let skip = u8::try_from(program.len()).unwrap_or(u8::MAX);
-        let equal = |value| Instruction { code: JUMP_EQUAL, if_true: 0, if_false: skip, value };
-        let mut with = match *test {
-            Test::Masked { argument, mask, value } => {
-                let at = AT_ARGUMENTS + 8 * u32::from(argument);
-                let mut test = vec![plain(LOAD_ABSOLUTE, at)];
-                if mask != u32::MAX {
-                    test.push(plain(AND, mask));
+    /// How many instructions a jump that is written next skips to reach `place`.
+    fn distance(&self, place: Place) -> usize {
+        self.instructions.len() - 1 - place.0
+    }
+
+    /// The answer `action`: the last one written if a jump from here reaches it, else a new one.
+    fn answer(&mut self, action: Action) -> Place {
+        if let Some((_, place)) = self.answers.iter().find(|(known, _)| *known == action)
+            && self.distance(*place) <= usize::from(u8::MAX)
+        {
+            return *place;
+        }
+        let place = self.push(ret(action));
+        self.answers.retain(|(known, _)| *known != action);
+        self.answers.push((action, place));
+        place
+    }
+
+    /// A conditional jump. It reaches 255 instructions; to what is further away an unconditional one leads.
+    fn branch(&mut self, code: u16, value: u32, if_true: Place, if_false: Place) -> Place {
+        let if_false = self.nearer(if_false);
+        // Bringing this one nearer moves the other one away by one, which `nearer` leaves room for.
+        let if_true = self.nearer(if_true);
+        let reach = |place| u8::try_from(self.distance(place)).unwrap_or(u8::MAX);
+        let instruction = Instruction { code, if_true: reach(if_true), if_false: reach(if_false), value };
+        self.push(instruction)
+    }
+
+    fn nearer(&mut self, place: Place) -> Place {
+        let distance = self.distance(place);
+        if distance < usize::from(u8::MAX) {
+            return place;
+        }
+        self.push(plain(JUMP, u32::try_from(distance).unwrap_or(u32::MAX)))
+    }
+
+    /// A balanced tree: at each node "number >= first of the right half" chooses the half.
+    fn tree(&mut self, ranges: &[(u32, &'a Judgement)]) -> Place {
+        let (left, right) = ranges.split_at(ranges.len() / 2);
+        let Some((first_right, judgement)) = right.first() else { return self.answer(Action::Kill) };
+        if left.is_empty() {
+            return self.leaf(judgement);
+        }
+        let above = self.tree(right);
+        let below = self.tree(left);
+        self.branch(JUMP_NOT_BELOW, *first_right, above, below)
+    }
+
+    fn leaf(&mut self, judgement: &'a Judgement) -> Place {
+        if let Some((_, place)) = self.leaves.iter().find(|(known, _)| *known == judgement)
+            && self.distance(*place) < usize::from(u8::MAX)
+        {
+            return *place;
+        }
+        let mut next = self.answer(judgement.otherwise);
+        for (tests, action) in judgement.clauses.iter().rev() {
+            next = self.clause(tests, *action, next);
+        }
+        if !judgement.clauses.is_empty() {
+            self.leaves.retain(|(known, _)| *known != judgement);
+            self.leaves.push((judgement, next));
+        }
+        next
+    }
+
+    /// All tests hold: the action; one does not: what comes `otherwise`.
+    fn clause(&mut self, tests: &[Test], action: Action, otherwise: Place) -> Place {
+        let mut next = self.answer(action);
+        for test in tests.iter().rev() {
+            match *test {
+                Test::Masked { argument, mask, value } => {
+                    self.branch(JUMP_EQUAL, value, next, otherwise);
+                    if mask != u32::MAX {
+                        self.push(plain(AND, mask));
+                    }
+                    next = self.push(plain(LOAD_ABSOLUTE, AT_ARGUMENTS + 8 * u32::from(argument)));
                 }
-                test.push(equal(value));
-                test
+                Test::Whole { argument, value } => {
+                    let at = AT_ARGUMENTS + 8 * u32::from(argument);
+                    let (below, above) = ((value & 0xffff_ffff) as u32, (value >> 32) as u32);
+                    self.branch(JUMP_EQUAL, above, next, otherwise);
+                    next = self.push(plain(LOAD_ABSOLUTE, at + 4));
+                    self.branch(JUMP_EQUAL, below, next, otherwise);
+                    next = self.push(plain(LOAD_ABSOLUTE, at));
+                }
             }
-            Test::Whole { argument, value } => {
-                let at = AT_ARGUMENTS + 8 * u32::from(argument);
-                let (below, above) = ((value & 0xffff_ffff) as u32, (value >> 32) as u32);
-                let low = Instruction { code: JUMP_EQUAL, if_true: 0, if_false: skip + 2, value: below };
-                vec![plain(LOAD_ABSOLUTE, at), low, plain(LOAD_ABSOLUTE, at + 4), equal(above)]
-            }
-        };
-        with.append(&mut program);
-        program = with;
+        }
+        next
     }
-    program
 }
 
 #[cfg(test)]
@@ -206,6 +247,14 @@ pub(crate) mod tests {
                 judged.iter().find(|(n, _)| *n == number).map_or(Action::Report, |(_, j)| j.otherwise);
             assert_eq!(run(&program, AUDIT_ARCH_X86_64, number, [0; 6]), value(expected), "call {number}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_written_once_within_reach() {
+        let judged: Vec<_> = (0..40).map(|n| (n * 2, Judgement::always(Action::Allow))).collect();
+        let program = assemble(&judged, &Judgement::always(Action::Errno(38)));
+        // 80 ranges need 79 branches; three answers, and four instructions that tell architectures apart.
+        assert_eq!(program.len() / 8, 79 + 3 + 4);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! The program is a balanced tree over ranges of call numbers. The kernel runs every filter once for each call number
 //! at installation, to know which calls are allowed whatever their arguments (seccomp_cache_prepare), so the cost of
 //! installing grows with the length of the path, not of the program: a linear list of 124 instructions took 98 µs, a
-//! tree of the same size takes a fifth of that.
+//! tree of the same size takes a fifth of that. Translating it to machine code grows with the program; branches that end
+//! alike therefore share their end.
 
 mod assemble;
 mod table;
