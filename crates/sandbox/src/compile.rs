@@ -13,6 +13,7 @@ use crate::plan::{Plan, Processes};
 use crate::seccomp;
 use crate::wire::{self, flag};
 
+pub(crate) use root::SYSTEM_AGE_MAX;
 pub use root::is_always_shown;
 use root::{PROBE, Root};
 
@@ -50,14 +51,24 @@ pub enum CompileError {
     Plan(#[from] crate::plan::PlanError),
 }
 
-/// The request, without what only a launch knows (ids, cgroup leaf).
+/// The request, without what only a launch knows (ids, cgroup leaf, the secret address).
+#[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) flags: u32,
     /// The path of each source, to name the one that fails.
     pub(crate) source_paths: Vec<PathBuf>,
     /// The path that each step hides, by the step's number.
     pub(crate) covers: Vec<(u32, PathBuf)>,
-    tail: Writer,
+    tail: Vec<u8>,
+    /// Where in `tail` the secret of a launch goes, and which half of it.
+    secrets: Vec<(usize, Half)>,
+}
+
+/// A half of a 64-bit number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Low,
+    High,
 }
 
 /// The parts of a request that differ from launch to launch.
@@ -84,9 +95,26 @@ impl Compiled {
         to.text(OsStr::new(USER_NAME)).text(plan.working_directory.as_os_str());
         to.text(launch.cgroup_leaf).u32(launch.cgroup_lines);
         let mut bytes = to.into_bytes();
-        bytes.extend(self.tail.clone().into_bytes());
+        let start = bytes.len();
+        bytes.extend_from_slice(&self.tail);
+        let secret = secret_address();
+        for (at, half) in &self.secrets {
+            let word = match half {
+                Half::Low => secret & 0xffff_ffff,
+                Half::High => secret >> 32,
+            };
+            let at = start + at;
+            if let Some(place) = bytes.get_mut(at..at + 4) {
+                place.copy_from_slice(&u32::try_from(word).unwrap_or(0).to_le_bytes());
+            }
+        }
         bytes
     }
+}
+
+/// What a launcher prepares before it knows of any plan.
+pub(crate) fn plain_recipe(facts: &Facts) -> Vec<u8> {
+    Root::plain_recipe(facts)
 }
 
 /// Which network namespace a sandbox is in.
@@ -111,7 +139,7 @@ pub(crate) fn compile(
     } else {
         Root::of_the_host(plan, facts)
     };
-    if root.sources.count() as usize > wire::SOURCES_MAX {
+    if root.source_count() > wire::SOURCES_MAX {
         return Err(crate::plan::PlanError::TooLarge { what: "mounts", limit: wire::SOURCES_MAX }.into());
     }
     let mut flags = 0;
@@ -136,15 +164,20 @@ pub(crate) fn compile(
     let choice = seccomp::Choice {
         processes: allowed,
         program_fd,
-        program_text: secret_address(),
+        program_text: PLACE_OF_SECRET,
         report: facts.listener,
         observe: plan.observe && facts.listener,
         countable_memory_only: !counted && plan.limits.memory_bytes.is_some(),
     };
-    let source_paths = std::mem::take(&mut root.source_paths);
+    let source_paths = root.take_source_paths();
     let covers = std::mem::take(&mut root.covers);
-    Ok(Compiled { flags, source_paths, covers, tail: tail(plan, facts, root, choice, counted) })
+    let (tail, secrets) = tail(plan, facts, root, choice, counted);
+    Ok(Compiled { flags, source_paths, covers, tail, secrets })
 }
+
+/// Stands for the secret address of a launch in what is compiled once for many. Neither half is anything else that a filter
+/// compares with.
+const PLACE_OF_SECRET: u64 = u64::from_le_bytes([0xf7, 0x01, 0xfe, 0x9d, 0xf9, 0x02, 0xfb, 0x83]);
 
 /// An address that no program can guess: 47 bits, each guess costs a system call. Above what a static program and below
 /// what stacks and libraries take. Keyed hashes of the standard library are keyed by the kernel's random source.
@@ -171,19 +204,43 @@ fn scratch_bytes(plan: &Plan) -> u64 {
     plan.limits.memory_bytes.unwrap_or(SCRATCH_WITHOUT_LIMIT)
 }
 
-fn tail(plan: &Plan, facts: &Facts, root: Root, choice: seccomp::Choice, counted: bool) -> Writer {
+/// Where the secret stands in `filter`: an instruction is 8 bytes, and what it compares with is the last four.
+fn places_of_secret(filter: &[u8]) -> Vec<(usize, Half)> {
+    let instructions = filter.as_chunks::<8>().0.iter().enumerate();
+    instructions
+        .filter_map(|(index, instruction)| {
+            let value = u64::from(u32::from_le_bytes(*instruction.last_chunk()?));
+            let half = match value {
+                value if value == PLACE_OF_SECRET & 0xffff_ffff => Half::Low,
+                value if value == PLACE_OF_SECRET >> 32 => Half::High,
+                _ => return None,
+            };
+            Some((index * 8 + 4, half))
+        })
+        .collect()
+}
+
+fn tail(
+    plan: &Plan,
+    facts: &Facts,
+    root: Root,
+    choice: seccomp::Choice,
+    counted: bool,
+) -> (Vec<u8>, Vec<(usize, Half)>) {
     let mut to = Writer::default();
-    to.blob(&seccomp::filter(choice)).blob(&seccomp::init_filter());
+    let filter = seccomp::filter(choice);
+    // The filter comes first, behind its length.
+    let mut secrets: Vec<_> =
+        places_of_secret(&filter).into_iter().map(|(at, half)| (at + 4, half)).collect();
+    to.blob(&filter).blob(&seccomp::init_filter());
     let landlock = facts.landlock_handled();
     to.u32(landlock.size).u64(landlock.files).u64(landlock.network).u64(landlock.scopes);
     to.text(OsStr::new(if plan.layers.contains(Layer::Mount) { PROBE } else { "/" }));
     let program = plan.program.file();
     let (device, inode) = program.identity();
-    to.text(program.path().as_os_str())
-        .u64(device)
-        .u64(inode)
-        .u32(choice.program_fd)
-        .u64(choice.program_text);
+    to.text(program.path().as_os_str()).u64(device).u64(inode).u32(choice.program_fd);
+    secrets.extend([(to.length(), Half::Low), (to.length() + 4, Half::High)]);
+    to.u64(choice.program_text);
     let mut limits = Records::default();
     for (resource, value) in resource_limits(plan, open_files(plan, facts), counted) {
         limits.add().u32(resource).u64(value).u64(value);
@@ -200,9 +257,10 @@ fn tail(plan: &Plan, facts: &Facts, root: Root, choice: seccomp::Choice, counted
         entry.push(value);
         environment.add().text(&entry);
     }
-    to.records(&limits).records(&root.rules).records(&root.sources).records(&root.steps);
+    let recipe = if plan.layers.contains(Layer::Mount) { root.recipe() } else { Vec::new() };
+    to.records(&limits).records(&root.rules).blob(&recipe).records(&root.sources).records(&root.steps);
     to.records(&arguments).records(&environment);
-    to
+    (to.into_bytes(), secrets)
 }
 
 /// Limits that the kernel holds for each process (getrlimit(2)); soft and hard alike.

@@ -41,6 +41,10 @@ impl Writer {
         self.u32(records.count).blob(&records.writer.bytes)
     }
 
+    pub(crate) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

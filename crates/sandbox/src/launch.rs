@@ -1,40 +1,31 @@
 //! Starts sandboxes: the one function of Ringfence that starts processes is [`Launcher::launch`].
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags, SealFlags};
-use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
 use crate::compile::{self, Compiled, Launch, NetworkFrom};
-use crate::encode::Writer;
 use crate::kernel::Facts;
 use crate::layer::{Layer, Layers};
-use crate::limits::{self, Backend, CgroupError, Leaf, Sampler};
+use crate::limits::{Backend, CgroupError, Leaf, Sampler};
 use crate::plan::Plan;
+use crate::process::{Message, Process, Task, receive_until, send, socket_pair};
 use crate::report::{LaunchError, Report, launch_error};
-use crate::run::{Sandbox, is_readable};
-use crate::wire::{self, event, flag, setup};
+use crate::run::Sandbox;
+use crate::wire::{self, event, flag};
 
-/// The launcher program, built by this crate's build script.
-static LAUNCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ringfence-launcher"));
-/// Descriptors handed to the launcher's child must not collide with its 0 to 3.
-const DESCRIPTOR_MIN: i32 = 10;
+/// How many compiled plans are kept. A host starts few different ones within a second.
+const COMPILED_MAX: usize = 8;
 /// Outside uids of plugins started by root: above every range that distributions put into /etc/subuid (which end below
 /// 2^31), and below what 32 bits hold. Each start takes the next one, so no two plugins alive share one.
 const OUTSIDE_FIRST: u32 = 0x9000_0000;
 const OUTSIDE_COUNT: u32 = 0x1000_0000;
-/// Events are small; a denied path of 2 KiB is the largest.
-pub(crate) const EVENT_BYTES: usize = 8 * 1024;
-
 /// How long a launch may take: a network file system below a grant that does not answer must not hang the host.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long the launcher's last word on a failed launch is waited for.
@@ -97,11 +88,26 @@ impl Stdio {
 /// ```
 #[derive(Debug)]
 pub struct Launcher {
-    /// Closed first, by drop: that is how the launcher learns that it shall end.
-    socket: Option<OwnedFd>,
-    process: OwnedFd,
+    /// Lives in a prepared root.
+    process: Process,
+    /// For plans of an ordinary user without layers that a prepared root needs; started with the first of them.
+    unprepared: OnceLock<Process>,
     host: OwnedFd,
     holds: Holds,
+    /// The plans that were launched last, compiled.
+    compiled: Mutex<VecDeque<Known>>,
+    /// When it was last seen that no cgroup can be had.
+    no_cgroup: Mutex<Option<Instant>>,
+}
+
+/// A plan and what it was compiled to.
+#[derive(Debug)]
+struct Known {
+    seen: Instant,
+    plan: Plan,
+    counted: bool,
+    network: NetworkFrom,
+    compiled: Arc<Compiled>,
 }
 
 /// Which empty network namespace the launcher keeps.
@@ -144,41 +150,76 @@ impl Launcher {
     }
 
     fn start_with(holds: Holds) -> Result<Self, LaunchError> {
-        if LAUNCHER.is_empty() {
-            return Err(LaunchError::NotEnforceable {
-                layer: Layer::User,
-                cause: "sandboxes exist on Linux on x86_64 only".to_owned(),
-                hint: "run Ringfence on Linux",
-            });
-        }
         let failed = |what| move |source: io::Error| LaunchError::Launcher { what, source };
-        let program = launcher_file().map_err(failed("cannot be put into memory"))?;
-        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .and_then(high)
-            .map_err(|error| failed("cannot have /dev/null")(error.into()))?;
-        let (socket, theirs) = socket_pair().map_err(|error| failed("cannot have a socket")(error.into()))?;
-        let theirs = high(theirs).map_err(|error| failed("cannot have a socket")(error.into()))?;
-        let launched = crate::sys::start_launcher(program.as_fd(), theirs.as_fd(), null.as_fd())
-            .map_err(failed("cannot be started"))?;
+        let process = Process::start(Task { holds_network: holds.network(), prepares: true })?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(|error| failed("cannot watch this process")(error.into()))?;
-        let launcher = Self { socket: Some(socket), process: launched.pidfd, host, holds };
-        launcher.set_up().map_err(|error| failed("does not answer")(error.into()))?;
-        Ok(launcher)
+        Ok(Self {
+            process,
+            unprepared: OnceLock::new(),
+            host,
+            holds,
+            compiled: Mutex::new(VecDeque::new()),
+            no_cgroup: Mutex::new(None),
+        })
     }
 
-    fn set_up(&self) -> Result<(), Errno> {
-        let facts = Facts::get();
-        let mut to = Writer::default();
-        let flags = if matches!(self.holds, Holds::Nothing) { 0 } else { setup::HOLD_NETWORK }
-            | if facts.root { setup::ROOT } else { 0 };
-        to.u32(flags).u32(facts.uid).u32(facts.gid).text(limits::mark().as_ref());
-        let directories = limits::sweep_directories(facts.uid);
-        to.u32(u32::try_from(directories.len()).unwrap_or(0));
-        for directory in directories {
-            to.text(directory.as_os_str());
+    /// The process that starts this plan. An ordinary user's launcher cannot leave its prepared root, nor its user namespace.
+    fn process_for(&self, plan: &Plan, facts: &Facts) -> Result<&Process, LaunchError> {
+        let both = plan.layers.contains(Layer::User) && plan.layers.contains(Layer::Mount);
+        if facts.root || both {
+            return Ok(&self.process);
         }
-        send(self.socket()?, &to.into_bytes(), &[])
+        if let Some(process) = self.unprepared.get() {
+            return Ok(process);
+        }
+        let started = Process::start(Task { holds_network: self.holds.network(), prepares: false })?;
+        Ok(self.unprepared.get_or_init(|| started))
+    }
+
+    /// The compiled plan, of which the last few are kept for as long as the picture of the system is.
+    fn compile(
+        &self,
+        plan: &Plan,
+        facts: &Facts,
+        counted: bool,
+        network: NetworkFrom,
+    ) -> Result<Arc<Compiled>, LaunchError> {
+        let mut known = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|known| known.seen.elapsed() < compile::SYSTEM_AGE_MAX);
+        let same =
+            |known: &&Known| known.counted == counted && known.network == network && known.plan == *plan;
+        if let Some(known) = known.iter().find(same) {
+            return Ok(Arc::clone(&known.compiled));
+        }
+        let compiled = Arc::new(compile::compile(plan, facts, counted, network)?);
+        if known.len() == COMPILED_MAX {
+            known.pop_front();
+        }
+        known.push_back(Known {
+            seen: Instant::now(),
+            plan: plan.clone(),
+            counted,
+            network,
+            compiled: Arc::clone(&compiled),
+        });
+        Ok(compiled)
+    }
+
+    /// Makes the leaf that holds the limits, or none if the sampler shall. That none can be had is believed for a while.
+    fn make_leaf(&self, plan: &Plan, uid: u32) -> Result<Option<Leaf>, LaunchError> {
+        let mut refused = self.no_cgroup.lock().unwrap_or_else(PoisonError::into_inner);
+        let automatic = plan.limits.backend == Backend::Auto && plan.layers.contains(Layer::Limits);
+        if automatic && refused.is_some_and(|seen| seen.elapsed() < compile::SYSTEM_AGE_MAX) {
+            return Ok(None);
+        }
+        drop(refused);
+        let leaf = make_leaf(plan, uid)?;
+        if automatic {
+            refused = self.no_cgroup.lock().unwrap_or_else(PoisonError::into_inner);
+            *refused = leaf.is_none().then(Instant::now);
+        }
+        Ok(leaf)
     }
 
     /// Whether this plan's sandbox is born into the launcher's network namespace or makes a fresh one.
@@ -193,33 +234,13 @@ impl Launcher {
         if held { NetworkFrom::Launcher } else { NetworkFrom::Fresh }
     }
 
-    /// Why the launcher has gone, if it could say so: it may not have been allowed to make the network namespace that it
-    /// was to keep.
-    fn last_words(&self, plan: &Plan, compiled: &Compiled, source: io::Error) -> LaunchError {
-        let now = Instant::now();
-        let heard = || self.socket.as_ref().map(|socket| receive_until(socket, now));
-        // A socket whose other end closed with our request unread says so first (ECONNRESET), then what it holds.
-        let words = match heard() {
-            Some(Err(_)) => heard(),
-            other => other,
-        };
-        match words {
-            Some(Ok(Some(Message { words: [event::FAILED, step, errno, index], .. }))) => {
-                launch_error(plan, compiled, [step, errno, index])
-            }
-            _ => lost(source),
-        }
-    }
-
     /// Ends the launcher now that every sandbox it made has ended and has been dropped: it need not look for what they
     /// left. Dropping it is right in any case.
     pub fn end(self) {
-        // If it cannot be told, it looks.
-        let _not_told = self.socket().and_then(|socket| send(socket, &[setup::NOTHING_LEFT], &[]));
-    }
-
-    fn socket(&self) -> Result<BorrowedFd<'_>, Errno> {
-        self.socket.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+        self.process.say_nothing_left();
+        if let Some(process) = self.unprepared.get() {
+            process.say_nothing_left();
+        }
     }
 
     /// Builds the sandbox of `plan` and starts its program in it. Returns when the program has been executed, with every
@@ -240,9 +261,10 @@ impl Launcher {
                 hint: "boot with `landlock` in `lsm=`; Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK",
             });
         }
-        let leaf = make_leaf(plan, facts.uid)?;
+        let process = self.process_for(plan, facts)?;
+        let leaf = self.make_leaf(plan, facts.uid)?;
         let counted = leaf.is_some() || !plan.layers.contains(Layer::Limits);
-        let compiled = compile::compile(plan, facts, counted, self.network_for(plan, facts))?;
+        let compiled = self.compile(plan, facts, counted, self.network_for(plan, facts))?;
         let outside = if facts.root { next_outside_ids() } else { (facts.uid, facts.gid) };
         if facts.root {
             give_pipes(&stdio, outside);
@@ -265,11 +287,11 @@ impl Launcher {
             self.host.as_fd(),
         ];
         handles.extend(leaf.iter().flat_map(Leaf::handles));
-        let sent = self.socket().and_then(|socket| send(socket, &request, &handles));
-        sent.map_err(|error| self.last_words(plan, &compiled, error.into()))?;
+        let sent = process.socket().and_then(|socket| send(socket, &request, &handles));
+        sent.map_err(|error| last_words(process, plan, &compiled, error.into()))?;
         drop((theirs, stdio));
         let birth = Birth::await_start(&control, plan, &compiled).map_err(|error| match error {
-            LaunchError::Launcher { source, .. } => self.last_words(plan, &compiled, source),
+            LaunchError::Launcher { source, .. } => last_words(process, plan, &compiled, source),
             other => other,
         })?;
         let limits_by = plan
@@ -293,70 +315,23 @@ impl Launcher {
     }
 }
 
-impl Drop for Launcher {
-    fn drop(&mut self) {
-        // Without this word the launcher takes this process for dead and removes its cgroups.
-        let _launcher_gone = self.socket().and_then(|socket| send(socket, wire::GOODBYE, &[]));
-        self.socket = None;
-        // It ends at once; waiting leaves no zombie behind. Another waiter of the application may have been faster.
-        let _reaped = rustix::process::waitid(WaitId::PidFd(self.process.as_fd()), WaitIdOptions::EXITED);
+/// Why the launcher has gone, if it could say so: it may not have been allowed to make the network namespace or the root
+/// that it was to keep.
+fn last_words(process: &Process, plan: &Plan, compiled: &Compiled, source: io::Error) -> LaunchError {
+    match process.last_words() {
+        Some(words) => launch_error(plan, compiled, words),
+        None => lost(source),
+    }
+}
+
+impl Holds {
+    fn network(&self) -> bool {
+        !matches!(self, Self::Nothing)
     }
 }
 
 fn lost(source: io::Error) -> LaunchError {
     LaunchError::Launcher { what: "was lost", source }
-}
-
-/// The launcher in memory, sealed: nobody, not even this process, can change it once it is there.
-fn launcher_file() -> io::Result<&'static OwnedFd> {
-    static FILE: OnceLock<OwnedFd> = OnceLock::new();
-    if let Some(file) = FILE.get() {
-        return Ok(file);
-    }
-    Ok(FILE.get_or_init({
-        let made = make_launcher_file()?;
-        move || made
-    }))
-}
-
-fn make_launcher_file() -> io::Result<OwnedFd> {
-    use rustix::fs::MemfdFlags;
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Since Linux 6.3 executable memory files are asked for; before, the flag is unknown.
-    let made = match rustix::fs::memfd_create("ringfence-launcher", flags | MemfdFlags::EXEC) {
-        Err(Errno::INVAL) => rustix::fs::memfd_create("ringfence-launcher", flags),
-        other => other,
-    };
-    let mut file = File::from(high(made?)?);
-    file.write_all(LAUNCHER)?;
-    rustix::fs::fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
-    )?;
-    // A file that is open for writing cannot be executed (ETXTBSY): the launcher is started from a read-only opening.
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-    Ok(high(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?)
-}
-
-fn high(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    rustix::io::fcntl_dupfd_cloexec(&fd, DESCRIPTOR_MIN)
-}
-
-fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let pair =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    // A request must fit: the kernel doubles the number and takes its own share.
-    rustix::net::sockopt::set_socket_send_buffer_size(&pair.0, wire::REQUEST_MAX)?;
-    Ok(pair)
-}
-
-fn send(socket: BorrowedFd<'_>, bytes: &[u8], handles: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(32))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !handles.is_empty() && !control.push(SendAncillaryMessage::ScmRights(handles)) {
-        return Err(Errno::TOOBIG);
-    }
-    rustix::net::sendmsg(socket, &[io::IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Makes the leaf that holds the limits, or none if the sampler shall.
@@ -501,49 +476,9 @@ fn abandon(control: &OwnedFd, mut process: Option<OwnedFd>) {
     reap(process.as_ref());
 }
 
-/// The next event, or none by `deadline`.
-fn receive_until(control: &OwnedFd, deadline: Instant) -> io::Result<Option<Message>> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if is_readable(control.as_fd(), Some(left))? { Ok(Some(receive(control)?)) } else { Ok(None) }
-}
-
 fn reap(process: Option<&OwnedFd>) {
     if let Some(process) = process {
         let _already_gone = rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL);
         let _reaped = rustix::process::waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED);
     }
-}
-
-/// One event. No bytes is the end.
-#[derive(Debug)]
-pub(crate) struct Message {
-    /// The first four words; 0 where there are none.
-    pub(crate) words: [u32; 4],
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) descriptor: Option<OwnedFd>,
-}
-
-/// Receives the next event, waiting for it.
-pub(crate) fn receive(control: &OwnedFd) -> Result<Message, Errno> {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-    let mut bytes = vec![0u8; EVENT_BYTES];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = loop {
-        let mut slices = [io::IoSliceMut::new(&mut bytes)];
-        match rustix::net::recvmsg(control, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
-            other => break other?,
-        }
-    };
-    bytes.truncate(received.bytes);
-    let descriptor = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    let mut words = [0u32; 4];
-    for (slot, chunk) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
-        *slot = u32::from_le_bytes(*chunk);
-    }
-    Ok(Message { words, bytes, descriptor })
 }

@@ -28,6 +28,7 @@ mod layer;
 mod limits;
 mod plan;
 mod probe;
+mod process;
 mod report;
 mod resolve;
 mod run;

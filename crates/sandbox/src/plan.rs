@@ -187,7 +187,7 @@ pub enum PlanError {
 /// println!("{:?}", sandbox.wait()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub(crate) program: Program,
     pub(crate) arguments: Vec<OsString>,

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use crate::launch;
 use crate::layer::Layer;
 use crate::limits::{Leaf, Sampler, Usage};
+use crate::process;
 use crate::report::{Ending, Object, Observation, Refusal, Report, call_name};
 use crate::stream::{Interest, wait_ready};
 use crate::wire::{command, event};
@@ -99,7 +99,7 @@ impl Sandbox {
     }
 
     /// Takes in events that came during the launch.
-    pub(crate) fn having_told(mut self, early: &[launch::Message]) -> Self {
+    pub(crate) fn having_told(mut self, early: &[process::Message]) -> Self {
         early.iter().for_each(|message| self.take_event(message.words, &message.bytes));
         self
     }
@@ -128,7 +128,7 @@ impl Sandbox {
     /// When the socket fails for another reason than having nothing to read.
     pub fn read_events(&mut self) -> io::Result<bool> {
         while is_readable(self.control.as_fd(), Some(Duration::ZERO))? {
-            let message = match launch::receive(&self.control) {
+            let message = match process::receive(&self.control) {
                 Ok(received) => received,
                 Err(Errno::CONNRESET) => return Ok(true),
                 Err(error) => return Err(error.into()),

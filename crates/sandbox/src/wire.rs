@@ -9,7 +9,7 @@
 use core::ffi::CStr;
 
 /// First word of a request; changes whenever the layout does.
-pub(crate) const MAGIC: u32 = 0x5246_0002;
+pub(crate) const MAGIC: u32 = 0x5246_0003;
 /// The largest request, in bytes. A `SOCK_SEQPACKET` message must fit the socket's send buffer; 208 KiB is what
 /// Linux allows without privilege (`net.core.wmem_max`), less the kernel's own bookkeeping.
 pub(crate) const REQUEST_MAX: usize = 160 * 1024;
@@ -54,8 +54,6 @@ pub(crate) mod flag {
 
 /// How a source is prepared.
 pub(crate) mod source {
-    /// Cloned by the launcher before it unshares (as root), because the new ids may not walk the path.
-    pub(crate) const EARLY: u32 = 1;
     /// Id-mapped, so that the tree's owner is the plugin's user.
     pub(crate) const ID_MAPPED: u32 = 1 << 1;
     /// Must be a character device with the number given in place of (device, inode).
@@ -198,6 +196,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Whether anything was missing or malformed.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
@@ -248,6 +251,8 @@ pub(crate) struct Request<'a> {
     pub(crate) limits: Records<'a>,
     /// Counted records: access, path.
     pub(crate) landlock_rules: Records<'a>,
+    /// What the root has before anything is granted, as [`Recipe::parse`] reads it. Plans with equal bytes here can share it.
+    pub(crate) recipe: &'a [u8],
     /// Counted records: see [`SourceRecord`].
     pub(crate) sources: Records<'a>,
     /// Counted records: see [`build`].
@@ -261,6 +266,29 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Records<'a> {
     pub(crate) count: u32,
     pub(crate) reader: Reader<'a>,
+}
+
+/// What is the same for many sandboxes: directories, links and small files, and parts of the host's system mounted among
+/// them. Nothing in it is granted, and nothing in it can be written.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe<'a> {
+    pub(crate) sources: Records<'a>,
+    /// See [`build`]; only `DIRECTORY`, `SYMLINK`, `FILE` and `ATTACH`.
+    pub(crate) steps: Records<'a>,
+}
+
+impl<'a> Recipe<'a> {
+    /// Parses a whole recipe; `None` when it is malformed or has bytes left over. No bytes are an empty recipe.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut from = Reader::new(bytes);
+        if from.is_empty() {
+            let nothing = Records { count: 0, reader: from };
+            return Some(Self { sources: nothing.clone(), steps: nothing });
+        }
+        let recipe = Self { sources: records(&mut from), steps: records(&mut from) };
+        let fits = recipe.sources.count as usize <= SOURCES_MAX;
+        (!from.is_broken() && from.is_empty() && fits).then_some(recipe)
+    }
 }
 
 /// Where a mount comes from.
@@ -329,6 +357,7 @@ impl<'a> Request<'a> {
             program_text: from.u64(),
             limits: records(&mut from),
             landlock_rules: records(&mut from),
+            recipe: from.blob(),
             sources: records(&mut from),
             steps: records(&mut from),
             arguments: records(&mut from),
@@ -353,7 +382,8 @@ impl<'a> Request<'a> {
 /// A host's last message to its launcher, which then ends without removing cgroups: sandboxes may outlive it.
 pub(crate) const GOODBYE: &[u8] = b"bye";
 
-/// The set-up message, the first on a launcher's socket: flags, uid, gid, mark text, count, cgroup directory texts.
+/// The set-up message, the first on a launcher's socket: flags, uid, gid, the recipe of the root to prepare first, mark
+/// text, count, cgroup directory texts.
 pub(crate) mod setup {
     /// Make the network namespace that sandboxes share.
     pub(crate) const HOLD_NETWORK: u32 = 1;
@@ -361,6 +391,8 @@ pub(crate) mod setup {
     pub(crate) const NOTHING_LEFT: u8 = b'q';
     /// The launcher has every capability of the host's user namespace.
     pub(crate) const ROOT: u32 = 1 << 1;
+    /// Keep prepared roots, and live in one of them.
+    pub(crate) const PREPARE: u32 = 1 << 2;
 }
 
 /// Takes one record off a getdents64(2) buffer: the name, and the rest.

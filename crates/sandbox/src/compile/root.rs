@@ -1,12 +1,18 @@
 //! The root that a sandbox sees: what every one has, what is granted, what is hidden, and the Landlock rules that go with
 //! each.
+//!
+//! It comes in two parts. The recipe is what can be the same for many sandboxes: directories, links, small files, and parts of
+//! the system. The launcher builds each recipe once. The steps are what only this sandbox has, and only mount: its /proc,
+//! its /tmp, what is granted, what is hidden.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{CompileError, INSIDE_ID, USER_NAME};
 use crate::encode::{Records, Writer};
@@ -35,8 +41,13 @@ const ETC_SHOWN: [&str; 9] = [
     "ssl/certs",
     "ssl/openssl.cnf",
 ];
+/// Where a sandbox has its private, writable directory if /tmp itself is not granted.
+const PLAIN_SCRATCH: &str = "tmp";
 /// Where distributions keep Java.
 const JAVA_HOMES: &str = "/usr/lib/jvm";
+/// How old the picture of the host's system may be: a file of it that was replaced is seen by sandboxes started this much
+/// later. What changes below a directory that is shown is seen at once.
+pub(crate) const SYSTEM_AGE_MAX: Duration = Duration::from_secs(1);
 const NOSUID: u64 = 0x2;
 const NODEV: u64 = 0x4;
 const NOEXEC: u64 = 0x8;
@@ -63,11 +74,18 @@ pub(super) struct Root {
     as_root: bool,
     /// The file rights that this kernel's Landlock knows.
     handled: u64,
-    pub(super) sources: Records,
-    pub(super) source_paths: Vec<PathBuf>,
-    pub(super) steps: Records,
-    /// Mounts of the base, to be carried out when all of it is made.
+    /// Parts of the system, which the recipe mounts.
+    system: Records,
+    system_paths: Vec<PathBuf>,
+    recipe: Records,
+    /// Mounts of the recipe, to be carried out when all of it is made.
     attached: Records,
+    /// What is granted.
+    pub(super) sources: Records,
+    source_paths: Vec<PathBuf>,
+    pub(super) steps: Records,
+    /// The one directory that is not part of the recipe, although it is ours: it is private and can be written.
+    scratch: Option<PathBuf>,
     /// The steps that hide something, with its path.
     pub(super) covers: Vec<(u32, PathBuf)>,
     pub(super) rules: Records,
@@ -83,16 +101,43 @@ impl Root {
     /// # Errors
     /// [`CompileError::NotVisible`] when the program would not be shown.
     pub(super) fn of(plan: &Plan, facts: &Facts, scratch_bytes: u64) -> Result<Self, CompileError> {
-        static BASE: OnceLock<Root> = OnceLock::new();
-        let mut root = BASE.get_or_init(|| Self::base(facts)).clone();
+        let mut root = Self::base(facts);
         root.java(plan);
+        root.steps.add().u32(build::PROC).text(OsStr::new("proc"));
         // A grant of /tmp itself shows the host's; shared memory then has a place of its own.
         let granted = plan.mounts.iter().any(|mount| mount.source.path() == Path::new("/tmp"));
-        root.scratch(if granted { ".scratch" } else { "tmp" }, scratch_bytes);
+        root.scratch(if granted { ".scratch" } else { PLAIN_SCRATCH }, scratch_bytes);
         root.var_tmp(plan);
         root.grants(plan);
         root.program(plan)?;
         Ok(root)
+    }
+
+    /// The recipe of a plan that is granted nothing: what a launcher prepares before it knows of any plan.
+    pub(super) fn plain_recipe(facts: &Facts) -> Vec<u8> {
+        let mut root = Self::base(facts);
+        root.scratch(PLAIN_SCRATCH, 0);
+        root.symlink("/tmp", Path::new("var/tmp"));
+        root.recipe()
+    }
+
+    /// What the launcher builds once for all plans in which this is the same.
+    pub(super) fn recipe(&self) -> Vec<u8> {
+        let mut to = Writer::default();
+        to.records(&self.system).records(&self.recipe);
+        to.into_bytes()
+    }
+
+    /// The path of each source: the recipe's, then what is granted.
+    pub(super) fn take_source_paths(&mut self) -> Vec<PathBuf> {
+        let mut paths = std::mem::take(&mut self.system_paths);
+        paths.append(&mut self.source_paths);
+        paths
+    }
+
+    /// How many sources there are.
+    pub(super) fn source_count(&self) -> usize {
+        self.system_paths.len() + self.source_paths.len()
     }
 
     /// With the host's own root (a weakened plan) Landlock alone says what is shown.
@@ -106,10 +151,14 @@ impl Root {
         Self {
             as_root: facts.root,
             handled: facts.landlock_handled().files,
+            system: Records::default(),
+            system_paths: Vec::new(),
+            recipe: Records::default(),
+            attached: Records::default(),
             sources: Records::default(),
             source_paths: Vec::new(),
             steps: Records::default(),
-            attached: Records::default(),
+            scratch: None,
             covers: Vec::new(),
             rules: Records::default(),
             made: BTreeSet::new(),
@@ -117,9 +166,24 @@ impl Root {
         }
     }
 
-    /// Everything that each sandbox has. Compiled once in a process: the launcher copes with what changes later. Making
-    /// comes before mounting, so that the launcher opens each directory once.
+    /// Everything that each sandbox has, as it was [`SYSTEM_AGE_MAX`] ago at most.
     fn base(facts: &Facts) -> Self {
+        static BASE: Mutex<Option<(Instant, Root)>> = Mutex::new(None);
+        let mut base = BASE.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*base {
+            Some((seen, known)) if seen.elapsed() < SYSTEM_AGE_MAX && known.as_root == facts.root => {
+                known.clone()
+            }
+            _ => {
+                let new = Self::look(facts);
+                *base = Some((Instant::now(), new.clone()));
+                new
+            }
+        }
+    }
+
+    /// Making comes before mounting, so that the launcher opens each directory once.
+    fn look(facts: &Facts) -> Self {
         let mut root = Self::new(facts);
         root.file(Path::new(PROBE.trim_start_matches('/')), 0o444, b"");
         root.etc();
@@ -130,10 +194,13 @@ impl Root {
         root.directory(Path::new("proc"));
         root.rule("/proc", right::READ_FILE | right::READ_DIR | right::WRITE_FILE);
         root.rule("/", right::READ_DIR);
-        let attached = std::mem::take(&mut root.attached);
-        root.steps.append(&attached);
-        root.steps.add().u32(build::PROC).text(OsStr::new("proc"));
+        root.mount_attached();
         root
+    }
+
+    fn mount_attached(&mut self) {
+        let attached = std::mem::take(&mut self.attached);
+        self.recipe.append(&attached);
     }
 
     /// /usr, and what stands beside it: a link on merged systems, a directory on others.
@@ -145,14 +212,13 @@ impl Root {
                 self.symlink(&target, Path::new(name));
             }
         } else if seen.is_dir() {
-            self.show(&path);
+            self.show(&path, &seen);
         }
     }
 
     /// Shows a directory of the host's system read-only at its own path.
-    fn show(&mut self, path: &Path) {
-        let source = self.source(path, (0, 0), source::SYSTEM, (0, 0), RDONLY | NOSUID | NODEV);
-        self.attach_later(source, path, true);
+    fn show(&mut self, path: &Path, seen: &Metadata) {
+        self.attach_later(path, identity(seen), source::SYSTEM, RDONLY | NOSUID | NODEV, true);
         self.rule(path, right::READ);
     }
 
@@ -191,8 +257,7 @@ impl Root {
             return;
         }
         let attributes = RDONLY | NOSUID | NODEV | NOEXEC;
-        let source = self.source(path, (0, 0), source::SYSTEM, (0, 0), attributes);
-        self.attach_later(source, path, seen.is_dir());
+        self.attach_later(path, identity(&seen), source::SYSTEM, attributes, seen.is_dir());
     }
 
     /// The configuration of Java, for its own launcher and for whoever may start it.
@@ -202,8 +267,7 @@ impl Root {
             for path in java_directories() {
                 self.show_etc(&path);
             }
-            let attached = std::mem::take(&mut self.attached);
-            self.steps.append(&attached);
+            self.mount_attached();
         }
     }
 
@@ -224,9 +288,7 @@ impl Root {
             if !seen.file_type().is_char_device() {
                 continue;
             }
-            let source =
-                self.source(&path, (seen.rdev(), 0), source::DEVICE, (0, 0), RDONLY | NOSUID | NOEXEC);
-            self.attach_later(source, &path, false);
+            self.attach_later(&path, (seen.rdev(), 0), source::DEVICE, RDONLY | NOSUID | NOEXEC, false);
             self.rule(path, right::READ_FILE | right::WRITE_FILE);
         }
         for (name, target) in [
@@ -249,11 +311,12 @@ impl Root {
     /// A private, empty, writable directory in memory. `.shm` below it is /dev/shm.
     fn scratch(&mut self, name: &str, bytes: u64) {
         self.directory(Path::new(name));
+        self.scratch = Some(PathBuf::from(name));
         let size = OsString::from(bytes.to_string());
         self.steps.add().u32(build::SCRATCH).text(&size).u64(NOSUID | NODEV | NOEXEC).text(OsStr::new(name));
         let shared = Path::new(name).join(".shm");
         self.made.insert(shared.clone());
-        place(self.steps.add().u32(build::DIRECTORY).u32(0o777), &shared);
+        place(self.maker(&shared).u32(build::DIRECTORY).u32(0o777), &shared);
         self.symlink(Path::new("/").join(&shared), Path::new("dev/shm"));
         let all = right::READ_FILE
             | right::READ_DIR
@@ -291,8 +354,8 @@ impl Root {
         if plan.hidden.is_empty() {
             return;
         }
-        place(self.steps.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
-        place(self.steps.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
+        place(self.recipe.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
+        place(self.recipe.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
         for hidden in &plan.hidden {
             let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
             let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());
@@ -323,8 +386,11 @@ impl Root {
 
     fn granted_source(&mut self, found: &Resolved, attributes: u64) -> u32 {
         // As root, the plugin's user could neither walk to the tree nor own what it makes there.
-        let flags = if self.as_root { source::EARLY | source::ID_MAPPED } else { 0 };
-        self.source(found.path(), found.identity(), flags, found.owner(), attributes)
+        let flags = if self.as_root { source::ID_MAPPED } else { 0 };
+        let number = self.sources.count();
+        self.source_paths.push(found.path().to_owned());
+        write_source(self.sources.add(), found.path(), found.identity(), flags, found.owner(), attributes);
+        number
     }
 
     /// Makes sure that the program and its scripts are shown. A program in a writable tree lies on a `noexec` mount; it is
@@ -366,30 +432,28 @@ impl Root {
         }
     }
 
-    fn source(
+    /// Makes the mount point of a part of the system now, and mounts when all of the recipe is made.
+    ///
+    /// The identity is not compared with what will be found, because a package may be replacing the file at this moment; but
+    /// it makes the recipe another one when the file has been replaced.
+    fn attach_later(
         &mut self,
         path: &Path,
         identity: (u64, u64),
-        flags: u32,
-        owner: (u32, u32),
+        kind: u32,
         attributes: u64,
-    ) -> u32 {
-        let number = self.sources.count();
-        self.source_paths.push(path.to_owned());
-        let to = self.sources.add().u32(flags).u32(owner.0).u32(owner.1).u64(attributes);
-        to.u64(identity.0).u64(identity.1).text(path.as_os_str());
-        number
-    }
-
-    /// Makes the mount point now, and mounts when all of the base is made.
-    fn attach_later(&mut self, source: u32, target: &Path, directory: bool) {
-        let target = target.strip_prefix("/").unwrap_or(target);
+        directory: bool,
+    ) {
+        let number = self.system.count();
+        self.system_paths.push(path.to_owned());
+        write_source(self.system.add(), path, identity, kind, (0, 0), attributes);
+        let target = path.strip_prefix("/").unwrap_or(path);
         if directory {
             self.directory(target);
         } else {
             self.file(target, 0o444, b"");
         }
-        self.attached.add().u32(build::ATTACH).u32(source).text(target.as_os_str());
+        self.attached.add().u32(build::ATTACH).u32(number).text(target.as_os_str());
         self.foreign.push(target.to_owned());
     }
 
@@ -423,7 +487,7 @@ impl Root {
         parents.reverse();
         for parent in parents {
             if !self.is_foreign(parent) && self.made.insert(parent.to_owned()) {
-                place(self.steps.add().u32(build::DIRECTORY).u32(0o755), parent);
+                place(self.maker(parent).u32(build::DIRECTORY).u32(0o755), parent);
             }
         }
     }
@@ -437,14 +501,37 @@ impl Root {
     fn file(&mut self, path: &Path, mode: u32, content: &[u8]) {
         self.parent(path);
         self.made.insert(path.to_owned());
-        place(self.steps.add().u32(build::FILE).u32(mode), path).blob(content);
+        place(self.maker(path).u32(build::FILE).u32(mode), path).blob(content);
     }
 
     fn symlink(&mut self, target: impl AsRef<Path>, path: &Path) {
         self.parent(path);
         self.made.insert(path.to_owned());
-        place(self.steps.add().u32(build::SYMLINK).text(target.as_ref().as_os_str()), path);
+        place(self.maker(path).u32(build::SYMLINK).text(target.as_ref().as_os_str()), path);
     }
+
+    /// Where something new is written down: in the recipe, unless it lies in the one directory that is not part of it.
+    fn maker(&mut self, path: &Path) -> &mut Writer {
+        let private =
+            self.scratch.as_ref().is_some_and(|scratch| path.starts_with(scratch) && path != scratch);
+        if private { self.steps.add() } else { self.recipe.add() }
+    }
+}
+
+fn identity(seen: &Metadata) -> (u64, u64) {
+    (seen.dev(), seen.ino())
+}
+
+fn write_source(
+    to: &mut Writer,
+    path: &Path,
+    identity: (u64, u64),
+    flags: u32,
+    owner: (u32, u32),
+    attributes: u64,
+) {
+    to.u32(flags).u32(owner.0).u32(owner.1).u64(attributes);
+    to.u64(identity.0).u64(identity.1).text(path.as_os_str());
 }
 
 /// Writes where something is made: the directory, empty for the root, and the name in it. The launcher opens the

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{CompileError, Launch, NetworkFrom, PROGRAM_FD_MIN, compile};
 use crate::kernel::Facts;
-use crate::wire::{Reader, Request, SourceRecord, build, flag, source};
+use crate::wire::{Reader, Recipe, Request, SourceRecord, build, flag, source};
 use crate::{Access, Layer, Layers, Plan, Processes, Program, Resolved};
 
 /// `MOUNT_ATTR_NOSUID` (mount_setattr(2)).
@@ -94,13 +94,36 @@ fn place(reader: &mut Reader<'_>) -> PathBuf {
     parent.join(name)
 }
 
-/// What the launcher's `run_step` needs to succeed, on a set of paths.
+/// What the launcher's `run_step` needs to succeed, on a set of paths: the recipe once for many sandboxes, then the steps.
 fn build(request: &Request<'_>) -> HashSet<PathBuf> {
     let mut made: HashSet<PathBuf> = HashSet::from([PathBuf::new()]);
     let mut foreign: Vec<PathBuf> = Vec::new();
-    let mut steps = request.steps.reader.clone();
-    for number in 0..request.steps.count {
+    let recipe = Recipe::parse(request.recipe).expect("the launcher reads it");
+    run(&recipe.steps, recipe.sources.count, Part::Recipe, &mut made, &mut foreign);
+    run(&request.steps, request.sources.count, Part::Steps, &mut made, &mut foreign);
+    made
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Recipe,
+    Steps,
+}
+
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of step, in their order")]
+fn run(
+    records: &crate::wire::Records<'_>,
+    sources: u32,
+    part: Part,
+    made: &mut HashSet<PathBuf>,
+    foreign: &mut Vec<PathBuf>,
+) {
+    let mut private: Option<PathBuf> = None;
+    let mut steps = records.reader.clone();
+    for number in 0..records.count {
         let kind = steps.u32();
+        let makes = matches!(kind, build::DIRECTORY | build::SYMLINK | build::FILE);
+        assert!(makes || part == Part::Steps || kind == build::ATTACH, "a recipe only makes and attaches");
         let has = |made: &HashSet<PathBuf>, foreign: &[PathBuf], path: &Path| {
             made.contains(path) || foreign.iter().any(|mount| path.starts_with(mount))
         };
@@ -112,36 +135,54 @@ fn build(request: &Request<'_>) -> HashSet<PathBuf> {
             build::DIRECTORY => {
                 let _mode = steps.u32();
                 let path = place(&mut steps);
-                let good = fits(&made, &foreign, &path);
+                let good = fits(made, foreign, &path);
+                assert!(
+                    part == Part::Recipe || is_below(&private, &path),
+                    "a shared root is written: {}",
+                    path.display()
+                );
                 made.insert(path);
                 good
             }
             build::SYMLINK => {
                 let _target = path(&mut steps);
                 let path = place(&mut steps);
-                fits(&made, &foreign, &path) && made.insert(path)
+                assert!(
+                    part == Part::Recipe || is_below(&private, &path),
+                    "a shared root is written: {}",
+                    path.display()
+                );
+                fits(made, foreign, &path) && made.insert(path)
             }
             build::FILE => {
                 let _mode = steps.u32();
                 let path = place(&mut steps);
                 let _content = steps.blob();
-                fits(&made, &foreign, &path) && made.insert(path)
+                assert!(
+                    part == Part::Recipe || is_below(&private, &path),
+                    "a shared root is written: {}",
+                    path.display()
+                );
+                fits(made, foreign, &path) && made.insert(path)
             }
             build::ATTACH => {
                 let source = steps.u32();
                 let path = path(&mut steps);
-                let good = source < request.sources.count && has(&made, &foreign, &path);
+                let good = source < sources && has(made, foreign, &path);
                 foreign.push(path);
                 good
             }
             build::SCRATCH => {
                 let (_size, _attributes) = (path(&mut steps), steps.u64());
-                has(&made, &foreign, &path(&mut steps))
+                let path = path(&mut steps);
+                let good = has(made, foreign, &path);
+                private = Some(path);
+                good
             }
-            build::PROC => has(&made, &foreign, &path(&mut steps)),
+            build::PROC => has(made, foreign, &path(&mut steps)),
             build::COVER => {
                 let cover = path(&mut steps);
-                let good = made.contains(&cover) && has(&made, &foreign, &path(&mut steps));
+                let good = made.contains(&cover) && has(made, foreign, &path(&mut steps));
                 let _identity = (steps.u64(), steps.u64());
                 good
             }
@@ -150,7 +191,10 @@ fn build(request: &Request<'_>) -> HashSet<PathBuf> {
         assert!(said, "step {number} of kind {kind} cannot be done");
     }
     assert!(steps.is_empty() && !steps.is_broken(), "all steps are read");
-    made
+}
+
+fn is_below(private: &Option<PathBuf>, path: &Path) -> bool {
+    private.as_ref().is_some_and(|private| path.starts_with(private) && path != private)
 }
 
 fn whole(records: &crate::wire::Records<'_>, mut read: impl FnMut(&mut Reader<'_>)) {
@@ -193,7 +237,7 @@ fn check(plan: &Plan, facts: &Facts, counted: bool, network: NetworkFrom) {
     whole(&request.sources, |from| {
         let source = SourceRecord::read(from);
         assert_eq!(source.attributes & NOSUID, NOSUID, "no set-id file ever counts");
-        assert_eq!(source.flags & source::EARLY != 0, source.flags & source::ID_MAPPED != 0);
+        assert_eq!(source.flags & source::ID_MAPPED != 0, facts.root, "as root every grant is id-mapped");
     });
     let mut arguments = Vec::new();
     whole(&request.arguments, |from| arguments.push(OsStr::from_bytes(from.text().to_bytes()).to_owned()));

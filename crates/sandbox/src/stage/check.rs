@@ -6,6 +6,7 @@
 
 use core::ffi::CStr;
 
+use super::roots::PROC;
 use crate::sys::calls::{self, EINVAL, Errno, Fd, NO_FD};
 use crate::sys::privileges;
 use crate::wire::{Request, canary, flag, layer};
@@ -22,8 +23,8 @@ const DESCRIPTORS_CHECKED: i32 = 40;
 
 /// The layers that can be proven before the filter is on: their checks use calls that the filter may report, and
 /// nobody answers reports yet.
-pub(crate) fn before_filter(request: &Request<'_>) -> u32 {
-    let mut proven = namespaces(request);
+pub(crate) fn before_filter(request: &Request<'_>, launcher: [u64; 2]) -> u32 {
+    let mut proven = namespaces(request, launcher);
     if request.layers & layer::MOUNT != 0 && !root_is_ours() {
         proven &= !layer::MOUNT;
     }
@@ -53,8 +54,9 @@ pub(crate) fn behind_filter(request: &Request<'_>) -> u32 {
     filtered | if limits_are_set(request) { layer::LIMITS } else { 0 }
 }
 
-/// A namespace is proven if it is not the host's. The order is that of `Request::host_namespaces`.
-fn namespaces(request: &Request<'_>) -> u32 {
+/// A namespace is proven if it is neither the host's nor one that the launcher has for itself (`launcher`: user and mount).
+/// The order is that of `Request::host_namespaces`. The network namespace may be the launcher's: it is empty.
+fn namespaces(request: &Request<'_>, launcher: [u64; 2]) -> u32 {
     let names: [(u32, &CStr); 7] = [
         (layer::USER, c"user"),
         (layer::MOUNT, c"mnt"),
@@ -68,14 +70,25 @@ fn namespaces(request: &Request<'_>) -> u32 {
     let Ok(directory) = calls::open_at(NO_FD, c"/proc/self/ns", flags, 0) else { return 0 };
     let mut proven = 0;
     for ((bit, name), host) in names.into_iter().zip(request.host_namespaces) {
-        if let Ok(own) = calls::stat_at(directory, name, true)
-            && own.inode != host
-        {
+        let mut text = [0u8; 64];
+        let own = calls::read_link(directory, name, &mut text)
+            .ok()
+            .and_then(|length| number_in(text.get(..length)?));
+        if own.is_some_and(|own| own != host && !launcher.contains(&own)) {
             proven |= bit;
         }
     }
     calls::close(directory);
     proven
+}
+
+/// The inode in a text like "mnt:[4026531841]". Reading the link is cheaper than following it.
+fn number_in(text: &[u8]) -> Option<u64> {
+    let digits = text.split(|byte| matches!(byte, b'[' | b']')).nth(1)?;
+    digits.iter().try_fold(0u64, |number, digit| match digit {
+        b'0'..=b'9' => Some(number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))),
+        _ => None,
+    })
 }
 
 fn root_is_ours() -> bool {
@@ -113,7 +126,7 @@ pub(crate) fn find_cgroup_leaf(request: &Request<'_>) -> Result<(), Errno> {
         return Ok(());
     }
     let mut buffer = [0u8; 4096];
-    let file = calls::open_at(NO_FD, c"/proc/self/cgroup", 0, 0)?;
+    let file = calls::open_at(PROC, c"self/cgroup", 0, 0)?;
     let length = calls::read(file, &mut buffer);
     calls::close(file);
     let text = buffer.get(..length?).unwrap_or_default();

@@ -3,8 +3,9 @@
 
 use core::cell::Cell;
 
+use super::roots::{HOST, KEPT_LAST, PROC};
 use super::{Failure, Handles, check, confine, mounts, program, send_event, send_failure, watch};
-use crate::sys::calls::{self, EAGAIN, EINVAL, Errno, Fd, NO_FD, PollEntry, READABLE, Reaped};
+use crate::sys::calls::{self, EAGAIN, EINVAL, Errno, Fd, Namespaces, PollEntry, READABLE, Reaped};
 use crate::sys::privileges;
 use crate::wire::{Request, SOURCES_MAX, Step, command, event, flag, layer};
 
@@ -23,8 +24,8 @@ const SET_UP_FAILED: i32 = 1;
 const ALONE: i32 = 2;
 
 /// From the first instruction in the new namespaces to the end of the sandbox.
-pub(crate) fn run(request: &Request<'_>, handles: &Handles<'_>, early: &[Fd; SOURCES_MAX]) -> ! {
-    match set_up(request, handles, early).and_then(|()| start(request, handles)) {
+pub(crate) fn run(request: &Request<'_>, handles: &Handles<'_>, granted: &[Fd; SOURCES_MAX]) -> ! {
+    match set_up(request, handles, granted).and_then(|()| start(request, handles)) {
         Ok(started) => supervise(request, handles, &started),
         Err(failure) => {
             send_failure(handles.control, failure);
@@ -33,7 +34,9 @@ pub(crate) fn run(request: &Request<'_>, handles: &Handles<'_>, early: &[Fd; SOU
     }
 }
 
-fn set_up(request: &Request<'_>, handles: &Handles<'_>, early: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
+fn set_up(request: &Request<'_>, handles: &Handles<'_>, granted: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
+    // Of the launcher's own descriptors only its /proc is needed, and that not for long.
+    calls::close_between(HOST, KEPT_LAST).map_err(Failure::of(Step::Lifeline))?;
     // Until the lifeline is watched, the death of the host's launching thread must end this process.
     privileges::set_death_signal(SIGKILL.unsigned_abs() as usize).map_err(Failure::of(Step::Lifeline))?;
     if request.builds(layer::USER) {
@@ -51,8 +54,13 @@ fn set_up(request: &Request<'_>, handles: &Handles<'_>, early: &[Fd; SOURCES_MAX
         mounts::forbid_user_namespaces().map_err(Failure::of(Step::NamespaceLimit))?;
     }
     if request.builds(layer::MOUNT) {
-        mounts::build_root(request, early)?;
+        if handles.place.prepared {
+            mounts::complete_root(request, granted)?;
+        } else {
+            mounts::build_root(request, granted)?;
+        }
     }
+    calls::close(PROC);
     confine::give_up_privileges(request)?;
     confine::restrict_files(request)
 }
@@ -70,11 +78,11 @@ pub(crate) fn write_maps(
     let mut groups = calls::Line::<64>::new();
     groups.number(inside_gid).text(b" ").number(outside_gid).text(b" 1");
     for (path, line) in [
-        (c"/proc/self/uid_map", users.as_bytes()),
-        (c"/proc/self/setgroups", b"deny"),
-        (c"/proc/self/gid_map", groups.as_bytes()),
+        (c"self/uid_map", users.as_bytes()),
+        (c"self/setgroups", b"deny"),
+        (c"self/gid_map", groups.as_bytes()),
     ] {
-        let file = calls::open_at(NO_FD, path, calls::O_WRONLY, 0)?;
+        let file = calls::open_at(PROC, path, calls::O_WRONLY, 0)?;
         let written = calls::write(file, line);
         calls::close(file);
         written?;
@@ -121,6 +129,7 @@ fn start(request: &Request<'_>, handles: &Handles<'_>) -> Result<Started, Failur
         program_fd,
         program_text,
         control: handles.control,
+        launcher: handles.place.namespaces,
         arguments,
         environment,
         failure: Cell::new(None),
@@ -128,7 +137,7 @@ fn start(request: &Request<'_>, handles: &Handles<'_>) -> Result<Started, Failur
         unproven: Cell::new(0),
         listener: Cell::new(None),
     };
-    let pid = calls::run_sharing_memory(stack, &birth, program::become_program)
+    let pid = calls::run_sharing_memory(stack, &birth, program::become_program, Namespaces::Shared)
         .map_err(Failure::of(Step::Execute))?;
     calls::forget_text_at(program_text).map_err(Failure::of(Step::Execute))?;
     if birth.unproven.get() != 0 {

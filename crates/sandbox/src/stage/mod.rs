@@ -1,4 +1,4 @@
-//! The launcher's work, in order: [`serve`] takes a request and clones PID 1; [`init`] is PID 1 from its first
+//! The launcher's work, in order: [`serve`] takes a request and clones PID 1 in one of the [`roots`] that are kept ready; [`init`] is PID 1 from its first
 //! instruction to its last; [`mounts`] builds the root; [`confine`] gives up privileges; [`program`] is the child
 //! that becomes the plugin, with [`check`] proving every layer before it does; [`watch`] answers what the seccomp
 //! filter reports.
@@ -10,7 +10,9 @@ pub(crate) mod confine;
 pub(crate) mod connect;
 pub(crate) mod init;
 pub(crate) mod mounts;
+pub(crate) mod opener;
 pub(crate) mod program;
+pub(crate) mod roots;
 pub(crate) mod serve;
 pub(crate) mod watch;
 
@@ -46,6 +48,17 @@ pub(crate) struct Handles<'a> {
     pub(crate) host: Fd,
     /// v1 `tasks` files, or one v2 directory.
     pub(crate) cgroups: &'a [Fd],
+    /// Where the launcher itself is: PID 1 must be elsewhere.
+    pub(crate) place: Place,
+}
+
+/// Where the launcher is when PID 1 is born.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// In a prepared root; else among the host's mounts.
+    pub(crate) prepared: bool,
+    /// The inodes of its own user and mount namespaces.
+    pub(crate) namespaces: [u64; 2],
 }
 
 /// Sends an event of numbers, then text. A host that does not read is not waited for when `wait` is false.

@@ -7,11 +7,12 @@
 use core::ffi::CStr;
 
 use super::Failure;
+use super::roots::PROC;
 use crate::sys::calls::{
     self, E2BIG, EEXIST, EINVAL, ESTALE, Errno, Fd, NO_FD, O_DIRECTORY, O_NOFOLLOW, O_PATH,
 };
 use crate::sys::mounts::{self, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Reach};
-use crate::wire::{Request, SOURCES_MAX, SourceRecord, Step, build, layer, source};
+use crate::wire::{Recipe, Records, Request, SOURCES_MAX, SourceRecord, Step, build, source};
 
 const CLONE_NEWUSER: u64 = 0x1000_0000;
 const SIGKILL: i32 = 9;
@@ -79,48 +80,44 @@ fn make_id_map(from: (u32, u32), to: (u32, u32)) -> Result<Fd, Errno> {
 fn write_id_map(pid: i32, from: (u32, u32), to: (u32, u32)) -> Result<Fd, Errno> {
     for (file, from, to) in [(&b"/uid_map"[..], from.0, to.0), (b"/gid_map", from.1, to.1)] {
         let mut path = calls::Line::<64>::new();
-        path.text(b"/proc/").number(pid.unsigned_abs()).text(file);
+        path.number(pid.unsigned_abs()).text(file);
         let mut line = calls::Line::<64>::new();
         line.number(from).text(b" ").number(to).text(b" 1");
-        let map = calls::open_at(NO_FD, path.as_c_str(), calls::O_WRONLY, 0)?;
+        let map = calls::open_at(PROC, path.as_c_str(), calls::O_WRONLY, 0)?;
         let written = calls::write(map, line.as_bytes());
         calls::close(map);
         written?;
     }
     let mut path = calls::Line::<64>::new();
-    path.text(b"/proc/").number(pid.unsigned_abs()).text(b"/ns/user");
-    calls::open_at(NO_FD, path.as_c_str(), 0, 0)
+    path.number(pid.unsigned_abs()).text(b"/ns/user");
+    calls::open_at(PROC, path.as_c_str(), 0, 0)
 }
 
-/// Takes the sources that only the launcher may reach, before PID 1 is born. Their slots in `early` are filled.
-pub(crate) fn clone_early(
+/// Takes what is granted, before PID 1 is born. Only who has every capability over the host's mounts can. `first` is the
+/// number of the first one in the host's count.
+pub(crate) fn take_granted(
     request: &Request<'_>,
+    first: usize,
     id_maps: &mut IdMaps,
-    early: &mut [Fd; SOURCES_MAX],
+    granted: &mut [Fd; SOURCES_MAX],
 ) -> Result<(), Failure> {
-    if !request.builds(layer::MOUNT) {
-        return Ok(());
-    }
     let mut from = request.sources.reader.clone();
-    for (index, slot) in early.iter_mut().enumerate().take(request.sources.count as usize) {
+    for (index, slot) in granted.iter_mut().enumerate().take(request.sources.count as usize) {
         let record = SourceRecord::read(&mut from);
-        if record.flags & source::EARLY == 0 {
-            continue;
-        }
         let map = if record.flags & source::ID_MAPPED == 0 {
             None
         } else {
             let owner = (record.owner_uid, record.owner_gid);
             let plugin = (request.outside_uid, request.outside_gid);
-            Some(id_maps.get(owner, plugin).map_err(Failure::at(Step::IdMap, index))?)
+            Some(id_maps.get(owner, plugin).map_err(Failure::at(Step::IdMap, first + index))?)
         };
-        *slot = take_source(&record, map).map_err(Failure::at(Step::Source, index))?;
+        *slot = take_source(&record, map).map_err(Failure::at(Step::Source, first + index))?;
     }
     Ok(())
 }
 
 /// Opens the path, makes sure that it is still what the host saw, and copies its mount.
-fn take_source(record: &SourceRecord<'_>, id_map: Option<Fd>) -> Result<Fd, Errno> {
+pub(crate) fn take_source(record: &SourceRecord<'_>, id_map: Option<Fd>) -> Result<Fd, Errno> {
     if record.flags & source::SYSTEM != 0 {
         return take_system(record);
     }
@@ -165,34 +162,81 @@ fn take_opened(record: &SourceRecord<'_>, found: Fd, id_map: Option<Fd>) -> Resu
     Ok(mount)
 }
 
+/// Builds what only this sandbox has into a prepared root, which PID 1 is in already.
+pub(crate) fn complete_root(request: &Request<'_>, granted: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
+    let root = calls::open_at(NO_FD, c"/", O_PATH | O_DIRECTORY, 0).map_err(Failure::of(Step::RootMount))?;
+    run_steps(root, &request.steps, granted)?;
+    close_all(granted);
+    calls::close(root);
+    Ok(())
+}
+
 /// Builds the root and enters it. Nothing of the host's tree is left but what the sources name.
-pub(crate) fn build_root(request: &Request<'_>, early: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
+pub(crate) fn build_root(request: &Request<'_>, granted: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
     mounts::make_all_private().map_err(Failure::of(Step::RootMount))?;
-    let mut sources = *early;
-    let mut from = request.sources.reader.clone();
-    for (index, slot) in sources.iter_mut().enumerate().take(request.sources.count as usize) {
+    let recipe = Recipe::parse(request.recipe).ok_or_else(|| Failure::of(Step::Request)(EINVAL))?;
+    let mut system = [NO_FD; SOURCES_MAX];
+    take_all(&recipe.sources, 0, &mut system)?;
+    let mut sources = *granted;
+    take_all(&request.sources, recipe.sources.count as usize, &mut sources)?;
+    let root = make_root().map_err(Failure::of(Step::RootMount))?;
+    run_steps(root, &recipe.steps, &system)?;
+    run_steps(root, &request.steps, &sources)?;
+    // PID 1 stays, and needs none of them any more.
+    close_all(&system);
+    close_all(&sources);
+    enter(root).map_err(Failure::of(Step::Pivot))
+}
+
+/// Builds a root that many sandboxes will start from, and enters it. Its file system is closed for writing for good: no
+/// mount of it, whatever its attributes, can change it.
+pub(crate) fn build_shared_root(
+    recipe: &Recipe<'_>,
+    sources: &[Fd; SOURCES_MAX],
+    empty_proc: Fd,
+) -> Result<(), Failure> {
+    let root = make_root().map_err(Failure::of(Step::RootMount))?;
+    run_steps(root, &recipe.steps, sources)?;
+    attach_at(empty_proc, root, c"proc").map_err(Failure::of(Step::Proc))?;
+    let seal = || {
+        let instance = mounts::fs_pick(root)?;
+        mounts::fs_set_flag(instance, c"ro")?;
+        let sealed = mounts::fs_reconfigure(instance);
+        calls::close(instance);
+        sealed
+    };
+    seal().map_err(Failure::of(Step::RootMount))?;
+    enter(root).map_err(Failure::of(Step::Pivot))
+}
+
+/// Takes those sources that nobody has taken before.
+fn take_all(sources: &Records<'_>, first: usize, into: &mut [Fd; SOURCES_MAX]) -> Result<(), Failure> {
+    let mut from = sources.reader.clone();
+    for (index, slot) in into.iter_mut().enumerate().take(sources.count as usize) {
         let record = SourceRecord::read(&mut from);
         if *slot == NO_FD {
-            *slot = take_source(&record, None).map_err(Failure::at(Step::Source, index))?;
+            *slot = take_source(&record, None).map_err(Failure::at(Step::Source, first + index))?;
         }
     }
-    let root = make_root().map_err(Failure::of(Step::RootMount))?;
-    let mut steps = request.steps.reader.clone();
-    let mut builder = Builder { root, sources: &sources, parent: None };
-    for index in 0..request.steps.count as usize {
+    Ok(())
+}
+
+fn close_all(fds: &[Fd; SOURCES_MAX]) {
+    for fd in fds.iter().filter(|fd| **fd != NO_FD) {
+        calls::close(*fd);
+    }
+}
+
+fn run_steps(root: Fd, records: &Records<'_>, sources: &[Fd; SOURCES_MAX]) -> Result<(), Failure> {
+    let mut steps = records.reader.clone();
+    let mut builder = Builder { root, sources, parent: None };
+    for index in 0..records.count as usize {
         let kind = steps.u32();
         let step = if kind == build::PROC { Step::Proc } else { Step::Build };
         builder.run_step(kind, &mut steps).map_err(Failure::at(step, index))?;
     }
     builder.forget_parent();
-    // PID 1 stays, and needs none of them any more.
-    for fd in sources.iter().filter(|fd| **fd != NO_FD) {
-        calls::close(*fd);
-    }
-    if steps.is_broken() {
-        return Err(Failure::of(Step::Request)(EINVAL));
-    }
-    enter(root).map_err(Failure::of(Step::Pivot))
+    if steps.is_broken() { Err(Failure::of(Step::Request)(EINVAL)) } else { Ok(()) }
 }
 
 /// A tmpfs over the host's root directory: attached there because that directory always exists, and because a
@@ -369,6 +413,16 @@ fn mount_proc(root: Fd, path: &CStr) -> Result<(), Errno> {
     Ok(())
 }
 
+/// A detached procfs of the caller's pid namespace with nothing in it but processes.
+pub(crate) fn empty_proc() -> Result<Fd, Errno> {
+    let fs = mounts::fs_open(c"proc")?;
+    mounts::fs_set(fs, c"subset", c"pid")?;
+    mounts::fs_create(fs)?;
+    let proc = mounts::fs_mount(fs, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)?;
+    calls::close(fs);
+    Ok(proc)
+}
+
 /// Makes `root` the root directory, lets go of the host's tree and closes the root for writing.
 fn enter(root: Fd) -> Result<(), Errno> {
     calls::change_dir_to(root)?;
@@ -381,9 +435,9 @@ fn enter(root: Fd) -> Result<(), Errno> {
 }
 
 /// No further user namespace below this one, for whoever gets past the seccomp filter. Written through the host's
-/// /proc, which is still in view; the value belongs to the writer's own user namespace (user_namespaces(7)).
+/// /proc; the value belongs to the writer's own user namespace (user_namespaces(7)).
 pub(crate) fn forbid_user_namespaces() -> Result<(), Errno> {
-    let file = calls::open_at(NO_FD, c"/proc/sys/user/max_user_namespaces", calls::O_WRONLY, 0)?;
+    let file = calls::open_at(PROC, c"sys/user/max_user_namespaces", calls::O_WRONLY, 0)?;
     let written = calls::write(file, b"0");
     calls::close(file);
     written

@@ -22,6 +22,8 @@ pub(crate) struct Birth<'a> {
     /// Where the empty path for the exec lies.
     pub(crate) program_text: usize,
     pub(crate) control: Fd,
+    /// The launcher's own user and mount namespaces.
+    pub(crate) launcher: [u64; 2],
     pub(crate) arguments: &'a [usize],
     pub(crate) environment: &'a [usize],
     pub(crate) failure: Cell<Option<Failure>>,
@@ -100,7 +102,7 @@ fn prepare(birth: &Birth<'_>) -> Result<(), Failure> {
     if request.broken & layer::DESCRIPTORS != 0 {
         calls::dup_onto(birth.control, LEAK, false).map_err(Failure::of(Step::Descriptors))?;
     }
-    let before = check::before_filter(request);
+    let before = check::before_filter(request, birth.launcher);
     if request.builds(layer::SECCOMP) {
         let listener = privileges::seccomp_install(request.filter, request.has(flag::LISTEN))
             .map_err(Failure::of(Step::Seccomp))?;

@@ -6,7 +6,8 @@
 
 use core::ffi::CStr;
 
-use super::{Failure, Handles, init, mounts, send_event, send_failure};
+use super::roots::{self, PROC, Roots};
+use super::{Failure, Handles, Place, init, mounts, send_failure};
 use crate::sys::calls::{self, EINVAL, Errno, Fd, NO_FD};
 use crate::sys::privileges;
 use crate::sys::sockets::{self, DESCRIPTORS_MAX};
@@ -35,12 +36,13 @@ pub(crate) fn run() -> ! {
     let mut fds = [NO_FD; DESCRIPTORS_MAX];
     let Ok((length, _)) = sockets::receive(SOCKET, first, &mut fds) else { calls::exit(UNUSABLE) };
     let set_up = first.get(..length).unwrap_or_default();
-    if let Err(errno) = prepare(set_up) {
-        let _host_gone =
-            send_event(SOCKET, &[event::FAILED, Step::Clone as u32, errno.0.cast_unsigned()], &[], true);
-        calls::exit(UNUSABLE);
-    }
-    let mut id_maps = mounts::IdMaps::new();
+    let mut launcher = match prepare(set_up) {
+        Ok(launcher) => launcher,
+        Err(failure) => {
+            send_failure(SOCKET, failure);
+            calls::exit(UNUSABLE);
+        }
+    };
     let mut something_left = true;
     loop {
         match sockets::receive(SOCKET, buffer, &mut fds) {
@@ -50,9 +52,10 @@ pub(crate) fn run() -> ! {
                 something_left = true;
                 let message = buffer.get(..length).unwrap_or_default();
                 if message == wire::GOODBYE {
-                    calls::exit(0);
+                    something_left = false;
+                    break;
                 }
-                answer(message, fds.get(..count).unwrap_or_default(), &mut id_maps);
+                launcher.answer(message, fds.get(..count).unwrap_or_default());
             }
             Err(calls::EINTR) => {}
             Err(_) => break,
@@ -61,63 +64,156 @@ pub(crate) fn run() -> ! {
     if something_left {
         sweep(set_up);
     }
+    if let Some(roots) = &launcher.roots {
+        roots.end();
+    }
     calls::exit(0)
 }
 
-/// Own session (a Ctrl-C at the terminal is not for the launcher), no foreign descriptors, and the empty network
-/// that sandboxes share if asked for.
-fn prepare(set_up: &[u8]) -> Result<(), Errno> {
-    let mut from = Reader::new(set_up);
-    let flags = from.u32();
-    let (uid, gid) = (from.u32(), from.u32());
+/// What a launcher keeps between requests.
+struct Launcher {
+    /// None when every PID 1 builds its root by itself, from the host's mounts.
+    roots: Option<Roots>,
+    id_maps: mounts::IdMaps,
+    user_namespace: u64,
+}
+
+/// The set-up message, read in place.
+struct SetUp<'a> {
+    flags: u32,
+    uid: u32,
+    gid: u32,
+    recipe: &'a [u8],
+    mark: &'a CStr,
+    directories: wire::Reader<'a>,
+    count: usize,
+}
+
+impl<'a> SetUp<'a> {
+    fn read(bytes: &'a [u8]) -> Self {
+        let mut from = Reader::new(bytes);
+        let (flags, uid, gid) = (from.u32(), from.u32(), from.u32());
+        let (recipe, mark) = (from.blob(), from.text());
+        let count = (from.u32() as usize).min(roots::CGROUPS_MAX);
+        Self { flags, uid, gid, recipe, mark, directories: from, count }
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.flags & bit != 0
+    }
+}
+
+/// Own session (a Ctrl-C at the terminal is not for the launcher), no foreign descriptors, the empty network
+/// that sandboxes share if asked for, and the first root.
+fn prepare(message: &[u8]) -> Result<Launcher, Failure> {
+    let set_up = SetUp::read(message);
+    let as_root = set_up.has(setup::ROOT);
+    enter_own_namespaces(&set_up).map_err(Failure::of(Step::Clone))?;
+    let user_namespace = calls::stat_at(PROC, c"self/ns/user", true).map_err(Failure::of(Step::Clone))?.inode;
+    let mut roots = None;
+    if set_up.has(setup::PREPARE) {
+        let mut prepared = Roots::start(as_root).map_err(Failure::of(Step::RootMount))?;
+        prepared.enter(set_up.recipe)?;
+        roots = Some(prepared);
+    }
+    Ok(Launcher { roots, id_maps: mounts::IdMaps::new(), user_namespace })
+}
+
+fn enter_own_namespaces(set_up: &SetUp<'_>) -> Result<(), Errno> {
     calls::close_range(4, 0)?;
+    roots::reserve_numbers()?;
+    keep_cgroups(set_up)?;
     calls::set_session()?;
     calls::umask(0o022);
     calls::default_signals();
     privileges::set_name(c"ringfence");
     privileges::set_dumpable(false)?;
-    if flags & setup::ROOT != 0 {
+    let network = if set_up.has(setup::HOLD_NETWORK) { CLONE_NEWNET } else { 0 };
+    if set_up.has(setup::ROOT) {
         privileges::drop_groups()?;
         privileges::keep_capabilities_across_ids()?;
-        if flags & setup::HOLD_NETWORK != 0 {
-            calls::unshare(CLONE_NEWNET)?;
+        if network != 0 {
+            calls::unshare(network)?;
         }
-    } else if flags & setup::HOLD_NETWORK != 0 {
-        calls::unshare(CLONE_NEWUSER | CLONE_NEWNET)?;
+    } else if set_up.has(setup::HOLD_NETWORK) || set_up.has(setup::PREPARE) {
+        calls::unshare(CLONE_NEWUSER | network)?;
         // The files of an undumpable process in /proc are root's, and its maps could not be written.
         privileges::set_dumpable(true)?;
-        init::write_maps(uid, uid, gid, gid)?;
+        init::write_maps(set_up.uid, set_up.uid, set_up.gid, set_up.gid)?;
         privileges::set_dumpable(false)?;
     }
     Ok(())
 }
 
-fn answer(message: &[u8], fds: &[Fd], id_maps: &mut mounts::IdMaps) {
-    let [control, stdin, stdout, stderr, host, cgroups @ ..] = fds else {
-        for fd in fds {
+/// Opens the directories of cgroups, which cannot be seen from a prepared root. One that is missing holds no cgroup.
+fn keep_cgroups(set_up: &SetUp<'_>) -> Result<(), Errno> {
+    let mut directories = set_up.directories.clone();
+    for number in (roots::CGROUPS_FIRST..).take(set_up.count) {
+        if let Ok(opened) = calls::open_at(NO_FD, directories.text(), calls::O_DIRECTORY, 0) {
+            calls::dup_onto(opened, Fd(number), true)?;
+            calls::close(opened);
+        }
+    }
+    Ok(())
+}
+
+impl Launcher {
+    fn answer(&mut self, message: &[u8], fds: &[Fd]) {
+        let [control, stdin, stdout, stderr, host, cgroups @ ..] = fds else {
+            for fd in fds {
+                calls::close(*fd);
+            }
+            return;
+        };
+        let mut granted = [NO_FD; SOURCES_MAX];
+        let outcome = match Request::parse(message) {
+            Some(request) => self.find_place(&request, &mut granted).and_then(|place| {
+                let stdio = [*stdin, *stdout, *stderr];
+                let handles = Handles { control: *control, stdio, host: *host, cgroups, place };
+                give_birth(&request, &handles, &granted)
+            }),
+            None => Err(Failure::of(Step::Request)(EINVAL)),
+        };
+        if let Err(failure) = outcome {
+            send_failure(*control, failure);
+        }
+        for fd in granted.iter().filter(|fd| **fd != NO_FD).chain(fds) {
             calls::close(*fd);
         }
-        return;
-    };
-    let handles = Handles { control: *control, stdio: [*stdin, *stdout, *stderr], host: *host, cgroups };
-    let mut early = [NO_FD; SOURCES_MAX];
-    let outcome = match Request::parse(message) {
-        Some(request) => mounts::clone_early(&request, id_maps, &mut early)
-            .and_then(|()| give_birth(&request, &handles, &early)),
-        None => Err(Failure::of(Step::Request)(EINVAL)),
-    };
-    if let Err(failure) = outcome {
-        send_failure(handles.control, failure);
     }
-    for fd in early.iter().filter(|fd| **fd != NO_FD).chain(fds) {
-        calls::close(*fd);
+
+    /// Goes where PID 1 shall be born, and takes what is granted if PID 1 cannot.
+    fn find_place(
+        &mut self,
+        request: &Request<'_>,
+        granted: &mut [Fd; SOURCES_MAX],
+    ) -> Result<Place, Failure> {
+        let among_hosts = Place { prepared: false, namespaces: [self.user_namespace, 0] };
+        let own_mounts = request.layers & layer::MOUNT != 0;
+        match &mut self.roots {
+            Some(roots) if own_mounts => {
+                let mounts = roots.enter_for(request, &mut self.id_maps, granted)?;
+                Ok(Place { prepared: true, namespaces: [self.user_namespace, mounts] })
+            }
+            Some(roots) => {
+                roots.enter_host().map_err(Failure::of(Step::RootMount))?;
+                Ok(among_hosts)
+            }
+            None => {
+                if own_mounts && request.has(flag::SWITCH_IDS) {
+                    let first = wire::Recipe::parse(request.recipe).map_or(0, |recipe| recipe.sources.count);
+                    mounts::take_granted(request, first as usize, &mut self.id_maps, granted)?;
+                }
+                Ok(among_hosts)
+            }
+        }
     }
 }
 
 fn give_birth(
     request: &Request<'_>,
     handles: &Handles<'_>,
-    early: &[Fd; SOURCES_MAX],
+    granted: &[Fd; SOURCES_MAX],
 ) -> Result<(), Failure> {
     let mut pidfd = NO_FD;
     let into = handles.cgroups.first().copied().filter(|_| request.has(flag::CGROUP_V2));
@@ -125,7 +221,7 @@ fn give_birth(
     let born = calls::clone_process(clone_flags(request, into.is_some()), 0, &mut pidfd, into);
     if born == Ok(0) {
         calls::close(SOCKET);
-        init::run(request, handles, early)
+        init::run(request, handles, granted)
     }
     let back = give_back_ids(request);
     born.map_err(Failure::of(Step::Clone))?;
@@ -177,26 +273,24 @@ fn clone_flags(request: &Request<'_>, into_cgroup: bool) -> u64 {
 
 /// Removes the cgroup directories that carry this launcher's mark. The host has usually done so; after `kill -9` of
 /// the host nobody else can. The processes inside are dying at that moment, hence the retries.
-fn sweep(set_up: &[u8]) {
+fn sweep(message: &[u8]) {
+    let set_up = SetUp::read(message);
     for _ in 0..SWEEP_TRIES {
-        let mut from = Reader::new(set_up);
-        let _flags_and_ids = (from.u32(), from.u32(), from.u32());
-        let mark = from.text();
-        let count = from.u32();
         let mut left = 0;
-        for _ in 0..count {
-            left += sweep_directory(from.text(), mark.to_bytes());
+        for number in (roots::CGROUPS_FIRST..).take(set_up.count) {
+            left += sweep_directory(Fd(number), set_up.mark.to_bytes());
         }
-        if left == 0 || mark.is_empty() {
+        if left == 0 || set_up.mark.is_empty() {
             return;
         }
         calls::sleep_ms(SWEEP_PAUSE_MS);
     }
 }
 
-/// How many directories with the mark are left below `path`.
-fn sweep_directory(path: &CStr, mark: &[u8]) -> u32 {
-    let Ok(dir) = calls::open_at(NO_FD, path, calls::O_DIRECTORY, 0) else { return 0 };
+/// How many directories with the mark are left below `kept`.
+fn sweep_directory(kept: Fd, mark: &[u8]) -> u32 {
+    // Opened anew, to be read from its beginning.
+    let Ok(dir) = calls::open_at(kept, c".", calls::O_DIRECTORY, 0) else { return 0 };
     let mut left = 0;
     let mut buffer = [0u8; 4096];
     while let Ok(length @ 1..) = calls::list_dir(dir, &mut buffer) {

@@ -84,6 +84,11 @@ pub(crate) fn close_range(first: u32, flags: u32) -> Result<()> {
     scalar(436, first as usize, u32::MAX as usize, flags as usize, 0).map(drop)
 }
 
+/// Closes every descriptor from `first` to `last`.
+pub(crate) fn close_between(first: Fd, last: Fd) -> Result<()> {
+    scalar(436, word(first), word(last), 0, 0).map(drop)
+}
+
 /// Duplicates `fd` onto the number `to`; close-on-exec if `cloexec`.
 pub(crate) fn dup_onto(fd: Fd, to: Fd, cloexec: bool) -> Result<Fd> {
     if fd == to {
@@ -218,8 +223,14 @@ pub(crate) fn clone_process(
 }
 
 /// Runs `body(context)` in a child that shares memory and descriptors with this process, on `stack`, and returns
-/// the child's pid after it has executed a program or ended. `body` reports through cells in `context`.
-pub(crate) fn run_sharing_memory<T>(stack: &mut [u8], context: &T, body: fn(&T) -> !) -> Result<usize> {
+/// the child's pid after it has executed a program or ended. `body` reports through cells in `context`. `namespaces` are
+/// the `CLONE_NEW*` flags of what the child gets of its own.
+pub(crate) fn run_sharing_memory<T>(
+    stack: &mut [u8],
+    context: &T,
+    body: fn(&T) -> !,
+    namespaces: Namespaces,
+) -> Result<usize> {
     const CLONE_VM: u64 = 0x100;
     const CLONE_FILES: u64 = 0x400;
     const CLONE_VFORK: u64 = 0x4000;
@@ -228,7 +239,7 @@ pub(crate) fn run_sharing_memory<T>(stack: &mut [u8], context: &T, body: fn(&T) 
     let start = Start { context, body };
     let base = stack.as_mut_ptr().expose_provenance();
     let arguments = CloneArguments {
-        flags: CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_CLEAR_SIGHAND,
+        flags: CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_CLEAR_SIGHAND | namespaces as u64,
         exit_signal: SIGCHLD,
         stack: base as u64,
         // Rounded down so that the top is 16-byte aligned whatever the slice's address is.
@@ -243,6 +254,17 @@ pub(crate) fn run_sharing_memory<T>(stack: &mut [u8], context: &T, body: fn(&T) 
     check(unsafe {
         clone_onto_stack(&raw const arguments, size_of::<CloneArguments>(), enter::<T>, argument)
     })
+}
+
+/// What a child that shares memory has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Namespaces {
+    Shared = 0,
+    /// A copy of the mounts.
+    Mount = 0x2_0000,
+    /// A pid namespace, which ends with it.
+    Pid = 0x2000_0000,
 }
 
 struct Start<'a, T> {
@@ -261,6 +283,12 @@ unsafe extern "C" fn enter<T>(argument: usize) -> ! {
 
 pub(crate) fn unshare(flags: u64) -> Result<()> {
     scalar(272, flags as usize, 0, 0, 0).map(drop)
+}
+
+/// Enters the mount namespace behind `fd` (setns(2)); root and working directory become its root.
+pub(crate) fn enter_mounts(fd: Fd) -> Result<()> {
+    const CLONE_NEWNS: usize = 0x2_0000;
+    scalar(308, word(fd), CLONE_NEWNS, 0, 0).map(drop)
 }
 
 pub(crate) fn set_session() -> Result<()> {

@@ -33,6 +33,12 @@ pub(crate) fn fs_set(fs: Fd, key: &CStr, value: &CStr) -> Result<()> {
     check(unsafe { syscall6(431, word(fs), 1, key.as_ptr().addr(), value.as_ptr().addr(), 0, 0) }).map(drop)
 }
 
+/// Sets the option `key`, which has no value (`FSCONFIG_SET_FLAG`).
+pub(crate) fn fs_set_flag(fs: Fd, key: &CStr) -> Result<()> {
+    // SAFETY: fsconfig(2) reads one NUL-terminated string.
+    check(unsafe { syscall6(431, word(fs), 0, key.as_ptr().addr(), 0, 0, 0) }).map(drop)
+}
+
 /// `FSCONFIG_CMD_CREATE`: makes the super block.
 pub(crate) fn fs_create(fs: Fd) -> Result<()> {
     // SAFETY: the command takes no further argument.

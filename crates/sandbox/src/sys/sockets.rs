@@ -14,6 +14,17 @@ const HEADER: usize = 16;
 /// struct msghdr of x86_64: name, name length, iovec, iovec count, control, control length, flags.
 type MessageHeader = [usize; 7];
 
+/// Two connected sockets that keep the bounds of messages.
+pub(crate) fn pair() -> Result<(Fd, Fd)> {
+    const AF_UNIX: usize = 1;
+    const SOCK_SEQPACKET_CLOEXEC: usize = 5 | 0o2_000_000;
+    let mut pair = [0i32; 2];
+    // SAFETY: socketpair(2) writes two descriptor numbers into `pair`.
+    check(unsafe { syscall6(53, AF_UNIX, SOCK_SEQPACKET_CLOEXEC, 0, pair.as_mut_ptr().addr(), 0, 0) })?;
+    let [one, other] = pair;
+    Ok((Fd(one), Fd(other)))
+}
+
 /// Receives one message: its length and how many descriptors came with it. Length 0 is the end.
 ///
 /// A message that does not fit `into`, or carries more descriptors than [`DESCRIPTORS_MAX`], is refused (`E2BIG`).

@@ -9,7 +9,7 @@ fn a_broken_layer_stops_the_start() {
 #[cfg(feature = "break-layers")]
 #[test]
 fn a_broken_layer_stops_the_start() {
-    use ringfence_sandbox::{Access, LaunchError, Layer, Layers, Stdio};
+    use ringfence_sandbox::{Access, LaunchError, Layer, Layers, Plan, Program, Stdio};
 
     use crate::rig::{self, both, children, found, launcher, plan, run};
 
@@ -39,6 +39,13 @@ fn a_broken_layer_stops_the_start() {
             assert_eq!(children().len(), before, "{layer}: nothing is left");
             assert!(rig::leaves_of(std::process::id()).is_empty(), "{layer}: no cgroup is left");
         }
+        // Without a mount namespace of its own PID 1 is in the launcher's, whose root is like a sandbox's.
+        let mut in_the_launchers = Plan::new(Program::find("true".as_ref(), "/".as_ref()).unwrap());
+        assert!(launcher().launch(&in_the_launchers, Stdio::null().unwrap()).is_ok());
+        in_the_launchers.break_layers(Layers::of(&[Layer::Mount]));
+        let refused = launcher().launch(&in_the_launchers, Stdio::null().unwrap());
+        let unproven = |layers: Layers| layers.contains(Layer::Mount);
+        assert!(matches!(refused, Err(LaunchError::Unproven { layers }) if unproven(layers)), "{refused:?}");
         assert!(run(&unbroken()).is_ok());
         assert!(marker.exists(), "the twin ran");
     });
@@ -50,6 +57,8 @@ fn a_broken_layer_stops_the_start() {
             (Layer::User, _)
                 | (Layer::NoNewPrivileges, Layer::Landlock | Layer::Seccomp)
                 | (Layer::Pid, Layer::Mount)
+                // A rule for what was granted finds nothing where nothing was mounted.
+                | (Layer::Mount, Layer::Landlock)
                 | (Layer::Limits, Layer::Limits)
         )
     }
