@@ -18,21 +18,26 @@
 //! ```
 
 pub mod config;
+pub mod consent;
 pub mod doctor;
 pub mod error;
+pub mod event;
 pub mod exec;
 pub mod home;
+pub mod host;
 pub mod lifecycle;
 pub mod manifest;
-pub mod schema;
+pub mod plugin;
 pub mod rpc;
+pub mod runtime;
+pub mod schema;
 pub mod units;
 
 #[allow(dead_code, reason = "the engine comes to use the rest")]
 mod lock;
 mod near;
+mod package;
 mod private_file;
-mod runtime;
 #[allow(dead_code, unused_imports, reason = "the engine comes to use the rest")]
 mod store;
 
@@ -41,3 +46,4 @@ pub use ringfence_sandbox::stream;
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use home::Home;
+pub use host::{Host, HostBuilder};

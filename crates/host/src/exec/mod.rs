@@ -8,15 +8,15 @@
 //! keeps it, and [`classify`] says how the run ended. All of it is synchronous, and none of it does work at
 //! start that a silent command would not need.
 
-mod explain;
-mod failure;
+pub(crate) mod explain;
+pub(crate) mod failure;
 mod handle;
 mod input;
 mod mounts;
 mod output;
 mod request;
-mod run;
-mod translate;
+pub(crate) mod run;
+pub(crate) mod translate;
 mod walk;
 
 pub mod cap;

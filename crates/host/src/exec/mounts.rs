@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use ringfence_api::{ErrorCode, PermissionName};
 use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, Rule, RuleSet, Vars};
-use ringfence_sandbox::{Access, Plan, Resolved};
+use ringfence_sandbox::{Access, Plan, ResolveError, Resolved};
 
 use crate::error::Error;
-use crate::exec::translate::{Resolution, canonical, file_op, path_error};
+use crate::exec::translate::{Missing, Resolution, canonical, file_op, path_error};
 use crate::exec::walk::{self, Found};
 
 /// Top-level directories that a grant of everything leaves to the sandbox's own.
@@ -30,7 +30,7 @@ struct Places {
 /// # Errors
 /// `path_not_found`, `io` and `not_supported` for what cannot be shown; `not_enforceable` for what mounts cannot hold.
 pub(crate) fn mount(plan: &mut Plan, rules: &Resolution, vars: &Vars) -> Result<Vec<String>, Error> {
-    let (places, hints) = lay_out(&rules.set, vars)?;
+    let (places, hints) = lay_out(&rules.set, rules.missing, vars)?;
     for (found, access) in places.shown.into_values() {
         plan.mount(found, access);
     }
@@ -43,11 +43,11 @@ pub(crate) fn mount(plan: &mut Plan, rules: &Resolution, vars: &Vars) -> Result<
     Ok(hints)
 }
 
-fn lay_out(set: &RuleSet, vars: &Vars) -> Result<(Places, Vec<String>), Error> {
+fn lay_out(set: &RuleSet, missing: Missing, vars: &Vars) -> Result<(Places, Vec<String>), Error> {
     let mut places = Places::default();
     for rule in set.rules().iter().filter(|rule| rule.effect() == Effect::Allow) {
         let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
-        for found in shown_by(rule, op, pattern)? {
+        for found in shown_by(rule, op, pattern, missing)? {
             let access = access(set, found.path(), found.is_directory())?;
             if shows(access) {
                 places.shown.insert(found.path().to_owned(), (found, access));
@@ -88,13 +88,22 @@ fn shell_word(word: &str) -> String {
 }
 
 /// The existing files and directories that a rule's pattern has at its top.
-fn shown_by(rule: &Rule, op: FileOp, pattern: &PathPattern) -> Result<Vec<Resolved>, Error> {
+fn shown_by(
+    rule: &Rule,
+    op: FileOp,
+    pattern: &PathPattern,
+    missing: Missing,
+) -> Result<Vec<Resolved>, Error> {
     let prefix = pattern.literal_prefix();
     if prefix == CanonicalPath::root() && pattern.is_subtree() {
         return Ok(top_level());
     }
     if pattern.is_exact() || pattern.is_subtree() {
-        return Ok(vec![Resolved::find(prefix.as_path()).map_err(|error| path_error(error, rule.origin()))?]);
+        return match Resolved::find(prefix.as_path()) {
+            Ok(found) => Ok(vec![found]),
+            Err(ResolveError::Missing { .. }) if missing == Missing::Skipped => Ok(Vec::new()),
+            Err(error) => Err(path_error(error, rule.origin())),
+        };
     }
     if op != FileOp::Read {
         let message = format!("{}: a sandbox holds writing by whole directories", rule.text());

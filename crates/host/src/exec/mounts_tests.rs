@@ -25,7 +25,7 @@ fn laid_with(root: &Path, rules: &[&str], vars: Vars) -> Result<(Places, Vec<Str
         let text = text[1..].replace("ROOT", root.to_str().unwrap());
         Rule::parse(effect, &text, &vars, "test").unwrap()
     };
-    lay_out(&RuleSet::new(rules.iter().map(parse).collect()), &vars)
+    lay_out(&RuleSet::new(rules.iter().map(parse).collect()), Missing::Refused, &vars)
 }
 
 /// `path:rwdx` for each mount, `path:-` for what is covered, paths from the tree's root.
@@ -178,9 +178,19 @@ fn a_grant_of_everything_leaves_the_sandbox_its_own() {
     let rules = RuleSet::new(vec![
         Rule::parse(Effect::Allow, "file:read", &Vars::new(CanonicalPath::root()), "test").unwrap(),
     ]);
-    let (places, _) = lay_out(&rules, &Vars::new(CanonicalPath::root())).unwrap();
+    let (places, _) = lay_out(&rules, Missing::Refused, &Vars::new(CanonicalPath::root())).unwrap();
     let has = |path: &str| places.shown.contains_key(Path::new(path));
     assert!(has("/usr") && has("/etc") && !has("/proc") && !has("/dev") && !has("/tmp") && !has("/"));
     let shadow = Path::new("/etc/shadow");
     assert_eq!(places.hidden.contains_key(shadow), shadow.exists());
+}
+
+#[test]
+fn what_a_plugin_was_granted_and_is_not_there_shows_nothing_and_stops_nothing() {
+    let vars = Vars::new(CanonicalPath::root());
+    let rule = Rule::parse(Effect::Allow, "file:read=/no/such/place/**", &vars, "--grant").unwrap();
+    let rules = RuleSet::new(vec![rule]);
+    let (places, _) = lay_out(&rules, Missing::Skipped, &vars).unwrap();
+    assert!(places.shown.is_empty());
+    assert_eq!(lay_out(&rules, Missing::Refused, &vars).unwrap_err().code(), ErrorCode::PathNotFound);
 }

@@ -49,6 +49,8 @@ pub struct Exec {
     pub(crate) redaction: RedactionSet,
     pub(crate) home: Option<Home>,
     pub(crate) store: Option<RunStore>,
+    /// Set for plugins, with the private data directory: they may hold permissions that only the host serves.
+    pub(crate) plugin: Option<Option<PathBuf>>,
 }
 
 impl Exec {
@@ -73,6 +75,7 @@ impl Exec {
             redaction: RedactionSet::built_in(),
             home: None,
             store: None,
+            plugin: None,
         }
     }
 

@@ -71,10 +71,30 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     Ok(Translated { plan, rules: rules.set, hints })
 }
 
+/// What the grants of a plugin say, without starting anything: for asking, and for judging what the host does on its behalf.
+///
+/// # Errors
+/// As for [`translate`], for grants.
+pub(crate) fn rule_set(exec: &Exec) -> Result<RuleSet, Error> {
+    let directory = exec.directory.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let vars = vars(exec, &directory)?;
+    rules(exec, &directory, &vars).map(|rules| rules.set)
+}
+
 /// The rules, with every path as it is without links, and the links that were followed.
 pub(crate) struct Resolution {
     pub(crate) set: RuleSet,
     pub(crate) links: Vec<(PathBuf, PathBuf)>,
+    pub(crate) missing: Missing,
+}
+
+/// What becomes of a grant for something that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// An error: whoever typed it wants to know.
+    Refused,
+    /// It shows nothing, as long as nothing is there.
+    Skipped,
 }
 
 /// A path in the one spelling that rules know.
@@ -114,6 +134,9 @@ fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
         if let Ok(state) = CanonicalPath::new(&real) {
             vars = vars.with_state(state);
         }
+    }
+    if let Some(Some(data)) = &exec.plugin {
+        vars = vars.with_data(canonical(data)?);
     }
     Ok(if names_files(exec) { with_floor_links(vars) } else { vars })
 }
@@ -157,6 +180,7 @@ fn homes_of_all() -> Vec<PathBuf> {
 fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error> {
     let mut rules = Vec::new();
     let mut links = Vec::new();
+    let missing = if exec.plugin.is_some() { Missing::Skipped } else { Missing::Refused };
     for (paths, flag, ops) in [
         (&exec.read, "--ro", &[FileOp::Read][..]),
         (&exec.read_write, "--rw", &[FileOp::Read, FileOp::Write, FileOp::Delete][..]),
@@ -177,11 +201,13 @@ fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error
         for text in texts {
             let origin = format!("{flag} {text}");
             let rule = Rule::parse(effect, text, vars, &origin).map_err(grant_error)?;
-            supported(&rule)?;
-            rules.push(without_links(rule, vars, &mut links)?);
+            if exec.plugin.is_none() {
+                supported(&rule)?;
+            }
+            rules.push(without_links(rule, vars, missing, &mut links)?);
         }
     }
-    Ok(Resolution { set: RuleSet::new(rules), links })
+    Ok(Resolution { set: RuleSet::new(rules), links, missing })
 }
 
 fn grant_error(error: ringfence_policy::GrantError) -> Error {
@@ -272,7 +298,12 @@ fn path_rule(effect: Effect, op: FileOp, found: &Resolved, vars: &Vars, origin: 
 }
 
 /// A rule over files whose literal part goes through a link is turned into one over where the link leads.
-fn without_links(rule: Rule, vars: &Vars, links: &mut Vec<(PathBuf, PathBuf)>) -> Result<Rule, Error> {
+fn without_links(
+    rule: Rule,
+    vars: &Vars,
+    missing: Missing,
+    links: &mut Vec<(PathBuf, PathBuf)>,
+) -> Result<Rule, Error> {
     let programs = *rule.permission_name() == PermissionName::SubprocessExecute;
     let Some(pattern) = rule.path().filter(|_| file_op(&rule).is_some() || programs) else { return Ok(rule) };
     let prefix = pattern.literal_prefix();
@@ -283,6 +314,8 @@ fn without_links(rule: Rule, vars: &Vars, links: &mut Vec<(PathBuf, PathBuf)>) -
         Ok(found) => found,
         // What does not exist cannot be shown, so its denial is for `mounts` to judge. A program need not be there.
         Err(_) if rule.effect() == Effect::Deny || programs => return Ok(rule),
+        // What a plugin was granted once may come and go; it is shown when it is there at a start.
+        Err(ResolveError::Missing { .. }) if missing == Missing::Skipped => return Ok(rule),
         Err(error) => return Err(path_error(error, rule.origin())),
     };
     if pattern.is_exact() && found.is_directory() && !programs {

@@ -1,9 +1,25 @@
 //! The life of a plugin: which states there are, what moves it, and when it is tried again.
 
+mod context;
+pub(crate) mod durable;
+mod instance;
+mod log;
+mod monitor;
 mod restart;
+mod service;
 mod state;
+mod supervisor;
+mod target;
 
-pub use restart::{
-    BACKOFF_FIRST, BACKOFF_MAX, CRASH_WINDOW, CRASHES_MAX, HEALTHY_AFTER, backoff, is_crash_loop,
-};
+pub use instance::ORDERLY_STOP;
+pub use log::{LOG_LINE_MAX_BYTES, LOG_TAIL_LINES, LogLine, LogSource};
+pub use restart::{BACKOFF_FIRST, BACKOFF_MAX, CRASH_WINDOW, CRASHES_MAX, HEALTHY_AFTER, backoff};
+pub use service::LIST_MAX;
 pub use state::{Move, next};
+pub use supervisor::{CANCEL_GRACE, FAULTS_MAX, PING_LIMIT, PING_MISSES_MAX};
+
+pub(crate) use context::Context;
+pub(crate) use instance::Instance;
+pub(crate) use log::{now_ms, read as read_log, remove as remove_log};
+pub(crate) use supervisor::{Phase, Supervisor};
+pub(crate) use target::{Target, Tool, consent_required, not_active, quarantined, rules, with_defaults};

@@ -10,7 +10,7 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// More crashes than this within [`CRASH_WINDOW`] end in quarantine.
-pub const CRASHES_MAX: usize = 5;
+pub const CRASHES_MAX: u64 = 5;
 /// How far back crashes count.
 pub const CRASH_WINDOW: Duration = Duration::from_secs(600);
 /// A plugin that ran this long without a crash starts again with the shortest wait.
@@ -35,20 +35,6 @@ pub fn backoff(attempt: u32, random: u32) -> Duration {
     (base * percent / 100).min(BACKOFF_MAX)
 }
 
-/// Whether crashes at these times (milliseconds, any order) are too many to try again at `now_ms`.
-///
-/// A clock that was set back makes crashes of the future; they count, so that nobody escapes by it.
-///
-/// ```
-/// assert!(!ringfence::lifecycle::is_crash_loop(&[0, 1, 2, 3, 4], 5));
-/// assert!(ringfence::lifecycle::is_crash_loop(&[0, 1, 2, 3, 4, 5], 6));
-/// ```
-#[must_use]
-pub fn is_crash_loop(crashes_ms: &[i64], now_ms: i64) -> bool {
-    let window_ms = i64::try_from(CRASH_WINDOW.as_millis()).unwrap_or(i64::MAX);
-    crashes_ms.iter().filter(|at| now_ms.saturating_sub(**at) < window_ms).count() > CRASHES_MAX
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,13 +51,5 @@ mod tests {
                 assert!(wait >= BACKOFF_MAX * 8 / 10 && wait <= BACKOFF_MAX, "{attempt}: {wait:?}");
             }
         }
-    }
-
-    #[test]
-    fn the_sixth_crash_in_ten_minutes_is_one_too_many() {
-        let spread: Vec<i64> = (0..6).map(|n| n * 100_000).collect();
-        assert!(is_crash_loop(&spread, 599_999));
-        assert!(!is_crash_loop(&spread, 600_000), "the first one has grown old");
-        assert!(is_crash_loop(&[10, 20, 30, 40, 50, 60], 0), "a clock set back helps nobody");
     }
 }

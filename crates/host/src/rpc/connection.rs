@@ -199,6 +199,13 @@ impl Connection {
         self.shared().table().in_use()
     }
 
+    /// How many calls were given up (timed out, cancelled, dropped) and have not been answered since: what a plugin still
+    /// works on although nobody waits for it.
+    #[must_use]
+    pub fn overdue(&self) -> usize {
+        self.shared().table().overdue()
+    }
+
     /// How many calls wait for their turn.
     #[must_use]
     pub fn queued(&self) -> usize {

@@ -3,6 +3,7 @@
 //! Each call has a slot; its id is `generation * slots + slot`. A slot is used again with the next generation, so an id is
 //! never used twice, and what became of the last call of a slot says what a stray answer is.
 
+use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ pub(super) type Outcome = Result<Box<RawValue>, CallError>;
 #[derive(Debug)]
 pub(super) struct Table {
     slots: Vec<Slot>,
-    free: Vec<usize>,
+    free: VecDeque<usize>,
     /// When the connection's timer will go off; no call has an earlier deadline.
     armed: Option<Instant>,
     closed: bool,
@@ -80,7 +81,7 @@ impl Table {
         if self.closed {
             return None;
         }
-        let place = self.free.pop()?;
+        let place = self.free.pop_back()?;
         let count = self.slots.len() as u64;
         let slot = self.slots.get_mut(place)?;
         slot.generation += 1;
@@ -114,14 +115,30 @@ impl Table {
             }
             State::Free(_) => Look::Over(Err(CallError::Closed)),
             State::Done(_, last) => {
-                let free = State::Free(*last);
-                let State::Done(outcome, _) = std::mem::replace(&mut slot.state, free) else {
+                let last = *last;
+                let State::Done(outcome, _) = std::mem::replace(&mut slot.state, State::Free(last)) else {
                     return Look::Over(Err(CallError::Closed));
                 };
-                self.free.push(place);
+                self.set_free(place, last);
                 Look::Over(outcome)
             }
         }
+    }
+
+    /// The slot may be used again. One whose call was given up is used as late as can be, so that it is known for long that
+    /// its answer is still owed.
+    fn set_free(&mut self, place: usize, last: Last) {
+        match last {
+            Last::GivenUp => self.free.push_front(place),
+            Last::Answered | Last::None => self.free.push_back(place),
+        }
+    }
+
+    /// How many calls were given up and have not been answered since.
+    pub(super) fn overdue(&self) -> usize {
+        let owed =
+            |slot: &&Slot| matches!(slot.state, State::Free(Last::GivenUp) | State::Done(_, Last::GivenUp));
+        self.slots.iter().filter(owed).count()
     }
 
     /// The caller goes away. The correlation id if the call was still waiting, so that the plugin must be told.
@@ -133,7 +150,7 @@ impl Table {
             State::Done(_, last) => (*last, false),
         };
         slot.state = State::Free(last);
-        self.free.push(place);
+        self.set_free(place, last);
         let slot = self.slots.get(place)?;
         was_waiting.then_some(&slot.correlation_id)
     }

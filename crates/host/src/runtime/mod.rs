@@ -1,3 +1,213 @@
 //! From an installed plugin and its grants to what the sandbox runs.
+//!
+//! A plugin is started by the same translation as a single command: its grants are the command's grants, and beside them it
+//! sees its package (read-only), its data directory (its own to write) and, where it has one, its interpreter and the runner.
 
+mod describe;
 mod interpreter;
+mod runners;
+mod types;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use ringfence_api::{ErrorCode, Manifest, Permission, PermissionName, Runtime};
+
+use crate::config::{Config, PluginLimits};
+use crate::exec::Exec;
+use crate::{Error, Home};
+
+pub use describe::Described;
+pub(crate) use describe::{check_code, describe};
+pub(crate) use runners::Runners;
+pub use types::PluginType;
+pub(crate) use types::Types;
+
+/// The variable that tells a plugin its name.
+pub const PLUGIN_VARIABLE: &str = "RINGFENCE_PLUGIN";
+/// The variable that tells a plugin where its private data is.
+pub const DATA_VARIABLE: &str = "RINGFENCE_DATA_DIR";
+
+/// Everything that one start depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec<'a> {
+    /// Where the package is.
+    pub(crate) package: &'a Path,
+    /// Its private data directory; `None` for a package that is only looked at.
+    pub(crate) data: Option<&'a Path>,
+    /// What it says of itself.
+    pub(crate) manifest: &'a Manifest,
+    /// What it is granted.
+    pub(crate) grants: &'a [Permission],
+    /// Whether it runs, or only says what it offers.
+    pub(crate) purpose: Purpose,
+}
+
+/// What all starts of one host have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct World<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) config: &'a Config,
+    pub(crate) runners: &'a Runners,
+    pub(crate) types: &'a Types,
+}
+
+/// What a start is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To serve.
+    Run,
+    /// To say which tools, hooks and classes the code has, and to end.
+    Describe,
+}
+
+/// The limits that hold for a plugin: the administrator's, lowered by its manifest.
+///
+/// ```
+/// use ringfence::runtime::effective_limits;
+/// use ringfence_api::LimitsRequest;
+///
+/// let asked = LimitsRequest { memory_mb: Some(100), call_timeout_s: Some(9999), ..LimitsRequest::default() };
+/// let limits = effective_limits(&ringfence::config::PluginLimits::default(), &asked);
+/// assert_eq!((limits.memory_bytes, limits.call_timeout.as_secs()), (Some(100_000_000), 300));
+/// ```
+#[must_use]
+pub fn effective_limits(given: &PluginLimits, asked: &ringfence_api::LimitsRequest) -> PluginLimits {
+    const MB: u64 = 1_000_000;
+    let lower = |given: Option<u64>, asked: Option<u64>| match (given, asked) {
+        (Some(given), Some(asked)) => Some(given.min(asked)),
+        (given, asked) => given.or(asked),
+    };
+    let sooner = |given: std::time::Duration, asked: Option<u64>| {
+        asked.map_or(given, |seconds| given.min(std::time::Duration::from_secs(seconds)))
+    };
+    let bytes = |megabytes: Option<u64>| megabytes.map(|count| count.saturating_mul(MB));
+    let cpu = lower(given.cpu_percent.map(u64::from), asked.cpu_percent.map(u64::from));
+    PluginLimits {
+        memory_bytes: lower(given.memory_bytes, bytes(asked.memory_mb)),
+        cpu_percent: cpu.and_then(|percent| u32::try_from(percent).ok()),
+        file_size_bytes: lower(given.file_size_bytes, bytes(asked.file_size_mb)),
+        processes: lower(given.processes, asked.processes),
+        init_timeout: sooner(given.init_timeout, asked.init_timeout_s),
+        call_timeout: sooner(given.call_timeout, asked.call_timeout_s),
+        log_bytes: bytes(asked.output_mb).map_or(given.log_bytes, |asked| asked.min(given.log_bytes)),
+        ..given.clone()
+    }
+}
+
+/// The request for the sandbox.
+///
+/// # Errors
+/// `not_supported` for a runtime that is not built yet; `not_found` and `invalid_config` for its interpreter; `io` when the
+/// runner cannot be laid out.
+pub(crate) fn request(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
+    let World { home, config, .. } = *world;
+    let mut exec = match spec.manifest.runtime {
+        Runtime::Native => Exec::new([spec.package.join(&spec.manifest.entry_point)]),
+        Runtime::Python | Runtime::Node => interpreted(spec, world)?,
+        other => {
+            let message = format!("the runtime '{other}' cannot be started by this version");
+            return Err(Error::new(ErrorCode::NotSupported, message)
+                .with_hint("the runtimes of this version are native, python and node"));
+        }
+    };
+    exec.home = Some(home.clone());
+    exec.backend = config.limits_backend;
+    exec.directory(spec.package).read_path(spec.package).working_directory(spec.package);
+    exec.plugin = Some(spec.data.map(Path::to_owned));
+    if let Some(data) = spec.data {
+        exec.write_path(data).variable(DATA_VARIABLE, data);
+    }
+    exec.variable(PLUGIN_VARIABLE, spec.manifest.name.as_str());
+    for grant in spec.grants {
+        exec.grant(grant.to_string());
+    }
+    let limits = effective_limits(&config.plugins, &spec.manifest.limits);
+    let bounds = exec.limits();
+    bounds.timeout = None;
+    bounds.memory_bytes = limits.memory_bytes;
+    bounds.cpu_percent = limits.cpu_percent;
+    bounds.processes = limits.processes;
+    bounds.file_size_bytes = limits.file_size_bytes;
+    bounds.open_files = limits.open_files;
+    Ok(exec)
+}
+
+/// The same grants without a program: for judging, not for starting.
+pub(crate) fn grants_only(spec: &Spec<'_>, home: &Home) -> Exec {
+    let mut exec = Exec::new(["/"]);
+    exec.home = Some(home.clone());
+    exec.directory(spec.package).read_path(spec.package);
+    exec.plugin = Some(spec.data.map(Path::to_owned));
+    if let Some(data) = spec.data {
+        exec.write_path(data);
+    }
+    for grant in spec.grants {
+        exec.grant(grant.to_string());
+    }
+    exec
+}
+
+fn interpreted(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
+    let runtime = spec.manifest.runtime;
+    let interpreter = interpreter::find(runtime, &world.config.interpreters)?;
+    let runner = world.runners.runner(world.home, runtime, &interpreter)?;
+    let mut command: Vec<OsString> = vec![interpreter.program.clone().into()];
+    command.extend(runner.arguments.iter().map(OsString::from));
+    command.push(runner.entry.into());
+    if spec.purpose == Purpose::Describe {
+        command.push("--describe".into());
+    }
+    command.push(spec.package.into());
+    command.push(spec.manifest.entry_point.clone().into());
+    let types = if runtime == Runtime::Python { types::file(world.home, world.types)? } else { None };
+    if let Some((file, _)) = &types {
+        command.push("--types".into());
+        command.push(file.into());
+    }
+    let mut exec = Exec::new(command);
+    exec.read_path(&runner.directory);
+    for shown in types.into_iter().flat_map(|(file, paths)| paths.into_iter().chain([file])) {
+        exec.read_path(shown);
+    }
+    if let Some(prefix) = &interpreter.prefix {
+        exec.read_path(prefix);
+    }
+    Ok(exec)
+}
+
+/// What a permission opens today beside the sandbox: only by way of the host, or nothing yet.
+#[must_use]
+pub(crate) fn is_brokered(permission: &PermissionName) -> bool {
+    matches!(permission, PermissionName::NetworkRequest)
+}
+
+/// The package's private data directory in this home.
+pub(crate) fn data_directory(home: &Home, plugin: &ringfence_api::PluginName) -> PathBuf {
+    home.path().join("data").join(plugin.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_api::LimitsRequest;
+
+    #[test]
+    fn a_manifest_lowers_limits_and_never_raises_them() {
+        let given =
+            PluginLimits { memory_bytes: Some(200_000_000), cpu_percent: None, ..PluginLimits::default() };
+        let asked = LimitsRequest {
+            memory_mb: Some(900),
+            cpu_percent: Some(50),
+            processes: Some(3),
+            init_timeout_s: Some(5),
+            output_mb: Some(1),
+            ..LimitsRequest::default()
+        };
+        let limits = effective_limits(&given, &asked);
+        assert_eq!((limits.memory_bytes, limits.cpu_percent), (Some(200_000_000), Some(50)));
+        assert_eq!((limits.processes, limits.init_timeout.as_secs()), (Some(3), 5));
+        assert_eq!((limits.log_bytes, limits.file_size_bytes), (1_000_000, Some(100_000_000)));
+        assert_eq!(effective_limits(&given, &LimitsRequest::default()), given);
+    }
+}

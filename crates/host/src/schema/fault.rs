@@ -46,6 +46,15 @@ impl fmt::Display for SchemaError {
 
 impl std::error::Error for SchemaError {}
 
+impl From<SchemaError> for crate::Error {
+    /// `invalid_manifest`: schemas come from manifests.
+    fn from(error: SchemaError) -> Self {
+        let message = format!("a schema cannot be used: {} at '{}'", error.message, error.pointer);
+        Self::new(ringfence_api::ErrorCode::InvalidManifest, message)
+            .with_hint("`ringfence check PATH` names the place in the manifest")
+    }
+}
+
 /// One thing that is wrong with a value.
 ///
 /// ```

@@ -1,0 +1,313 @@
+//! What a person is asked before a plugin may run: what it wants, why, where, and what it can not do.
+//!
+//! Everything a plugin supplies is shown escaped and cut, so that no text of its own can pass for ours (PKG-31).
+
+use std::fmt;
+use std::path::Path;
+
+use ringfence_api::{Manifest, Permission, PermissionName, PluginName, Runtime};
+use serde::Serialize;
+
+/// The longest text of a plugin that is shown, in characters.
+pub const SHOWN_MAX_CHARS: usize = 200;
+
+/// One permission that is asked for.
+///
+/// ```
+/// use ringfence::consent::Asked;
+///
+/// let asked = Asked::new("file:read=/srv/notes/**".parse()?, true, Some("to read\nnotes"));
+/// assert_eq!(asked.meaning, "read files below /srv/notes");
+/// assert_eq!(asked.reason.as_deref(), Some("to read\\nnotes"));
+/// # Ok::<(), ringfence_api::PermissionError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// The permission, as it is granted.
+    pub permission: Permission,
+    /// What that means, in words.
+    pub meaning: String,
+    /// Whether the plugin says that it works without.
+    pub optional: bool,
+    /// The author's reason, escaped and cut.
+    pub reason: Option<String>,
+    /// Whether it is granted already.
+    pub granted: bool,
+    /// Whether the version before asked for as much; true for a first install only when it is granted.
+    pub new: bool,
+}
+
+impl Asked {
+    /// One permission with its meaning; not granted.
+    #[must_use]
+    pub fn new(permission: Permission, optional: bool, reason: Option<&str>) -> Self {
+        let meaning = meaning(&permission);
+        Self { permission, meaning, optional, reason: reason.map(shown), granted: false, new: true }
+    }
+}
+
+/// What is asked of whoever installs or upgrades a plugin. Its `Display` is the text for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConsentRequest {
+    /// The plugin.
+    pub name: PluginName,
+    /// Its version.
+    pub version: String,
+    /// Who made it, as far as that is proven: `unsigned:` and what the manifest claims.
+    pub publisher: String,
+    /// The digest of the package that is consented to.
+    pub digest: String,
+    /// How it runs.
+    pub runtime: Runtime,
+    /// What it is for, in the author's words, escaped and cut.
+    pub description: Option<String>,
+    /// The command that will be executed, whole.
+    pub command: Vec<String>,
+    /// What it asks for.
+    pub asked: Vec<Asked>,
+    /// What it can not do, whatever it tries.
+    pub cannot: Vec<String>,
+}
+
+impl ConsentRequest {
+    /// The request for this manifest; `granted` is what is granted already, `before` what an older version asked for.
+    ///
+    /// # Errors
+    /// When a scope breaks the grammar of its permission; a manifest that was loaded has none of those.
+    pub fn of(
+        manifest: &Manifest,
+        publisher: &str,
+        digest: &str,
+        command: Vec<String>,
+        granted: &[Permission],
+        before: Option<&[Permission]>,
+    ) -> Result<Self, ringfence_api::PermissionError> {
+        let mut asked = Vec::new();
+        for request in &manifest.permissions {
+            for permission in request.permissions()? {
+                asked.push(Asked::new(permission, request.optional, request.reason.as_deref()));
+            }
+        }
+        for (permission, optional) in manifest.requested()? {
+            if *permission.name() == PermissionName::HookRegister
+                && !asked.iter().any(|known| known.permission == permission)
+            {
+                asked.push(Asked::new(permission, optional, None));
+            }
+        }
+        for item in &mut asked {
+            item.granted = granted.contains(&item.permission);
+            item.new = !before.unwrap_or(granted).contains(&item.permission);
+        }
+        let names: Vec<&PermissionName> = asked.iter().map(|item| item.permission.name()).collect();
+        Ok(Self {
+            name: manifest.name.clone(),
+            version: manifest.version.to_string(),
+            publisher: shown(publisher),
+            digest: digest.to_owned(),
+            runtime: manifest.runtime,
+            description: manifest.description.as_deref().map(shown),
+            command: command.iter().map(|word| escaped(word, usize::MAX)).collect(),
+            cannot: cannot(&names),
+            asked,
+        })
+    }
+
+    /// Whether there is nothing to be asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// Everything that is asked for, as grants.
+    #[must_use]
+    pub fn all(&self) -> Vec<Permission> {
+        self.asked.iter().map(|item| item.permission.clone()).collect()
+    }
+}
+
+impl fmt::Display for ConsentRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {} ({}, {})", self.name, self.version, self.publisher, self.runtime)?;
+        if let Some(description) = &self.description {
+            writeln!(f, "  says of itself: \"{description}\"")?;
+        }
+        if self.asked.is_empty() {
+            writeln!(f, "It asks for no permission.")?;
+        } else {
+            writeln!(f, "It wants to:")?;
+        }
+        for item in &self.asked {
+            let optional = if item.optional { " (optional)" } else { "" };
+            let granted = match (item.granted, item.new) {
+                (true, _) => " (granted)",
+                (false, true) => "",
+                (false, false) => " (was refused before)",
+            };
+            writeln!(f, "  - {}{optional}{granted}", item.meaning)?;
+            writeln!(f, "      {}", escaped(&item.permission.to_string(), usize::MAX))?;
+            if let Some(reason) = &item.reason {
+                writeln!(f, "      the author says: \"{reason}\"")?;
+            }
+        }
+        writeln!(f, "It can not: {}.", self.cannot.join(", "))?;
+        writeln!(f, "It starts: {}", self.command.join(" "))?;
+        write!(f, "Package: {}", self.digest)
+    }
+}
+
+/// What no plugin with these permissions can do.
+fn cannot(asked: &[&PermissionName]) -> Vec<String> {
+    use PermissionName as P;
+    let has = |name: &P| asked.contains(&name);
+    let mut list = vec!["see other plugins, other processes or your environment".to_owned()];
+    let files = [P::FileRead, P::FileWrite, P::FileDelete].iter().any(has);
+    list.push(if files { "touch other files than those" } else { "read or change your files" }.to_owned());
+    list.push(
+        if has(&P::NetworkRequest) { "reach other hosts than those" } else { "reach the network" }.to_owned(),
+    );
+    if !has(&P::SubprocessExecute) {
+        list.push("start programs".to_owned());
+    }
+    list.push("use more than its limits".to_owned());
+    list
+}
+
+/// What a permission means, in words.
+fn meaning(permission: &Permission) -> String {
+    use PermissionName as P;
+    let scope = permission.scope().map(|scope| escaped(scope, usize::MAX));
+    let place = |all: &str| match scope.as_deref() {
+        None => all.to_owned(),
+        Some(scope) => match scope.strip_suffix("/**") {
+            Some(directory) => format!("files below {}", if directory.is_empty() { "/" } else { directory }),
+            None => format!("the files {scope}"),
+        },
+    };
+    let named = |all: &str, one: &str| match scope.as_deref() {
+        None => all.to_owned(),
+        Some(scope) => format!("{one} {scope}"),
+    };
+    match permission.name() {
+        P::FileRead => format!("read {}", place("ALL files of yours")),
+        P::FileWrite => format!("create and change {}", place("ALL files of yours")),
+        P::FileDelete => format!("delete {}", place("ALL files of yours")),
+        P::NetworkRequest => named("contact ALL hosts (through the host application)", "contact"),
+        P::NetworkListen => named("take connections on ALL ports", "take connections on"),
+        P::SubprocessExecute => named("start programs, inside its own sandbox", "start programs of"),
+        P::HookRegister => named("be called at ALL hook points", "be called at the hook point"),
+        P::ConfigRead => named("read its configuration", "read the configuration"),
+        P::ConfigWrite => named("change its configuration", "change the configuration"),
+        P::DatabaseRead => named("read ALL databases", "read the database"),
+        P::DatabaseWrite => named("change ALL databases", "change the database"),
+        P::EnvRead => named("read ALL your environment variables", "read the environment variable"),
+        P::EventPost => named("send events of ALL topics", "send events of the topic"),
+        P::ProfileRead => named("read the user's profile", "read of the user's profile"),
+        other => named(&format!("use {other}"), &format!("use {other} for")),
+    }
+}
+
+/// A text of a plugin for people: escaped, and cut after [`SHOWN_MAX_CHARS`] characters.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    escaped(text, SHOWN_MAX_CHARS)
+}
+
+/// Control characters, line breaks, and what changes the direction or hides text stand as escapes.
+fn escaped(text: &str, max_chars: usize) -> String {
+    let mut out = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index >= max_chars {
+            out.push('…');
+            break;
+        }
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            _ if hides(character) => out.extend(character.escape_unicode()),
+            _ => out.push(character),
+        }
+    }
+    out
+}
+
+/// Whether a character can make text look like something else: controls, marks of direction, invisible ones.
+fn hides(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The command of a start as it is shown: the program and its arguments, with the home shortened to nothing secret.
+pub(crate) fn command_words(words: &[std::ffi::OsString], package: &Path, shown_as: &str) -> Vec<String> {
+    let package = package.display().to_string();
+    words.iter().map(|word| word.to_string_lossy().replace(&package, shown_as)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        serde_json::from_value(serde_json::json!({
+            "name": "translator", "version": "1.2.0", "runtime": "python", "entry_point": "t.py",
+            "description": "Translates.\u{202e}\u{1b}[31m\npermissions: none",
+            "permissions": [
+                {"permission": "file:read", "scope": ["/srv/notes/**", "/etc/hosts"], "reason": "to read notes"},
+                {"permission": "network:request", "scope": ["api.example.com:443"], "optional": true},
+                {"permission": "env:read"}
+            ],
+            "hooks": [{"event": "onRequest", "kind": "mutator"}]
+        }))
+        .unwrap()
+    }
+
+    fn request(granted: &[&str], before: Option<&[&str]>) -> ConsentRequest {
+        let parse =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Permission>>();
+        let before = before.map(parse);
+        let command = vec!["/usr/bin/python3".to_owned(), "t.py".to_owned()];
+        ConsentRequest::of(
+            &manifest(),
+            "unsigned:Example Labs",
+            "ab12",
+            command,
+            &parse(granted),
+            before.as_deref(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_text_says_what_why_and_what_not_and_no_plugin_can_fake_a_line_of_it() {
+        let text = request(&["file:read=/etc/hosts"], None).to_string();
+        let expected = "translator 1.2.0 (unsigned:Example Labs, python)\n  \
+            says of itself: \"Translates.\\u{202e}\\u{1b}[31m\\npermissions: none\"\n\
+            It wants to:\n  \
+            - read files below /srv/notes\n      file:read=/srv/notes/**\n      the author says: \"to read notes\"\n  \
+            - read the files /etc/hosts (granted)\n      file:read=/etc/hosts\n      the author says: \"to read notes\"\n  \
+            - contact api.example.com:443 (optional)\n      network:request=api.example.com:443\n  \
+            - read ALL your environment variables\n      env:read\n  \
+            - be called at the hook point onRequest\n      hook:register=onRequest\n\
+            It can not: see other plugins, other processes or your environment, touch other files than those, \
+            reach other hosts than those, start programs, use more than its limits.\n\
+            It starts: /usr/bin/python3 t.py\nPackage: ab12";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_an_older_version_asked_for_is_not_new() {
+        let asked = request(&[], Some(&["env:read"])).asked;
+        let new: Vec<String> =
+            asked.iter().filter(|item| item.new).map(|item| item.permission.to_string()).collect();
+        assert!(!new.contains(&"env:read".to_owned()) && new.len() == 4, "{new:?}");
+    }
+
+    #[test]
+    fn long_and_invisible_text_is_cut_and_shown() {
+        assert_eq!(shown(&"x".repeat(1000)).chars().count(), SHOWN_MAX_CHARS + 1);
+        assert_eq!(shown("a\u{200b}b\u{7f}\u{feff}"), "a\\u{200b}b\\u{7f}\\u{feff}");
+        assert_eq!(shown("grüße 日本"), "grüße 日本");
+    }
+}

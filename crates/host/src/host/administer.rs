@@ -1,0 +1,376 @@
+//! What an administrator does with an installed plugin: consent, grants, configuration, activating and deactivating.
+
+use ringfence_api::{ErrorCode, Permission, PluginName, PluginState};
+use ringfence_policy::{Explanation, Request};
+use serde_json::Value;
+
+use super::{Host, plugin_name};
+use crate::Error;
+use crate::consent::ConsentRequest;
+use crate::lifecycle::{Move, consent_required, rules, with_defaults};
+use crate::plugin::{Consent, GrantInfo, PluginSummary};
+use crate::rpc::CallMeta;
+use crate::schema::CompiledSchema;
+use crate::store::{AuditEvent, PluginRow, StateChange};
+
+impl Host {
+    /// What would be asked now: of the installed version, or of the upgrade that waits.
+    ///
+    /// # Errors
+    /// `not_found`; `permission_denied` when grants were changed by hand.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn consent_request(&self, name: &str) -> Result<ConsentRequest, Error> {
+        let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
+        let store = context.store.clone();
+        store.run(move |_| super::inspect::consent_request(&context, &name)).await
+    }
+
+    /// Records what a person allows. What was granted before is replaced. An upgrade that waited for it is carried out.
+    ///
+    /// # Errors
+    /// `consent_required` when the consent is absent and the plugin asks for something; `invalid_permission`, `floor`,
+    /// `path_not_found` for grants that cannot be held; `not_found`.
+    ///
+    /// # Cancel safety
+    /// Dropped, the consent is recorded or it is not; the plugin may not have been restarted yet.
+    pub async fn consent(&self, name: &str, consent: Consent) -> Result<PluginSummary, Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.inner.acts.lock().await;
+        if self.row(&name).await?.pending.is_some() {
+            self.commit_pending(&name, consent).await.map(drop)?;
+        } else {
+            self.record_consent(&name, consent).await?;
+            self.restart_with_new_grants(&name).await?;
+        }
+        self.summary(&name).await
+    }
+
+    /// Consents without taking the lock of acts.
+    pub(super) async fn record_consent(&self, name: &PluginName, consent: Consent) -> Result<(), Error> {
+        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), name.clone(), self.actor());
+        let store = context.store.clone();
+        store
+            .run(move |store| {
+                let asked = super::inspect::consent_request(&context, &wanted)?;
+                let granted = chosen(&asked, consent, &wanted)?;
+                let row = context.row(&wanted)?;
+                super::inspect::judge_grants(&context, &row, &granted)?;
+                let record =
+                    crate::store::Consent { digest: asked.digest.clone(), asked: asked.all(), granted, by };
+                store.consent(&wanted, record).map(drop)
+            })
+            .await
+    }
+
+    /// Starts a plugin, waits until it has answered `initialize`, and records it as active. A person's act: it also releases
+    /// a quarantine.
+    ///
+    /// # Errors
+    /// `consent_required`; what the sandbox refuses; `timeout` and `plugin_failed` when the plugin does not start. Its state
+    /// is then `errored`, or `quarantined` after too many failures.
+    ///
+    /// # Cancel safety
+    /// Dropped, the start goes on by itself.
+    pub async fn activate(&self, name: &str) -> Result<PluginSummary, Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.inner.acts.lock().await;
+        self.activate_now(&name).await?;
+        self.summary(&name).await
+    }
+
+    pub(super) async fn activate_now(&self, name: &PluginName) -> Result<(), Error> {
+        let row = self.row(name).await?;
+        if row.state == PluginState::Installed {
+            // What asks for nothing has nothing to be consented to.
+            self.record_consent(name, Consent::Absent).await.map_err(|error| match error.code() {
+                ErrorCode::ConsentRequired => consent_required(name),
+                _ => error,
+            })?;
+        }
+        if row.state == PluginState::Quarantined {
+            self.release(name, &row).await?;
+        }
+        let started = self.supervisor(name).start(false).await;
+        started.map(drop)
+    }
+
+    async fn release(&self, name: &PluginName, row: &PluginRow) -> Result<(), Error> {
+        let Some(state) = crate::lifecycle::next(row.state, Move::Release) else { return Ok(()) };
+        let change = StateChange {
+            state,
+            reason: None,
+            expected_revision: Some(row.revision),
+            event: Some(AuditEvent::Release { by: self.actor() }),
+        };
+        let (store, plugin) = (self.context().store.clone(), name.clone());
+        store
+            .run(move |store| {
+                store.clear_crashes(&plugin)?;
+                store.set_state(&plugin, change).map(drop)
+            })
+            .await
+    }
+
+    /// Stops a plugin in order and records it as inactive. One that does not run is only recorded.
+    ///
+    /// # Errors
+    /// `not_found`.
+    ///
+    /// # Cancel safety
+    /// Dropped, the stop goes on by itself; the state may not have been recorded.
+    pub async fn deactivate(&self, name: &str) -> Result<PluginSummary, Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.inner.acts.lock().await;
+        self.row(&name).await?;
+        if let Some(supervisor) = self.known_supervisor(&name) {
+            supervisor.stop().await;
+        }
+        self.context().try_move(&name, Move::Deactivate, None).await?;
+        self.summary(&name).await
+    }
+
+    /// What is granted.
+    ///
+    /// # Errors
+    /// `not_found`; `permission_denied` when grants were changed by hand.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn grants(&self, name: &str) -> Result<Vec<GrantInfo>, Error> {
+        let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
+        let store = context.store.clone();
+        store
+            .run(move |_| Ok(context.trusted(&name)?.grants.iter().map(super::inspect::grant_info).collect()))
+            .await
+    }
+
+    /// Grants more. A running plugin is restarted with it.
+    ///
+    /// # Errors
+    /// `invalid_permission`, `floor`, `path_not_found` for grants that cannot be held; `not_found`; what a start says.
+    ///
+    /// # Cancel safety
+    /// Dropped, the grant is recorded or it is not; the plugin may not have been restarted yet.
+    pub async fn grant(&self, name: &str, permissions: &[Permission]) -> Result<Vec<GrantInfo>, Error> {
+        let plugin = plugin_name(name)?;
+        let lock = self.inner.acts.lock().await;
+        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
+        let permissions = permissions.to_vec();
+        let store = context.store.clone();
+        store
+            .run(move |store| {
+                let row = context.row(&wanted)?;
+                super::inspect::judge_grants(&context, &row, &permissions)?;
+                store.grant(&wanted, permissions, &by).map(drop)
+            })
+            .await?;
+        self.restart_with_new_grants(&plugin).await?;
+        drop(lock);
+        self.grants(name).await
+    }
+
+    /// Takes grants back. It acts at once: a running plugin is restarted with less, so that no descriptor or connection that
+    /// it holds outlives the grant.
+    ///
+    /// # Errors
+    /// `not_found` for the plugin, or when none of them is granted; what a start says.
+    ///
+    /// # Cancel safety
+    /// As for [`Host::grant`].
+    pub async fn revoke(&self, name: &str, permissions: &[Permission]) -> Result<Vec<GrantInfo>, Error> {
+        let plugin = plugin_name(name)?;
+        let lock = self.inner.acts.lock().await;
+        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
+        let permissions = permissions.to_vec();
+        let store = context.store.clone();
+        store
+            .run(move |store| {
+                context.row(&wanted)?;
+                let revoked = store.revoke(&wanted, permissions.clone(), &by)?;
+                if revoked.is_empty() && !permissions.is_empty() {
+                    let asked: Vec<String> = permissions.iter().map(ToString::to_string).collect();
+                    let message = format!("{wanted} has no grant {}", asked.join(", "));
+                    return Err(Error::new(ErrorCode::NotFound, message)
+                        .with_hint(format!("`ringfence grants {wanted}` shows them as they are written")));
+                }
+                Ok(())
+            })
+            .await?;
+        self.restart_with_new_grants(&plugin).await?;
+        drop(lock);
+        self.grants(name).await
+    }
+
+    pub(super) async fn restart_with_new_grants(&self, name: &PluginName) -> Result<(), Error> {
+        match self.known_supervisor(name) {
+            Some(supervisor) => supervisor.restart().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a plugin may do something, by which rule, and which grant would allow it.
+    ///
+    /// # Errors
+    /// `not_found`; `permission_denied` when grants were changed by hand.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn check_permission(&self, name: &str, request: &Request) -> Result<Explanation, Error> {
+        let name = plugin_name(name)?;
+        if let Some(instance) = self.known_supervisor(&name).and_then(|supervisor| supervisor.running()) {
+            return Ok(instance.target.rules.explain(request));
+        }
+        let (context, request) = (std::sync::Arc::clone(self.context()), request.clone());
+        let store = context.store.clone();
+        store
+            .run(move |store| {
+                let trusted = context.trusted(&name)?;
+                let manifest = trusted.plugin.package.manifest()?;
+                let package = store.layout().package(&trusted.plugin.package.digest);
+                let data = store.layout().data_dir(&name);
+                let grants: Vec<Permission> =
+                    trusted.grants.into_iter().map(|grant| grant.permission).collect();
+                Ok(rules(&context, &manifest, &package, &data, &grants)?.explain(&request))
+            })
+            .await
+    }
+
+    /// The configuration with its defaults. Secrets are shown as `***`.
+    ///
+    /// # Errors
+    /// `not_found`.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn config(&self, name: &str) -> Result<Value, Error> {
+        let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
+        let store = context.store.clone();
+        store
+            .run(move |store| {
+                let row = context.row(&name)?;
+                let schema = config_schema(&row)?;
+                let config = store.config(&row.owner())?.map_or_else(empty, |row| row.value);
+                let whole = with_defaults(schema.as_ref(), &config);
+                Ok(schema.map_or_else(|| whole.clone(), |schema| schema.redact(&whole)))
+            })
+            .await
+    }
+
+    /// Replaces the configuration, after judging it by its schema. A secret given as `***` stays what it was. A running
+    /// plugin is told. Returns what [`Host::config`] would.
+    ///
+    /// # Errors
+    /// `schema_violation` with every place; then nothing is changed. `not_found`; `usage` when it is no object.
+    ///
+    /// # Cancel safety
+    /// Dropped, it is written or it is not; the plugin may not have been told.
+    pub async fn set_config(&self, name: &str, config: Value) -> Result<Value, Error> {
+        let plugin = plugin_name(name)?;
+        let lock = self.inner.acts.lock().await;
+        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
+        let store = context.store.clone();
+        let whole = store
+            .run(move |store| {
+                let row = context.row(&wanted)?;
+                if !config.is_object() {
+                    return Err(Error::new(ErrorCode::Usage, "a configuration is a JSON object")
+                        .with_hint("write it as {\"name\": value, ...}"));
+                }
+                let schema = config_schema(&row)?;
+                let old = store.config(&row.owner())?.map_or_else(empty, |row| row.value);
+                let config = with_kept_secrets(schema.as_ref(), config, &old);
+                super::judge(schema.as_ref(), &config, "the configuration")?;
+                store.set_config(&row.owner(), config.clone(), None, &by)?;
+                Ok(with_defaults(schema.as_ref(), &config))
+            })
+            .await?;
+        self.tell_config(&plugin, whole).await?;
+        drop(lock);
+        self.config(name).await
+    }
+
+    /// A plugin that runs hears of its new configuration; one that does not take it is restarted with it.
+    async fn tell_config(&self, name: &PluginName, config: Value) -> Result<(), Error> {
+        let Some(supervisor) = self.known_supervisor(name) else { return Ok(()) };
+        let Some(instance) = supervisor.running() else { return Ok(()) };
+        instance.target.set_config(config.clone());
+        let params = serde_json::value::to_raw_value(&serde_json::json!({ "config": config }))
+            .map_err(|error| Error::new(ErrorCode::Internal, "the configuration").with_source(error))?;
+        let correlation_id = self.context().correlation_id();
+        let deadline = std::time::Instant::now() + instance.target.limits.init_timeout;
+        let meta = CallMeta { correlation_id: &correlation_id, deadline };
+        let method = ringfence_api::rpc::method::CONFIG_CHANGED;
+        if instance.target.manifest.wire == ringfence_api::Wire::Legacy
+            || instance.connection.request(method, &params, meta).await.is_err()
+        {
+            return supervisor.restart().await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn actor(&self) -> String {
+        self.inner.actor.clone()
+    }
+
+    pub(super) async fn row(&self, name: &PluginName) -> Result<PluginRow, Error> {
+        let (context, name) = (std::sync::Arc::clone(self.context()), name.clone());
+        let store = context.store.clone();
+        store.run(move |_| context.row(&name)).await
+    }
+}
+
+fn empty() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+fn config_schema(row: &PluginRow) -> Result<Option<CompiledSchema>, Error> {
+    let manifest = row.package.manifest()?;
+    Ok(manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?)
+}
+
+/// Whoever writes back what was shown must not overwrite a secret with its mask.
+fn with_kept_secrets(schema: Option<&CompiledSchema>, mut config: Value, old: &Value) -> Value {
+    for pointer in schema.map(CompiledSchema::secret_paths).unwrap_or_default() {
+        let masked = config.pointer(&pointer).and_then(Value::as_str) == Some(SECRET_MASK);
+        if masked && let (Some(place), Some(kept)) = (config.pointer_mut(&pointer), old.pointer(&pointer)) {
+            *place = kept.clone();
+        }
+    }
+    config
+}
+
+/// What stands in the place of a secret.
+pub(super) const SECRET_MASK: &str = "***";
+
+/// What a consent grants.
+fn chosen(asked: &ConsentRequest, consent: Consent, name: &PluginName) -> Result<Vec<Permission>, Error> {
+    match consent {
+        Consent::Requested => Ok(asked.all()),
+        Consent::Only(permissions) => Ok(permissions),
+        Consent::Absent if asked.is_empty() => Ok(Vec::new()),
+        Consent::Absent => Err(consent_required(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_that_comes_back_keeps_the_secret() {
+        let schema = CompiledSchema::compile(&serde_json::json!({
+            "type": "object",
+            "properties": {"token": {"type": "string", "writeOnly": true}, "name": {"type": "string"}}
+        }))
+        .unwrap();
+        let old = serde_json::json!({"token": "s3cret", "name": "a"});
+        let shown = schema.redact(&old);
+        assert_eq!(shown["token"], SECRET_MASK);
+        let kept = with_kept_secrets(Some(&schema), serde_json::json!({"token": "***", "name": "b"}), &old);
+        assert_eq!(kept, serde_json::json!({"token": "s3cret", "name": "b"}));
+        let changed = with_kept_secrets(Some(&schema), serde_json::json!({"token": "new"}), &old);
+        assert_eq!(changed, serde_json::json!({"token": "new"}));
+    }
+}

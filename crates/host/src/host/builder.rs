@@ -1,0 +1,149 @@
+//! How a host is made.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use ringfence_api::{PluginName, PluginState};
+
+use super::{Host, Inner};
+use crate::lifecycle::Context;
+use crate::lock::HomeLock;
+use crate::runtime::PluginType;
+use crate::store::Store;
+use crate::{Config, Error, Home};
+
+/// How long a home that somebody else has is waited for: as long as a daemon takes to end.
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What a host needs to know before it exists.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), ringfence::Error> {
+/// let host = ringfence::Host::builder()
+///     .home(ringfence::Home::at("/srv/app/ringfence"))
+///     .start_active(true)
+///     .build()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Default)]
+pub struct HostBuilder {
+    home: Option<Home>,
+    config: Option<Config>,
+    start_active: bool,
+    types: BTreeMap<String, PluginType>,
+    actor: Option<String>,
+}
+
+impl HostBuilder {
+    /// Where the state lives. Default: what the environment names (`RINGFENCE_HOME`, else the XDG data directory).
+    #[must_use]
+    pub fn home(mut self, home: Home) -> Self {
+        self.home = Some(home);
+        self
+    }
+
+    /// The administrator's defaults. Default: `config.toml` in the home.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Whether the host takes the home for itself and starts every plugin that is recorded as active, as a daemon does.
+    /// Default false: plugins start when they are called, and other such hosts may use the home at the same time.
+    #[must_use]
+    pub fn start_active(mut self, yes: bool) -> Self {
+        self.start_active = yes;
+        self
+    }
+
+    /// Registers the base class that Python plugins with `type: NAME` in their manifest must derive from.
+    #[must_use]
+    pub fn plugin_type(mut self, name: impl Into<String>, plugin_type: PluginType) -> Self {
+        self.types.insert(name.into(), plugin_type);
+        self
+    }
+
+    /// Who acts through this host, as the audit trail names it. Default `library`.
+    #[must_use]
+    pub fn actor(mut self, actor: impl Into<String>) -> Self {
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// Opens the home, finishes or undoes what a killed process left half-done, and starts what shall run.
+    ///
+    /// One plugin that cannot be started does not keep the others from it: its state and the log say why.
+    ///
+    /// # Errors
+    /// `usage` without any home; `invalid_config`; `busy` when a resident host holds the home, with its process id; `io` and
+    /// `permission_denied` for a home that cannot be used.
+    ///
+    /// # Cancel safety
+    /// Dropped, a half-made host is put away; plugins that were started are killed.
+    pub async fn build(self) -> Result<Host, Error> {
+        let home = match self.home {
+            Some(home) => home,
+            None => Home::from_env()?,
+        };
+        let (resident, config) = (self.start_active, self.config);
+        let opened = tokio::task::spawn_blocking(move || {
+            home.create()?;
+            let lock = if resident {
+                HomeLock::daemon(&home, LOCK_WAIT)?
+            } else {
+                HomeLock::command(&home, LOCK_WAIT)?
+            };
+            let config = match config {
+                Some(config) => config,
+                None => Config::load(&home)?,
+            };
+            let store = Store::open(&home)?;
+            crate::package::recover(&store)?;
+            Ok::<_, Error>((home, lock, config, store))
+        });
+        let (home, lock, config, store) = opened.await.map_err(|error| {
+            Error::new(ringfence_api::ErrorCode::Internal, "the home could not be opened").with_source(error)
+        })??;
+        let inner = Inner {
+            context: Arc::new(Context::new(home, config, store, self.types)),
+            _lock: lock,
+            supervisors: RwLock::default(),
+            acts: tokio::sync::Mutex::default(),
+            actor: self.actor.unwrap_or_else(|| "library".to_owned()),
+        };
+        let host = Host { inner: Arc::new(inner) };
+        if resident {
+            host.start_all().await?;
+        }
+        Ok(host)
+    }
+}
+
+impl Host {
+    /// Starts what is recorded as active or was when it last failed. Failures are recorded with their plugins.
+    async fn start_all(&self) -> Result<(), Error> {
+        let store = self.context().store.clone();
+        let rows = store.run(|store| store.plugins()).await?;
+        let wanted =
+            rows.into_iter().filter(|row| matches!(row.state, PluginState::Active | PluginState::Errored));
+        let names: Vec<PluginName> = wanted.map(|row| row.name().clone()).collect();
+        let starts: Vec<_> = names
+            .into_iter()
+            .map(|name| {
+                let supervisor = self.supervisor(&name);
+                tokio::spawn(async move {
+                    if let Err(error) = supervisor.start(false).await {
+                        tracing::error!(plugin = %name, error = %error.chain(), "a plugin could not be started");
+                    }
+                })
+            })
+            .collect();
+        for start in starts {
+            let _recorded = start.await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,359 @@
+//! Calls: judged, recorded, handed over, and answered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringfence_api::rpc::{RpcErrorCode, method};
+use ringfence_api::{ErrorCode, PluginState};
+use ringfence_policy::{CanonicalPath, FileOp, Request};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Host, plugin_name};
+use crate::Error;
+use crate::lifecycle::{Instance, Phase, Target, Tool, not_active};
+use crate::plugin::CallOptions;
+use crate::rpc::{CallError, CallMeta, RpcError};
+use crate::schema::CompiledSchema;
+use crate::store::Outcome;
+
+/// Faults of a schema that one error names.
+const FAULTS_SHOWN: usize = 5;
+/// How long a call waits for room in the audit trail before it is refused.
+const AUDIT_WAIT: Duration = Duration::from_secs(2);
+
+impl Host {
+    /// Calls a tool of an active plugin and waits for its result. A plugin that does not run is started.
+    ///
+    /// # Errors
+    /// As for [`Host::call_with`].
+    ///
+    /// # Cancel safety
+    /// As for [`Host::call_with`].
+    pub async fn call(&self, name: &str, tool: &str, arguments: Value) -> Result<Value, Error> {
+        let arguments = serde_json::value::to_raw_value(&arguments)
+            .map_err(|error| Error::new(ErrorCode::Usage, "the arguments are no JSON").with_source(error))?;
+        let result = self.call_with(name, tool, &arguments, &CallOptions::default()).await?;
+        serde_json::from_str(result.get())
+            .map_err(|error| Error::new(ErrorCode::PluginFailed, "the result is no JSON").with_source(error))
+    }
+
+    /// Calls a tool with its arguments and its result as JSON text, and with a limit of the caller's.
+    ///
+    /// What is judged by a schema is what is handed over: arguments and results are parsed only when the tool declares a
+    /// schema for them.
+    ///
+    /// # Errors
+    /// - `not_found`: no such plugin, or no such tool; the hint names the nearest.
+    /// - `not_active`, `quarantined`, `consent_required`: it does not take calls now.
+    /// - `schema_violation`: arguments or result break the tool's schema.
+    /// - `timeout`: it took too long; the plugin is told, and stopped when it does not give up the call within 3 s.
+    /// - `plugin_failed`: it answered with an error, broke the protocol, or ended. The message is the plugin's own, escaped.
+    /// - `permission_denied`: it failed because it was refused something; the hint names the grant.
+    /// - `busy`: too many calls wait, or the audit trail takes no more.
+    /// - what a start says, when it was not running.
+    ///
+    /// # Cancel safety
+    /// Dropped, the plugin is sent `$/cancel`, the answer is dropped when it comes, and the call stays in the audit trail.
+    pub async fn call_with(
+        &self,
+        name: &str,
+        tool: &str,
+        arguments: &RawValue,
+        options: &CallOptions,
+    ) -> Result<Box<RawValue>, Error> {
+        let instance = self.instance(name).await?;
+        let target = &instance.target;
+        let known = tool_of(target, tool)?;
+        let judged = judge_text(known.input.as_ref(), arguments, "the arguments")?;
+        let arguments = judged.as_deref().unwrap_or(arguments);
+        let limit =
+            options.timeout.map_or(target.limits.call_timeout, |asked| asked.min(target.limits.call_timeout));
+        let deadline = Instant::now() + limit;
+        let correlation_id: Arc<str> = match &options.correlation_id {
+            Some(id) => id.as_str().into(),
+            None => self.context().correlation_id(),
+        };
+        let params = call_params(&known.name, arguments)?;
+        if target.calls.begin(&known.name, &correlation_id).is_err() {
+            let wait = AUDIT_WAIT.min(limit);
+            target.calls.begin_within(&known.name, &correlation_id, wait).await?;
+        }
+        let meta = CallMeta { correlation_id: &correlation_id, deadline };
+        let mut record = Record {
+            target,
+            tool: known,
+            correlation_id: &correlation_id,
+            begun: Instant::now(),
+            outcome: Outcome::Cancelled,
+        };
+        let answered = instance.connection.request(method::CALL, &params, meta).await;
+        record.outcome = outcome(&answered);
+        match answered {
+            Ok(result) => {
+                let judged = judge_text(known.output.as_ref(), &result, "the result")?;
+                Ok(judged.unwrap_or(result))
+            }
+            Err(error) => Err(self.call_error(&instance, error, limit, &correlation_id).await),
+        }
+    }
+
+    /// The running plugin of that name, started if it is active.
+    async fn instance(&self, name: &str) -> Result<Arc<Instance>, Error> {
+        let name = plugin_name(name)?;
+        if let Some(supervisor) = self.known_supervisor(&name) {
+            if let Some(instance) = supervisor.running() {
+                return Ok(instance);
+            }
+            if let Phase::Waiting(_) = supervisor.phase() {
+                return supervisor.start(false).await;
+            }
+        }
+        let context = Arc::clone(self.context());
+        let (store, wanted) = (context.store.clone(), name.clone());
+        let row = store.run(move |_| context.row(&wanted)).await?;
+        match row.state {
+            PluginState::Active | PluginState::Errored => self.supervisor(&name).start(false).await,
+            PluginState::Quarantined => {
+                Err(crate::lifecycle::quarantined(&name, row.state_reason.as_deref()))
+            }
+            PluginState::Installed | PluginState::Discovered => {
+                Err(crate::lifecycle::consent_required(&name))
+            }
+            PluginState::Inactive => Err(not_active(&name)),
+        }
+    }
+
+    async fn call_error(
+        &self,
+        instance: &Instance,
+        error: CallError,
+        limit: Duration,
+        correlation_id: &Arc<str>,
+    ) -> Error {
+        let name = &instance.target.name;
+        let log = format!("read its log: ringfence logs {name}");
+        match error {
+            CallError::Timeout => {
+                let message = format!("{name} did not answer within {:.3} s", limit.as_secs_f64());
+                Error::new(ErrorCode::Timeout, message).with_hint("raise the timeout if the work is right")
+            }
+            CallError::Plugin(error) => self.plugin_error(&instance.target, &error, correlation_id),
+            CallError::Busy { .. } => Error::new(ErrorCode::Busy, format!("{name}: {error}")),
+            CallError::TooLarge { .. } | CallError::TooDeep => {
+                Error::new(ErrorCode::TooLarge, format!("{name}: {error}"))
+            }
+            CallError::Cancelled => Error::new(ErrorCode::Cancelled, format!("{name}: {error}")),
+            CallError::Closed => {
+                // Its end comes to be known a moment after its pipe has closed.
+                let exit = tokio::time::timeout(Duration::from_millis(200), instance.watched.ended()).await;
+                let why = exit.ok().flatten().map(|exit| format!(": {}", exit.reason())).unwrap_or_default();
+                let violation = instance.watched.exit().and_then(|exit| exit.violation);
+                let code = violation.map_or(ErrorCode::PluginFailed, ErrorCode::from_violation);
+                Error::new(code, format!("{name} ended during the call{why}")).with_hint(log)
+            }
+            other => Error::new(ErrorCode::PluginFailed, format!("{name}: {other}")).with_hint(log),
+        }
+    }
+
+    /// An error that the plugin has sent. One about a file is explained with the grant that would open it.
+    fn plugin_error(&self, target: &Target, error: &RpcError, correlation_id: &Arc<str>) -> Error {
+        let said = crate::consent::shown(&error.message);
+        let name = &target.name;
+        let data: Option<Value> = error.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
+        let text = |key: &str| data.as_ref().and_then(|data| data.get(key)).and_then(Value::as_str);
+        match error.known() {
+            Some(RpcErrorCode::PermissionDenied) => {
+                let made = Error::new(ErrorCode::PermissionDenied, format!("{name} was refused: {said}"));
+                match text("grant") {
+                    Some(grant) => made.with_hint(grant_hint(name.as_str(), &crate::consent::shown(grant))),
+                    None => made,
+                }
+            }
+            Some(RpcErrorCode::InvalidParams) => Error::new(
+                ErrorCode::SchemaViolation,
+                format!("{name} does not take these arguments: {said}"),
+            ),
+            Some(RpcErrorCode::Cancelled) => Error::new(ErrorCode::Cancelled, format!("{name}: {said}")),
+            _ => {
+                let made = Error::new(ErrorCode::PluginFailed, format!("{name} failed: {said}"));
+                match text("operation").zip(text("object")).and_then(|(op, path)| file_request(op, path)) {
+                    Some(request) => self.explained(made, target, &request, correlation_id),
+                    None => made.with_hint(format!("read its log: ringfence logs {name}")),
+                }
+            }
+        }
+    }
+
+    /// A file error that surfaced in the plugin: if no grant opens the file, that is why, and a denial like any other.
+    fn explained(&self, made: Error, target: &Target, request: &Request, correlation_id: &Arc<str>) -> Error {
+        let explanation = target.rules.explain(request);
+        let Some(grant) = explanation.grant else {
+            return made.with_hint(format!("read its log: ringfence logs {}", target.name));
+        };
+        let operation = match request {
+            Request::File { op, .. } => format!("{op:?}").to_lowercase(),
+            _ => "open".to_owned(),
+        };
+        let denial = ringfence_api::Denial {
+            object: request.object(),
+            grant: Some(grant.clone()),
+            count: 1,
+            ..ringfence_api::Denial::new("mount", operation)
+        };
+        self.context().denied(target, &denial, correlation_id);
+        self.context().events.tell(&target.name, crate::event::EventKind::Denial { denial });
+        made.with_hint(grant_hint(target.name.as_str(), &grant))
+    }
+}
+
+fn grant_hint(name: &str, grant: &str) -> String {
+    format!("grant it, if that is right: ringfence grant {name} '{}'", grant.replace('\'', "'\\''"))
+}
+
+/// The request that a file error in a runner is about.
+fn file_request(operation: &str, path: &str) -> Option<Request> {
+    let op = match operation {
+        "read" | "open" | "list" | "stat" => FileOp::Read,
+        "write" | "create" | "mkdir" | "chmod" => FileOp::Write,
+        "delete" | "rename" | "rmdir" => FileOp::Delete,
+        _ => return None,
+    };
+    Some(Request::File { op, path: CanonicalPath::new(path).ok()? })
+}
+
+/// Writes how a call ended, also when its future is dropped.
+struct Record<'a> {
+    target: &'a Target,
+    tool: &'a Tool,
+    correlation_id: &'a Arc<str>,
+    begun: Instant,
+    outcome: Outcome,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        self.target.calls.end(&self.tool.name, self.correlation_id, self.outcome, self.begun.elapsed());
+    }
+}
+
+fn outcome(answered: &Result<Box<RawValue>, CallError>) -> Outcome {
+    match answered {
+        Ok(_) => Outcome::Ok,
+        Err(CallError::Timeout) => Outcome::Timeout,
+        Err(CallError::Cancelled) => Outcome::Cancelled,
+        Err(CallError::Closed) => Outcome::Crashed,
+        Err(CallError::Busy { .. } | CallError::TooLarge { .. } | CallError::TooDeep) => Outcome::Refused,
+        Err(_) => Outcome::Failed,
+    }
+}
+
+fn tool_of<'t>(target: &'t Target, name: &str) -> Result<&'t Tool, Error> {
+    target.tools.get(name).ok_or_else(|| {
+        let message = format!("{} has no tool '{}'", target.name, crate::consent::shown(name));
+        let mut names: Vec<&str> = target.tools.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let made = Error::new(ErrorCode::NotFound, message);
+        match crate::near::nearest(name, &names) {
+            Some(near) => made.with_hint(format!("did you mean '{near}'?")),
+            None if names.is_empty() => made.with_hint("its manifest declares no tools"),
+            None => made.with_hint(format!("its tools are {}", names.join(", "))),
+        }
+    })
+}
+
+/// `{"tool":…,"arguments":…}` with the arguments as they are.
+fn call_params(tool: &str, arguments: &RawValue) -> Result<Box<RawValue>, Error> {
+    if !arguments.get().starts_with('{') {
+        return Err(Error::new(ErrorCode::Usage, "the arguments of a tool are a JSON object")
+            .with_hint("write them as {\"name\": value, ...}"));
+    }
+    // A tool's name holds no character that JSON would escape: [A-Za-z0-9_.-].
+    let text = format!("{{\"tool\":\"{tool}\",\"arguments\":{}}}", arguments.get());
+    RawValue::from_string(text)
+        .map_err(|error| Error::new(ErrorCode::Usage, "the arguments are no JSON").with_source(error))
+}
+
+/// Judges a text by its schema, if there is one. What comes back was judged and is handed on instead: of a member that
+/// stands twice, both sides then see the same one.
+fn judge_text(
+    schema: Option<&CompiledSchema>,
+    text: &RawValue,
+    what: &str,
+) -> Result<Option<Box<RawValue>>, Error> {
+    if schema.is_none() {
+        return Ok(None);
+    }
+    let value: Value = serde_json::from_str(text.get()).map_err(|error| {
+        Error::new(ErrorCode::SchemaViolation, format!("{what} cannot be read")).with_source(error)
+    })?;
+    judge(schema, &value, what)?;
+    serde_json::value::to_raw_value(&value)
+        .map(Some)
+        .map_err(|error| Error::new(ErrorCode::Internal, "a judged value").with_source(error))
+}
+
+/// Whether a value follows its schema.
+///
+/// # Errors
+/// `schema_violation` with the first places that do not.
+pub(crate) fn judge(schema: Option<&CompiledSchema>, value: &Value, what: &str) -> Result<(), Error> {
+    let Some(Err(faults)) = schema.map(|schema| schema.validate(value)) else { return Ok(()) };
+    let shown: Vec<String> = faults
+        .iter()
+        .take(FAULTS_SHOWN)
+        .map(|fault| {
+            if fault.pointer.is_empty() {
+                format!("{} ({})", fault.message, fault.rule)
+            } else {
+                fault.to_string()
+            }
+        })
+        .collect();
+    let more = faults.len().saturating_sub(FAULTS_SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(Error::new(
+        ErrorCode::SchemaViolation,
+        format!("{what} breaks the schema: {}{more}", shown.join("; ")),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn arguments_are_an_object_and_go_out_as_they_came() {
+        let params = call_params("add", &raw(r#"{"a": 1.0e2, "b":"\u00e9"}"#)).unwrap();
+        assert_eq!(params.get(), r#"{"tool":"add","arguments":{"a": 1.0e2, "b":"\u00e9"}}"#);
+        for wrong in ["[]", "null", "1", "\"text\""] {
+            assert_eq!(call_params("add", &raw(wrong)).unwrap_err().code(), ErrorCode::Usage, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_fault_names_the_place_and_no_more_than_five_are_shown() {
+        let schema = CompiledSchema::compile(&serde_json::json!({
+            "type": "object", "additionalProperties": {"type": "integer"}
+        }))
+        .unwrap();
+        let many: Value =
+            (0..9).map(|n| (format!("k{n}"), Value::from("x"))).collect::<serde_json::Map<_, _>>().into();
+        let error = judge(Some(&schema), &many, "the arguments").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::SchemaViolation);
+        assert!(error.message().contains("/k0") && error.message().ends_with("; and 4 more"), "{error}");
+        assert!(judge(Some(&schema), &serde_json::json!({"a": 1}), "x").is_ok());
+        assert!(judge(None, &Value::Null, "x").is_ok());
+    }
+
+    #[test]
+    fn file_errors_become_requests() {
+        assert!(matches!(file_request("open", "/srv/a"), Some(Request::File { op: FileOp::Read, .. })));
+        assert!(matches!(file_request("rename", "/srv/a"), Some(Request::File { op: FileOp::Delete, .. })));
+        assert!(file_request("open", "relative").is_none() && file_request("fly", "/a").is_none());
+    }
+}

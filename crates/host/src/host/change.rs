@@ -1,0 +1,382 @@
+//! What comes, changes its version and goes: install, scan, upgrade, rollback, uninstall.
+//!
+//! The durable steps are `lifecycle`'s; here is their order, and what runs meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState, Runtime};
+
+use super::inspect::summary;
+use super::{Host, plugin_name};
+use crate::Error;
+use crate::lifecycle::{durable, rules};
+use crate::plugin::{Broken, Consent, Discovered, Installed, KeepData, Scan, Upgraded};
+use crate::store::{PluginRow, UpgradeGrants};
+
+/// Plugin directories are read this far: more entries are not looked at, and that is said.
+const SCAN_MAX: usize = 10_000;
+
+/// How an upgrade is made.
+///
+/// ```
+/// assert!(!ringfence::host::UpgradeOptions::default().allow_downgrade);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpgradeOptions {
+    /// Whether a version that is not newer is taken. Default false.
+    pub allow_downgrade: bool,
+}
+
+impl Host {
+    /// Installs the package in a directory, or in the one directory below it that holds one. With a consent, or when the
+    /// plugin asks for nothing, it is `inactive` afterwards; else it is `installed` and waits for one.
+    ///
+    /// The code of a Python class is looked at in a sandbox without any grant: it must exist and derive from a registered
+    /// base class. Nothing else of the package is executed.
+    ///
+    /// # Errors
+    /// `path_not_found`; `invalid_manifest` and `invalid_package` with every finding; `already_installed` for another version
+    /// of an installed name; what [`Host::consent`] says of grants (then it is installed and waits).
+    ///
+    /// # Cancel safety
+    /// Dropped, it is installed or it is not; nothing half-made stays.
+    pub async fn install(&self, path: impl AsRef<Path>, consent: Consent) -> Result<Installed, Error> {
+        let _one_at_a_time = self.inner.acts.lock().await;
+        let (store, path, by) = (self.context().store.clone(), path.as_ref().to_owned(), self.actor());
+        let world = Arc::clone(self.context());
+        let placed = store
+            .run(move |store| {
+                let inspect = |package: &Path, manifest: &Manifest| {
+                    crate::runtime::check_code(package, manifest, &world.world())
+                };
+                durable::install(store, &path, &by, &inspect)
+            })
+            .await?;
+        let name = placed.row.name().clone();
+        let asks_nothing = placed.row.package.manifest()?.requested().is_ok_and(|asked| asked.is_empty());
+        let wants = !matches!(consent, Consent::Absent) || asks_nothing;
+        if wants && (placed.changed || placed.row.state == PluginState::Installed) {
+            self.record_consent(&name, consent).await?;
+        }
+        Ok(Installed {
+            plugin: self.summary(&name).await?,
+            digest: placed.row.package.digest.clone(),
+            changed: placed.changed,
+            notes: placed.notes,
+        })
+    }
+
+    /// Looks for packages in `plugins` of the home and in the directories that the configuration names. What is installed in
+    /// the same version is left out; what is broken is told, and does not stop the rest.
+    ///
+    /// # Errors
+    /// `io` of the store. A directory that cannot be read is among the broken.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn scan(&self) -> Result<Scan, Error> {
+        let context = Arc::clone(self.context());
+        let store = context.store.clone();
+        store
+            .run(move |store| {
+                let mut directories = vec![context.home.path().join("plugins")];
+                directories.extend(context.config.plugin_directories.iter().cloned());
+                let mut scan = Scan::default();
+                for directory in directories {
+                    scan_directory(&directory, &mut scan);
+                }
+                for row in store.plugins()? {
+                    note_installed(&mut scan, &row);
+                }
+                scan.found
+                    .sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
+                Ok(scan)
+            })
+            .await
+    }
+
+    /// Takes another version of an installed plugin. What it asks for beyond what is granted needs consent: without it the
+    /// new version waits, and the old one runs on. With it, or when nothing more is asked, the new version is started; if it
+    /// does not come up, the old one is put back by itself.
+    ///
+    /// # Errors
+    /// `not_found` when nothing of that name is installed; `usage` for an older version without
+    /// [`UpgradeOptions::allow_downgrade`]; those of [`Host::install`] for the package.
+    ///
+    /// # Cancel safety
+    /// Dropped, the old version is in place, the new one waits, or the new one is in place.
+    pub async fn upgrade(
+        &self,
+        path: impl AsRef<Path>,
+        consent: Consent,
+        options: UpgradeOptions,
+    ) -> Result<Upgraded, Error> {
+        let _one_at_a_time = self.inner.acts.lock().await;
+        let (path, by, context) = (path.as_ref().to_owned(), self.actor(), Arc::clone(self.context()));
+        let store = context.store.clone();
+        let staged = store
+            .run(move |store| {
+                let inspect = |package: &Path, manifest: &Manifest| {
+                    crate::runtime::check_code(package, manifest, &context.world())
+                };
+                let wider = |row: &PluginRow, package: &Path, manifest: &Manifest| {
+                    wider(&context, row, package, manifest)
+                };
+                durable::stage_upgrade(store, &path, options.allow_downgrade, &by, &inspect, &wider)
+            })
+            .await?;
+        let name = staged.row.name().clone();
+        let Some(pending) = &staged.row.pending else {
+            // The same package again.
+            let version = staged.row.package.version.to_string();
+            return Ok(Upgraded {
+                plugin: summary(&staged.row)?,
+                from_version: version.clone(),
+                to_version: version,
+                done: true,
+                wider: Vec::new(),
+                rolled_back: None,
+            });
+        };
+        let same_publisher = pending.publisher == staged.row.package.publisher;
+        let needs_consent = !staged.wider.is_empty() || !same_publisher;
+        if needs_consent && consent == Consent::Absent {
+            return Ok(Upgraded {
+                plugin: summary(&staged.row)?,
+                from_version: staged.row.package.version.to_string(),
+                to_version: pending.version.to_string(),
+                done: false,
+                wider: staged.wider,
+                rolled_back: None,
+            });
+        }
+        self.commit_pending(&name, consent).await
+    }
+
+    /// Carries out the upgrade that waits; puts the old version back when the new one does not come up.
+    pub(super) async fn commit_pending(
+        &self,
+        name: &PluginName,
+        consent: Consent,
+    ) -> Result<Upgraded, Error> {
+        let before = self.row(name).await?;
+        let pending = before
+            .pending
+            .clone()
+            .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("no upgrade of {name} waits")))?;
+        let granted = self.upgrade_grants(name, &before, consent).await?;
+        let wider = match &granted {
+            UpgradeGrants::Consented(consent) => consent.granted.clone(),
+            UpgradeGrants::Keep(_) => Vec::new(),
+        };
+        let (plugin, by) = (name.clone(), self.actor());
+        let store = self.context().store.clone();
+        store
+            .run(move |store| durable::commit_upgrade(store, &plugin, &pending.digest, granted, &by))
+            .await?;
+        let healthy = match before.state {
+            PluginState::Active | PluginState::Errored => self.start_anew(name).await,
+            _ => Ok(()),
+        };
+        let rolled_back = match healthy {
+            Ok(()) => None,
+            Err(error) => {
+                let reason = format!("version {} did not start: {error}", pending.version);
+                self.put_back(name, &reason).await?;
+                Some(reason)
+            }
+        };
+        Ok(Upgraded {
+            plugin: self.summary(name).await?,
+            from_version: before.package.version.to_string(),
+            to_version: pending.version.to_string(),
+            done: rolled_back.is_none(),
+            wider,
+            rolled_back,
+        })
+    }
+
+    /// What becomes of the grants: without a consent those of the old version that the new one still asks for.
+    async fn upgrade_grants(
+        &self,
+        name: &PluginName,
+        before: &PluginRow,
+        consent: Consent,
+    ) -> Result<UpgradeGrants, Error> {
+        let (context, name, by) = (Arc::clone(self.context()), name.clone(), self.actor());
+        let same_publisher =
+            before.pending.as_ref().is_some_and(|pending| pending.publisher == before.package.publisher);
+        let store = context.store.clone();
+        store
+            .run(move |_| {
+                let asked = super::inspect::consent_request(&context, &name)?;
+                let kept = context.trusted(&name)?.grants;
+                let granted = match consent {
+                    Consent::Requested => asked.all(),
+                    Consent::Only(permissions) => permissions,
+                    Consent::Absent if same_publisher => return Ok(UpgradeGrants::Keep(kept)),
+                    Consent::Absent if asked.is_empty() => Vec::new(),
+                    Consent::Absent => return Err(crate::lifecycle::consent_required(&name)),
+                };
+                let row = context.row(&name)?;
+                super::inspect::judge_grants(&context, &row, &granted)?;
+                Ok(UpgradeGrants::Consented(crate::store::Consent {
+                    digest: asked.digest.clone(),
+                    asked: asked.all(),
+                    granted,
+                    by,
+                }))
+            })
+            .await
+    }
+
+    /// Stops what runs and starts what is installed now.
+    async fn start_anew(&self, name: &PluginName) -> Result<(), Error> {
+        let supervisor = self.supervisor(name);
+        supervisor.stop().await;
+        supervisor.start(false).await.map(drop)
+    }
+
+    async fn put_back(&self, name: &PluginName, reason: &str) -> Result<(), Error> {
+        let (plugin, why, by) = (name.clone(), reason.to_owned(), self.actor());
+        let store = self.context().store.clone();
+        store.run(move |store| durable::rollback(store, &plugin, &why, &by).map(drop)).await?;
+        // The old version ran before; if it does not start now, its own state and log say so.
+        if let Err(error) = self.start_anew(name).await {
+            tracing::error!(plugin = %name, error = %error.chain(), "the version before did not start either");
+        }
+        Ok(())
+    }
+
+    /// Puts the version before the last upgrade back, with the grants that it had. A plugin that was active is started.
+    ///
+    /// # Errors
+    /// `not_found` for the plugin, or when there is no version before; what a start says.
+    ///
+    /// # Cancel safety
+    /// Dropped, one of the two versions is in place.
+    pub async fn rollback(&self, name: &str) -> Result<Upgraded, Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.inner.acts.lock().await;
+        let before = self.row(&name).await?;
+        let (plugin, by) = (name.clone(), self.actor());
+        let store = self.context().store.clone();
+        let after =
+            store.run(move |store| durable::rollback(store, &plugin, "asked for by a person", &by)).await?;
+        if matches!(before.state, PluginState::Active | PluginState::Errored) {
+            self.start_anew(&name).await?;
+        } else if let Some(supervisor) = self.known_supervisor(&name) {
+            supervisor.stop().await;
+        }
+        Ok(Upgraded {
+            plugin: self.summary(&name).await?,
+            from_version: before.package.version.to_string(),
+            to_version: after.package.version.to_string(),
+            done: true,
+            wider: Vec::new(),
+            rolled_back: None,
+        })
+    }
+
+    /// Stops a plugin and removes its package, grants, configuration, log and, unless it is kept, its private data.
+    ///
+    /// # Errors
+    /// `not_found`; `io` when something cannot be removed: it is removed when the home is opened next.
+    ///
+    /// # Cancel safety
+    /// Dropped, the plugin is installed as before or it is gone.
+    pub async fn uninstall(&self, name: &str, keep: KeepData) -> Result<(), Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.inner.acts.lock().await;
+        self.row(&name).await?;
+        let supervisor = self.forget_supervisor(&name);
+        if let Some(supervisor) = supervisor {
+            supervisor.end().await;
+        }
+        let (plugin, by, home) = (name.clone(), self.actor(), self.home().clone());
+        let keep = match keep {
+            KeepData::Yes => crate::store::KeepData::Keep,
+            KeepData::No => crate::store::KeepData::Remove,
+        };
+        let store = self.context().store.clone();
+        store
+            .run(move |store| {
+                durable::uninstall(store, &plugin, keep, &by)?;
+                crate::lifecycle::remove_log(&home, &plugin)
+            })
+            .await
+    }
+}
+
+/// What a new version asks for beyond what is granted, as its own words.
+fn wider(
+    context: &crate::lifecycle::Context,
+    row: &PluginRow,
+    package: &Path,
+    manifest: &Manifest,
+) -> Result<Vec<Permission>, Error> {
+    let granted: Vec<Permission> =
+        context.trusted(row.name())?.grants.into_iter().map(|grant| grant.permission).collect();
+    let old_asked: Vec<Permission> = asked(&row.package.manifest()?)?;
+    // What was asked for before and refused is not asked for again: it is no wider than what was looked at.
+    let known: Vec<Permission> = granted.into_iter().chain(old_asked).collect();
+    let data = context.store.layout().data_dir(row.name());
+    let requested = asked(manifest)?;
+    let new_rules = rules(context, manifest, package, &data, &requested)?;
+    let old_rules = rules(context, manifest, package, &data, &known)?;
+    let wider = ringfence_policy::is_wider(new_rules.rules(), old_rules.rules());
+    let texts: Vec<String> =
+        wider.iter().map(|rule| rule.origin().trim_start_matches("--grant ").to_owned()).collect();
+    Ok(requested.into_iter().filter(|permission| texts.contains(&permission.to_string())).collect())
+}
+
+fn asked(manifest: &Manifest) -> Result<Vec<Permission>, Error> {
+    let requested = manifest.requested().map_err(super::inspect::broken_manifest)?;
+    Ok(requested.into_iter().map(|(permission, _)| permission).collect())
+}
+
+fn scan_directory(directory: &Path, scan: &mut Scan) {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => {
+            return scan.broken.push(Broken {
+                path: directory.display().to_string(),
+                message: format!("it cannot be read: {error}"),
+            });
+        }
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().take(SCAN_MAX).map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths.into_iter().filter(|path| path.is_dir()) {
+        let shown = path.display().to_string();
+        match crate::manifest::load(&path) {
+            Ok(loaded) => scan.found.push(Discovered {
+                name: loaded.manifest.name.clone(),
+                version: loaded.manifest.version.to_string(),
+                state: PluginState::Discovered,
+                runtime: loaded.manifest.runtime,
+                path: shown,
+                installed_version: None,
+            }),
+            Err(findings) => scan.broken.push(Broken { path: shown, message: findings.to_string() }),
+        }
+    }
+}
+
+/// Leaves out what is installed in the same version, and marks what is installed in another one.
+fn note_installed(scan: &mut Scan, row: &PluginRow) {
+    let version = row.package.version.to_string();
+    scan.found.retain(|found| found.name != *row.name() || found.version != version);
+    for found in scan.found.iter_mut().filter(|found| found.name == *row.name()) {
+        found.state = row.state;
+        found.installed_version = Some(version.clone());
+    }
+}
+
+/// What runs today.
+#[must_use]
+pub(crate) fn is_startable(runtime: Runtime) -> bool {
+    matches!(runtime, Runtime::Native | Runtime::Python | Runtime::Node)
+}

@@ -1,0 +1,260 @@
+//! What is said of plugins: lists, details, what would be asked, denials, logs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence_api::{Denial, Permission, PluginName};
+
+use super::{Host, plugin_name};
+use crate::Error;
+use crate::config::PluginLimits;
+use crate::consent::{Asked, ConsentRequest, command_words, shown};
+use crate::lifecycle::{Context, LogLine, rules};
+use crate::plugin::{GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PreviousVersion};
+use crate::runtime::{self, Purpose, Spec};
+use crate::store::{GrantRow, PackageRow, PluginRow, Trusted};
+
+/// Denials that [`Host::last_denials`] gives.
+const LAST_DENIALS: usize = 100;
+/// What stands for the package's directory where a command is shown.
+const PACKAGE_SHOWN: &str = "PACKAGE";
+
+impl Host {
+    /// All installed plugins, by name.
+    ///
+    /// # Errors
+    /// `io` and `busy` of the store.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn list(&self) -> Result<Vec<PluginSummary>, Error> {
+        let store = self.context().store.clone();
+        store.run(|store| store.plugins()?.iter().map(summary).collect()).await
+    }
+
+    /// Everything about one plugin.
+    ///
+    /// # Errors
+    /// `not_found`; `permission_denied` when its grants were changed by hand.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn show(&self, name: &str) -> Result<PluginDetails, Error> {
+        let name = plugin_name(name)?;
+        let running = self.known_supervisor(&name).and_then(|supervisor| supervisor.running());
+        let enforced = running.as_ref().map(|instance| instance.enforced.clone()).unwrap_or_default();
+        let context = Arc::clone(self.context());
+        let store = context.store.clone();
+        let mut details = store.run(move |_| details(&context, &name)).await?;
+        details.running = running.is_some();
+        details.enforced = enforced;
+        Ok(details)
+    }
+
+    pub(super) async fn summary(&self, name: &PluginName) -> Result<PluginSummary, Error> {
+        summary(&self.row(name).await?)
+    }
+
+    /// What was refused to a plugin, with the grant that would allow each.
+    ///
+    /// # Errors
+    /// `not_found`.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn denials(&self, name: &str) -> Result<Vec<Denial>, Error> {
+        let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
+        let store = context.store.clone();
+        store
+            .run(move |store| {
+                context.row(&name)?;
+                store.flush(FLUSH_WAIT)?;
+                Ok(store.denials(&name)?.into_iter().map(|row| row.denial).collect())
+            })
+            .await
+    }
+
+    /// The latest denials of all plugins, newest first, at most 100.
+    ///
+    /// # Errors
+    /// `io` and `busy` of the store.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn last_denials(&self) -> Result<Vec<(PluginName, Denial)>, Error> {
+        let store = self.context().store.clone();
+        store
+            .run(|store| {
+                store.flush(FLUSH_WAIT)?;
+                let mut all = Vec::new();
+                for row in store.plugins()? {
+                    for denial in store.denials(row.name())? {
+                        all.push((denial.last_at_ms, row.name().clone(), denial.denial));
+                    }
+                }
+                all.sort_by_key(|(at_ms, ..)| std::cmp::Reverse(*at_ms));
+                Ok(all.into_iter().take(LAST_DENIALS).map(|(_, name, denial)| (name, denial)).collect())
+            })
+            .await
+    }
+
+    /// The last `lines` lines of a plugin's log, oldest first.
+    ///
+    /// # Errors
+    /// `not_found`; `io` when the log cannot be read.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn logs(&self, name: &str, lines: usize) -> Result<Vec<LogLine>, Error> {
+        let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
+        let store = context.store.clone();
+        store
+            .run(move |_| {
+                context.row(&name)?;
+                crate::lifecycle::read_log(&context.home, &name, lines)
+            })
+            .await
+    }
+}
+
+/// How long what was just refused may take to be on the disk before it is asked for.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) fn summary(row: &PluginRow) -> Result<PluginSummary, Error> {
+    let manifest = row.package.manifest()?;
+    Ok(PluginSummary {
+        name: row.name().clone(),
+        version: row.package.version.to_string(),
+        state: row.state,
+        runtime: manifest.runtime,
+        publisher: shown(&row.package.publisher),
+        description: manifest.description.as_deref().map(shown),
+        reason: row.state_reason.as_deref().and_then(|reason| reason.lines().next()).map(shown),
+    })
+}
+
+pub(super) fn grant_info(row: &GrantRow) -> GrantInfo {
+    let brokered = runtime::is_brokered(row.permission.name());
+    GrantInfo {
+        meaning: Asked::new(row.permission.clone(), false, None).meaning,
+        permission: row.permission.clone(),
+        enforced: if brokered { "brokered" } else { "sandbox" },
+        granted_at_ms: row.granted_at_ms,
+        granted_by: row.by.clone(),
+    }
+}
+
+fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error> {
+    let store = &context.store;
+    let asks = consent_request(context, name)?;
+    let trusted = context.trusted(name)?;
+    let row = &trusted.plugin;
+    let manifest = row.package.manifest()?;
+    let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
+    let network = if trusted.grants.iter().any(|grant| runtime::is_brokered(grant.permission.name())) {
+        "brokered"
+    } else {
+        "none"
+    };
+    let window_ms = i64::try_from(crate::lifecycle::CRASH_WINDOW.as_millis()).unwrap_or(i64::MAX);
+    let since_ms = crate::lifecycle::now_ms().saturating_sub(window_ms);
+    store.flush(FLUSH_WAIT)?;
+    Ok(PluginDetails {
+        name: name.clone(),
+        version: row.package.version.to_string(),
+        state: row.state,
+        reason: row.state_reason.clone(),
+        runtime: manifest.runtime,
+        publisher: shown(&row.package.publisher),
+        digest: row.package.digest.clone(),
+        source: shown(&row.package.source),
+        installed_at_ms: row.installed_at_ms,
+        asks,
+        grants: trusted.grants.iter().map(grant_info).collect(),
+        network,
+        limits: limits_info(&limits),
+        running: false,
+        enforced: BTreeMap::new(),
+        recent_crashes: store.crashes(name)?.iter().filter(|crash| crash.at_ms >= since_ms).count(),
+        denials: store.denials(name)?.into_iter().map(|row| row.denial).collect(),
+        previous: row.previous.as_ref().map(previous),
+        pending: row.pending.as_ref().map(|package| pending(&trusted, package)).transpose()?,
+        manifest,
+    })
+}
+
+fn previous(package: &PackageRow) -> PreviousVersion {
+    PreviousVersion { version: package.version.to_string(), digest: package.digest.clone() }
+}
+
+fn pending(trusted: &Trusted, package: &PackageRow) -> Result<PendingUpgrade, Error> {
+    let granted: Vec<&Permission> = trusted.grants.iter().map(|grant| &grant.permission).collect();
+    let requested = package.manifest()?.requested().map_err(broken_manifest)?;
+    let wider = requested.into_iter().map(|(permission, _)| permission);
+    Ok(PendingUpgrade {
+        version: package.version.to_string(),
+        digest: package.digest.clone(),
+        wider: wider.filter(|permission| !granted.contains(&permission)).collect(),
+    })
+}
+
+pub(super) fn broken_manifest(error: ringfence_api::PermissionError) -> Error {
+    Error::new(ringfence_api::ErrorCode::InvalidManifest, "the installed manifest").with_source(error)
+}
+
+fn limits_info(limits: &PluginLimits) -> LimitsInfo {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    LimitsInfo {
+        init_timeout_ms: ms(limits.init_timeout),
+        call_timeout_ms: ms(limits.call_timeout),
+        memory_bytes: limits.memory_bytes,
+        cpu_percent: limits.cpu_percent,
+        processes: limits.processes,
+        file_size_bytes: limits.file_size_bytes,
+        log_bytes: limits.log_bytes,
+        data_bytes: limits.data_bytes,
+    }
+}
+
+/// What would be asked of this plugin now: of the upgrade that waits, if one does.
+pub(super) fn consent_request(context: &Context, name: &PluginName) -> Result<ConsentRequest, Error> {
+    let trusted = context.trusted(name)?;
+    let row = &trusted.plugin;
+    let before = match &row.pending {
+        Some(_) => Some(asked_by(&row.package)?),
+        None => None,
+    };
+    let package = row.pending.as_ref().unwrap_or(&row.package);
+    let manifest = package.manifest()?;
+    let granted: Vec<Permission> = trusted.grants.iter().map(|grant| grant.permission.clone()).collect();
+    let directory = context.store.layout().package(&package.digest);
+    let spec =
+        Spec { package: &directory, data: None, manifest: &manifest, grants: &[], purpose: Purpose::Run };
+    // A runtime that this version cannot start is told when it is started; the question can be asked all the same.
+    let command = runtime::request(&spec, &context.world())
+        .map(|exec| command_words(&exec.command, &directory, PACKAGE_SHOWN))
+        .unwrap_or_else(|_| vec![manifest.entry_point.clone()]);
+    ConsentRequest::of(&manifest, &package.publisher, &package.digest, command, &granted, before.as_deref())
+        .map_err(broken_manifest)
+}
+
+fn asked_by(package: &PackageRow) -> Result<Vec<Permission>, Error> {
+    let requested = package.manifest()?.requested().map_err(broken_manifest)?;
+    Ok(requested.into_iter().map(|(permission, _)| permission).collect())
+}
+
+/// Whether these grants can be held for this plugin. What cannot is refused before it is recorded.
+///
+/// # Errors
+/// `invalid_permission`, `floor`, `path_not_found`, `usage`.
+pub(super) fn judge_grants(
+    context: &Context,
+    row: &PluginRow,
+    permissions: &[Permission],
+) -> Result<(), Error> {
+    let manifest = row.package.manifest()?;
+    let layout = context.store.layout();
+    let (package, data) = (layout.package(&row.package.digest), layout.data_dir(row.name()));
+    rules(context, &manifest, &package, &data, permissions).map(drop)
+}

@@ -1,0 +1,137 @@
+//! The host: install, consent, activate, call, watch, revoke, upgrade, uninstall.
+//!
+//! A [`Host`] is a handle on one home. It owns a task for each plugin that it has started; everything durable is in the
+//! store, so a host that is killed leaves nothing but what was acknowledged.
+
+mod administer;
+mod builder;
+mod call;
+mod change;
+
+mod inspect;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ringfence_api::{ErrorCode, PluginName};
+
+use crate::event::Subscription;
+use crate::exec::{Exec, Run};
+use crate::lifecycle::{Context, Supervisor};
+use crate::lock::HomeLock;
+use crate::{Error, Home};
+
+pub use builder::HostBuilder;
+pub use change::UpgradeOptions;
+
+pub(crate) use call::judge;
+
+/// Runs plugins: the one object that an application, the command line and a daemon work with.
+///
+/// Cheap to clone; all clones are the same host. [`Host::shutdown`] ends every plugin in order. Dropping the last clone
+/// without it kills them, which loses nothing that was acknowledged.
+///
+/// The crate's documentation has a whole example.
+#[derive(Clone, Debug)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Arc<Context>,
+    /// The home is this host's, alone or shared, for as long as it lives.
+    _lock: HomeLock,
+    supervisors: RwLock<HashMap<PluginName, Arc<Supervisor>>>,
+    /// Acts that change one plugin's life, one after another.
+    acts: tokio::sync::Mutex<()>,
+    /// Who acts, for the audit trail.
+    actor: String,
+}
+
+impl Host {
+    /// A host with the default home and configuration; see [`HostBuilder`] for what can be chosen.
+    #[must_use]
+    pub fn builder() -> HostBuilder {
+        HostBuilder::default()
+    }
+
+    /// Where the state lives.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.context().home
+    }
+
+    fn context(&self) -> &Arc<Context> {
+        &self.inner.context
+    }
+
+    /// What happens to the plugins from now on. Dropping the subscription ends it.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.context().events.subscribe()
+    }
+
+    /// Runs one command in a sandbox, on a thread of its own; see [`Exec::spawn`]. Its record goes into this host's home.
+    ///
+    /// # Errors
+    /// `io` when no thread can be started.
+    pub fn exec(&self, exec: &Exec) -> Result<Run, Error> {
+        exec.spawn()
+    }
+
+    /// The task of a plugin, started when it is first needed.
+    fn supervisor(&self, name: &PluginName) -> Arc<Supervisor> {
+        let known = self.inner.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let mut all = self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner);
+        let spawn = || Arc::new(Supervisor::spawn(Arc::clone(self.context()), name.clone()));
+        Arc::clone(all.entry(name.clone()).or_insert_with(spawn))
+    }
+
+    /// The task of a plugin that is about to go.
+    fn forget_supervisor(&self, name: &PluginName) -> Option<Arc<Supervisor>> {
+        self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+
+    /// The task of a plugin, if there is one already.
+    fn known_supervisor(&self, name: &PluginName) -> Option<Arc<Supervisor>> {
+        self.inner.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Stops every running plugin in order, all at the same time, and waits until nothing of them runs: at most about ten
+    /// seconds for a plugin that holds out. What is recorded as active stays so.
+    ///
+    /// # Cancel safety
+    /// Dropped, the stops go on by themselves; nobody waits for them then.
+    pub async fn shutdown(self) {
+        let all: Vec<Arc<Supervisor>> = {
+            let mut map = self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner);
+            map.drain().map(|(_, supervisor)| supervisor).collect()
+        };
+        let stops: Vec<_> =
+            all.into_iter().map(|supervisor| tokio::spawn(async move { supervisor.end().await })).collect();
+        for stop in stops {
+            // A stop that panicked has dropped its plugin, which killed it.
+            let _ended = stop.await;
+        }
+        let store = self.context().store.clone();
+        let flushed = store.run(|store| store.flush(std::time::Duration::from_secs(5))).await;
+        if let Err(error) = flushed {
+            tracing::error!(error = %error.chain(), "the last audit records may be missing");
+        }
+    }
+}
+
+/// A name as a caller gives it.
+///
+/// # Errors
+/// `not_found`: what cannot be a name is no plugin's.
+fn plugin_name(text: &str) -> Result<PluginName, Error> {
+    text.parse().map_err(|error: ringfence_api::PluginNameError| {
+        let message = format!("no plugin '{}' is installed: {error}", crate::consent::shown(text));
+        Error::new(ErrorCode::NotFound, message).with_hint("`ringfence list` shows what is installed")
+    })
+}

@@ -1,0 +1,257 @@
+//! What all plugins of one host share: the store, the launcher, the configuration, and who listens.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringfence_api::{Denial, ErrorCode, PluginName, PluginState, Violation};
+use ringfence_sandbox::Launcher;
+
+use super::monitor::Sample;
+use super::state::{Move, next};
+use super::target::Target;
+use crate::config::Config;
+use crate::event::{EventKind, Events};
+use crate::exec::failure::launch_error;
+use crate::runtime::{Runners, Types, World};
+use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Trusted};
+use crate::{Error, Home};
+
+/// How many letters of a plugin's last log lines go into the reason of a quarantine.
+const REASON_MAX_BYTES: usize = 16 * 1024;
+
+/// The shared parts of a host.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) home: Home,
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) events: Events,
+    pub(crate) runners: Runners,
+    /// Base classes of Python plugins, by the type that the host application registered.
+    pub(crate) types: Types,
+    /// Started when the first plugin is.
+    launcher: Mutex<Option<Arc<Launcher>>>,
+    /// Makes ids unguessable between hosts; within one they are counted.
+    seed: u64,
+    count: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn new(home: Home, config: Config, store: Store, types: Types) -> Self {
+        Self {
+            home,
+            config,
+            store,
+            events: Events::default(),
+            runners: Runners::default(),
+            types,
+            launcher: Mutex::new(None),
+            seed: RandomState::new().hash_one(std::process::id()),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// What all starts have in common.
+    pub(crate) fn world(&self) -> World<'_> {
+        World { home: &self.home, config: &self.config, runners: &self.runners, types: &self.types }
+    }
+
+    /// The one launcher of all plugins, with a shared empty network.
+    ///
+    /// # Errors
+    /// What the sandbox says when it cannot be started; the next start tries again.
+    pub(crate) fn launcher(&self) -> Result<Arc<Launcher>, Error> {
+        let mut launcher = self.launcher.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(launcher) = &*launcher {
+            return Ok(Arc::clone(launcher));
+        }
+        let started = Launcher::start_with_shared_network().map_err(|error| launch_error(&error))?;
+        Ok(Arc::clone(launcher.insert(Arc::new(started))))
+    }
+
+    /// A fresh id under which everything that belongs to one act is recorded.
+    pub(crate) fn correlation_id(&self) -> Arc<str> {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}-{count:x}", self.seed).into()
+    }
+
+    /// A number that nobody can foresee well enough to line plugins up.
+    pub(crate) fn random(&self) -> u32 {
+        let hash = RandomState::new().hash_one(self.count.fetch_add(1, Ordering::Relaxed));
+        u32::try_from(hash >> 40).unwrap_or_default()
+    }
+
+    /// The row of an installed plugin.
+    ///
+    /// # Errors
+    /// `not_found` with the installed name that is nearest.
+    pub(crate) fn row(&self, name: &PluginName) -> Result<PluginRow, Error> {
+        match self.store.plugin(name)? {
+            Some(row) => Ok(row),
+            None => Err(self.unknown(name.as_str())),
+        }
+    }
+
+    /// The error for a name that nobody has.
+    pub(crate) fn unknown(&self, name: &str) -> Error {
+        let message = format!("no plugin '{}' is installed", crate::consent::shown(name));
+        let rows = self.store.plugins().unwrap_or_default();
+        let names: Vec<&str> = rows.iter().map(|row| row.name().as_str()).collect();
+        let made = Error::new(ErrorCode::NotFound, message);
+        match crate::near::nearest(name, &names) {
+            Some(near) => made.with_hint(format!("did you mean '{near}'?")),
+            None => made.with_hint("`ringfence list` shows what is installed"),
+        }
+    }
+
+    /// The plugin with its grants and its consent.
+    ///
+    /// # Errors
+    /// `not_found` with the installed name that is nearest; `permission_denied` when a row was edited by hand.
+    pub(crate) fn trusted(&self, name: &PluginName) -> Result<Trusted, Error> {
+        self.row(name)?;
+        self.store.trusted(name)
+    }
+
+    /// Records a move, and tells who listens. A store that fails is logged: what runs is not stopped by it.
+    pub(crate) async fn moved(&self, target: &Target, by: Move, reason: Option<&str>) {
+        if let Err(error) = self.try_move(&target.name, by, reason).await {
+            tracing::error!(plugin = %target.name, error = %error.chain(), "a plugin's state could not be recorded");
+        }
+    }
+
+    /// Records a move.
+    ///
+    /// # Errors
+    /// `not_found`; `internal` for a move that the table does not have; what the store says.
+    pub(crate) async fn try_move(
+        &self,
+        name: &PluginName,
+        by: Move,
+        reason: Option<&str>,
+    ) -> Result<PluginState, Error> {
+        let (plugin, why) = (name.clone(), reason.map(str::to_owned));
+        let state = self.store.run(move |store| change_state(store, &plugin, by, why.as_deref())).await?;
+        self.events.tell(name, EventKind::State { state, reason: reason.map(str::to_owned) });
+        Ok(state)
+    }
+
+    /// Records a crash; how many still count. A store that fails is logged, and counts none.
+    pub(crate) async fn record_crash(&self, target: &Target, reason: &str) -> u64 {
+        let (name, detail) = (target.name.clone(), reason.to_owned());
+        let recorded =
+            self.store.run(move |store| store.add_crash(&name, &detail, super::restart::CRASH_WINDOW)).await;
+        recorded.unwrap_or_else(|error| {
+            tracing::error!(plugin = %target.name, error = %error.chain(), "a crash could not be recorded");
+            0
+        })
+    }
+
+    /// Puts a plugin into quarantine, with the reason and its last words.
+    pub(crate) async fn quarantined(&self, target: &Target, why: &str) {
+        let mut reason = why.to_owned();
+        for line in target.log.tail() {
+            if reason.len() > REASON_MAX_BYTES {
+                break;
+            }
+            reason.push('\n');
+            reason.push_str(&crate::consent::shown(&line.message));
+        }
+        self.moved(target, Move::Quarantine, Some(&reason)).await;
+        let event = AuditEvent::Quarantine { reason: why.to_owned() };
+        if self.store.audit_enqueue(target.owner.subject(), event).is_err() {
+            tracing::error!(plugin = %target.name, "a quarantine is missing from the audit trail");
+        }
+    }
+
+    /// A plugin was started: in the audit trail before it takes a call.
+    ///
+    /// # Errors
+    /// `busy` when the audit trail takes no more; then it must not run.
+    pub(crate) fn started(&self, target: &Target) -> Result<(), Error> {
+        let event = AuditEvent::Start {
+            version: target.manifest.version.to_string(),
+            digest: target.digest.clone(),
+            weakened: Vec::new(),
+        };
+        self.store.audit_enqueue(target.owner.subject(), event).map_err(Error::from)
+    }
+
+    /// A plugin has ended as it was told to.
+    pub(crate) fn stopped(&self, target: &Target, reason: &str) {
+        let event = AuditEvent::Stop { reason: reason.to_owned() };
+        if self.store.audit_enqueue(target.owner.subject(), event).is_err() {
+            tracing::error!(plugin = %target.name, "a stop is missing from the audit trail");
+        }
+    }
+
+    /// Something was refused.
+    pub(crate) fn denied(&self, target: &Target, denial: &Denial, correlation_id: &str) {
+        if self.store.denied(&target.owner, &correlation_id.into(), denial.clone()).is_err() {
+            tracing::error!(plugin = %target.name, operation = %denial.operation, "a denial is missing from the audit trail");
+        }
+    }
+
+    /// A limit or rule was broken.
+    pub(crate) fn violated(&self, target: &Target, violation: Violation) {
+        let event = AuditEvent::Violation { violation: violation.to_string(), detail: String::new() };
+        if self.store.audit_enqueue(target.owner.subject(), event).is_err() {
+            tracing::error!(plugin = %target.name, violation = %violation, "a violation is missing from the audit trail");
+        }
+    }
+
+    /// What a running plugin uses, once a second: kept as a short history.
+    pub(crate) fn sampled(&self, target: &Target, sample: Sample) {
+        let row = ResourceRow {
+            at_ms: super::now_ms(),
+            cpu_ms: sample.cpu_ms,
+            cpu_percent: f64::from(sample.cpu_percent),
+            memory_bytes: sample.memory_bytes,
+            ..ResourceRow::default()
+        };
+        let (store, name) = (self.store.clone(), target.name.clone());
+        // Off the runtime's threads; a history with a hole harms nobody.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.add_resources(&name, vec![row]) {
+                tracing::warn!(plugin = %name, error = %error.chain(), "a resource sample is lost");
+            }
+        });
+    }
+}
+
+/// How often a change of state is tried against others that change the same row.
+const CHANGE_TRIES: u32 = 5;
+
+/// Moves a plugin along the table.
+fn change_state(
+    store: &Store,
+    name: &PluginName,
+    by: Move,
+    reason: Option<&str>,
+) -> Result<PluginState, Error> {
+    let mut tries = 0;
+    loop {
+        let row = store
+            .plugin(name)?
+            .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("no plugin '{name}' is installed")))?;
+        let Some(state) = next(row.state, by) else {
+            let message = format!("{name} is {}, which {by:?} cannot change", row.state);
+            return Err(Error::new(ErrorCode::Internal, message));
+        };
+        if state == row.state && row.state_reason.as_deref() == reason {
+            return Ok(state);
+        }
+        let change = StateChange {
+            state,
+            reason: reason.map(str::to_owned),
+            expected_revision: Some(row.revision),
+            event: None,
+        };
+        match store.set_state(name, change) {
+            Ok(row) => return Ok(row.state),
+            Err(error) if error.code() == ErrorCode::Busy && tries < CHANGE_TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! One task that owns a plugin's sandbox: it reads the log, holds the limits, climbs the stop ladder, and says how it ended.
+//!
+//! Everything that wakes it stands in one `select`: the end, refusals, stderr, the tick, and commands. It never waits for the
+//! plugin and never for whoever listens.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringfence_api::{Denial, RunStatus, Violation};
+use ringfence_sandbox::{Ending as SandboxEnding, Sandbox, TERM_GRACE, TICK, stream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::log::PluginLog;
+use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
+use crate::exec::translate::Translated;
+use crate::exec::{Facts, Stop, Wait, classify, explain};
+
+/// What is read at once from stderr.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// What is taken of a plugin's stderr in one [`TICK`]; the rest waits in its pipe, and so does the plugin.
+const LOG_BYTES_PER_TICK: usize = 1 << 20;
+/// From this share of the memory limit on, there is a warning, once (DESIGN 6).
+const MEMORY_WARN_PERCENT: u64 = 80;
+/// The CPU limit counts as reached for long when this many samples in a row are at [`CPU_WARN_PERCENT`] of it or above.
+const CPU_WARN_SAMPLES: u32 = 30;
+/// See [`CPU_WARN_SAMPLES`].
+const CPU_WARN_PERCENT: u64 = 95;
+/// Ticks between two samples of what is used.
+const TICKS_PER_SAMPLE: u32 = 10;
+/// Commands that wait; each is a few bytes.
+const COMMANDS_MAX: usize = 16;
+
+/// What the owner of a plugin tells its monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// SIGTERM after this long (0: at once), SIGKILL 3 s later.
+    Stop(Why, Duration),
+    /// SIGKILL.
+    Kill(Why),
+}
+
+/// Why a plugin is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It is not wanted any more.
+    Asked,
+    /// It broke a limit or rule.
+    Violation(Violation),
+}
+
+/// What a monitor sees while it watches.
+#[derive(Clone, Debug)]
+pub(crate) enum Sight {
+    /// What is used, once a second.
+    Sample(Sample),
+    /// Something was refused; the count is that of all times so far.
+    Denial(Denial),
+    /// 80 % of the memory limit are used.
+    MemoryWarning { used_bytes: u64, limit_bytes: u64 },
+    /// The CPU limit has been reached for half a minute.
+    CpuWarning { limit_percent: u32 },
+    /// A limit or rule was broken; the plugin is being stopped.
+    Violation(Violation),
+}
+
+/// What a plugin uses at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// Memory of the whole tree, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// CPU time so far, in milliseconds.
+    pub(crate) cpu_ms: u64,
+    /// CPU time since the last sample, in percent of one core.
+    pub(crate) cpu_percent: u32,
+}
+
+/// How a plugin ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Exit {
+    /// Whether it ended because it was asked to.
+    pub(crate) asked: bool,
+    /// `exited`, `signaled` or `violation`.
+    pub(crate) status: RunStatus,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) suspected: Option<Violation>,
+    pub(crate) evidence: Vec<String>,
+}
+
+impl Exit {
+    /// One sentence for people.
+    pub(crate) fn reason(&self) -> String {
+        let what = match (self.violation, self.exit_code, self.signal) {
+            (Some(violation), ..) => format!("it broke the limit '{violation}'"),
+            (None, Some(code), _) => format!("it exited with status {code}"),
+            (None, None, Some(signal)) => format!("it was ended by signal {signal}"),
+            (None, None, None) => "it was killed".to_owned(),
+        };
+        let suspected = self.suspected.map(|kind| format!("; suspected: {kind}")).unwrap_or_default();
+        let evidence = self.evidence.first().map(|line| format!(" ({line})")).unwrap_or_default();
+        format!("{what}{suspected}{evidence}")
+    }
+}
+
+/// The commands of one monitor, and the news of the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched {
+    commands: mpsc::Sender<Command>,
+    ended: watch::Receiver<Option<Arc<Exit>>>,
+}
+
+impl Watched {
+    /// Tells the monitor. A full queue holds commands of the same kind already, and an ended monitor needs none.
+    pub(crate) fn tell(&self, command: Command) {
+        let _full_or_ended = self.commands.try_send(command);
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exit(&self) -> Option<Arc<Exit>> {
+        self.ended.borrow().clone()
+    }
+
+    /// Waits for the end. Cancel safe.
+    pub(crate) async fn ended(&self) -> Option<Arc<Exit>> {
+        let mut ended = self.ended.clone();
+        let seen = ended.wait_for(Option::is_some).await.ok()?;
+        seen.clone()
+    }
+}
+
+/// The limits that a monitor warns of and holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpu_percent: Option<u32>,
+    pub(crate) file_size_bytes: Option<u64>,
+    pub(crate) processes: Option<u64>,
+    /// Whether reaching the memory limit only warns. The kernel's own limit holds all the same.
+    pub(crate) on_memory_warn: bool,
+}
+
+/// Starts to watch. The task ends when everything inside has ended; the caller owns it and joins it.
+///
+/// # Errors
+/// When the descriptors cannot be watched: no descriptor is free, or there is no tokio runtime with I/O.
+pub(crate) fn watch(
+    sandbox: Sandbox,
+    stderr: OwnedFd,
+    translated: Translated,
+    log: PluginLog,
+    bounds: Bounds,
+    see: impl FnMut(Sight) + Send + 'static,
+) -> io::Result<(Watched, impl Future<Output = ()> + Send)> {
+    let process = watched(sandbox.pidfd().try_clone_to_owned()?)?;
+    let events = watched(sandbox.events().try_clone_to_owned()?)?;
+    let stderr = watched(stderr)?;
+    let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+    let (told, ended) = watch::channel(None);
+    let monitor = Monitor {
+        sandbox,
+        translated,
+        log,
+        bounds,
+        see,
+        stderr_tail: Vec::new(),
+        told_denials: Vec::new(),
+        ladder: None,
+        killed: false,
+        why: None,
+        sampler_hit: false,
+        warned_memory: false,
+        cpu_high: 0,
+        in_use_peak_bytes: 0,
+        ticks: 0,
+        last_sample: Sample::default(),
+        log_budget: LOG_BYTES_PER_TICK,
+    };
+    let task = async move {
+        let exit = monitor.run(process, events, stderr, receiver).await;
+        told.send_replace(Some(Arc::new(exit)));
+    };
+    Ok((Watched { commands, ended }, task))
+}
+
+struct Monitor<See> {
+    sandbox: Sandbox,
+    translated: Translated,
+    log: PluginLog,
+    bounds: Bounds,
+    see: See,
+    stderr_tail: Vec<u8>,
+    told_denials: Vec<Denial>,
+    /// When the next rung of the ladder is due.
+    ladder: Option<Rung>,
+    killed: bool,
+    why: Option<Why>,
+    sampler_hit: bool,
+    warned_memory: bool,
+    cpu_high: u32,
+    in_use_peak_bytes: u64,
+    ticks: u32,
+    last_sample: Sample,
+    log_budget: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Rung {
+    Terminate(Instant),
+    Kill(Instant),
+}
+
+impl Rung {
+    fn at(self) -> Instant {
+        match self {
+            Self::Terminate(at) | Self::Kill(at) => at,
+        }
+    }
+}
+
+impl<See: FnMut(Sight) + Send> Monitor<See> {
+    async fn run(
+        mut self,
+        process: AsyncFd<OwnedFd>,
+        events: AsyncFd<OwnedFd>,
+        stderr: AsyncFd<OwnedFd>,
+        mut commands: mpsc::Receiver<Command>,
+    ) -> Exit {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut events_over, mut stderr_over, mut commands_over) = (false, false, false);
+        loop {
+            let rung = self.ladder.map(Rung::at);
+            tokio::select! {
+                biased;
+                ready = process.readable() => {
+                    match self.sandbox.try_wait() {
+                        Ok(Some(_)) | Err(_) => break,
+                        Ok(None) => if let Ok(mut guard) = ready { guard.clear_ready() },
+                    }
+                }
+                () = sleep_until_some(rung), if rung.is_some() => self.climb(),
+                ready = events.readable(), if !events_over => {
+                    events_over = self.sandbox.read_events().unwrap_or(true);
+                    if let Ok(mut guard) = ready { guard.clear_ready() }
+                    self.tell_denials();
+                }
+                command = commands.recv(), if !commands_over => match command {
+                    Some(command) => self.obey(command),
+                    // Whoever could want it is gone.
+                    None => { commands_over = true; self.obey(Command::Kill(Why::Asked)); }
+                },
+                _ = ticks.tick() => self.tick(),
+                ready = stderr.readable(), if !stderr_over && self.log_budget > 0 => {
+                    let Ok(mut guard) = ready else { stderr_over = true; continue };
+                    match self.read_log(stderr.get_ref()) {
+                        Ok(Some(0)) | Err(_) => stderr_over = true,
+                        Ok(Some(_)) => {}
+                        Ok(None) => guard.clear_ready(),
+                    }
+                }
+            }
+        }
+        self.finish(stderr.get_ref())
+    }
+
+    /// Reads one chunk. `None` when there is nothing now; 0 at the end.
+    fn read_log(&mut self, stderr: &OwnedFd) -> io::Result<Option<usize>> {
+        let mut chunk = [0_u8; CHUNK_BYTES];
+        let read = stream::read_now(stderr.as_fd(), &mut chunk)?;
+        let bytes = chunk.get(..read.unwrap_or(0)).unwrap_or_default();
+        self.log_budget = self.log_budget.saturating_sub(bytes.len());
+        self.log.stderr(bytes);
+        self.stderr_tail.extend_from_slice(bytes);
+        let surplus = self.stderr_tail.len().saturating_sub(STDERR_TAIL_MAX_BYTES);
+        self.stderr_tail.drain(..surplus);
+        Ok(read)
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Stop(why, grace) => {
+                self.why.get_or_insert(why);
+                if self.ladder.is_none() && !self.killed {
+                    self.ladder = Some(Rung::Terminate(Instant::now() + grace));
+                } else if let Some(Rung::Terminate(at)) = self.ladder {
+                    self.ladder = Some(Rung::Terminate(at.min(Instant::now() + grace)));
+                }
+            }
+            Command::Kill(why) => {
+                self.why.get_or_insert(why);
+                self.kill();
+            }
+        }
+    }
+
+    fn climb(&mut self) {
+        match self.ladder {
+            Some(Rung::Terminate(_)) => {
+                self.ladder = Some(Rung::Kill(Instant::now() + TERM_GRACE));
+                if self.sandbox.terminate().is_err() {
+                    self.kill();
+                }
+            }
+            Some(Rung::Kill(_)) => self.kill(),
+            None => {}
+        }
+    }
+
+    fn kill(&mut self) {
+        self.ladder = None;
+        self.killed = true;
+        if let Err(error) = self.sandbox.kill() {
+            tracing::error!(error = %error, "a plugin cannot be killed");
+        }
+    }
+
+    fn violate(&mut self, violation: Violation) {
+        (self.see)(Sight::Violation(violation));
+        self.obey(Command::Stop(Why::Violation(violation), Duration::ZERO));
+    }
+
+    fn tick(&mut self) {
+        self.log_budget = LOG_BYTES_PER_TICK;
+        let tick = self.sandbox.tick();
+        let used_bytes = tick.usage.memory_bytes;
+        self.in_use_peak_bytes = self.in_use_peak_bytes.max(used_bytes);
+        self.ticks += 1;
+        if self.ticks >= TICKS_PER_SAMPLE {
+            self.ticks = 0;
+            self.sample(used_bytes, tick.usage.cpu_ms);
+        }
+        if let Some(limit_bytes) = self.bounds.memory_bytes {
+            let over =
+                u128::from(used_bytes) * 100 >= u128::from(limit_bytes) * u128::from(MEMORY_WARN_PERCENT);
+            if over && !self.warned_memory {
+                (self.see)(Sight::MemoryWarning { used_bytes, limit_bytes });
+            }
+            self.warned_memory = over;
+        }
+        if tick.over_memory && self.why.is_none() && !self.bounds.on_memory_warn {
+            self.sampler_hit = self.sandbox.is_sampled();
+            self.violate(Violation::Memory);
+            // Who is over the memory limit has no right to three more seconds of it.
+            self.kill();
+        }
+    }
+
+    fn sample(&mut self, memory_bytes: u64, cpu_ms: u64) {
+        let spent_ms = cpu_ms.saturating_sub(self.last_sample.cpu_ms);
+        let period_ms = u64::from(TICKS_PER_SAMPLE) * u64::try_from(TICK.as_millis()).unwrap_or(100);
+        let cpu_percent = u32::try_from(spent_ms * 100 / period_ms.max(1)).unwrap_or(u32::MAX);
+        self.last_sample = Sample { memory_bytes, cpu_ms, cpu_percent };
+        (self.see)(Sight::Sample(self.last_sample));
+        if let Some(limit_percent) = self.bounds.cpu_percent {
+            let high = u64::from(cpu_percent) * 100 >= u64::from(limit_percent) * CPU_WARN_PERCENT;
+            self.cpu_high = if high { self.cpu_high + 1 } else { 0 };
+            if self.cpu_high == CPU_WARN_SAMPLES {
+                (self.see)(Sight::CpuWarning { limit_percent });
+            }
+        }
+    }
+
+    /// Tells what was refused since it was last told.
+    fn tell_denials(&mut self) {
+        for denial in explain::denials(&self.sandbox, &self.translated) {
+            let known = self.told_denials.iter_mut().find(|known| {
+                (&known.layer, &known.operation, &known.object)
+                    == (&denial.layer, &denial.operation, &denial.object)
+            });
+            match known {
+                Some(known) if known.count == denial.count => continue,
+                Some(known) => known.count = denial.count,
+                None => self.told_denials.push(denial.clone()),
+            }
+            (self.see)(Sight::Denial(denial));
+        }
+    }
+
+    fn finish(mut self, stderr: &OwnedFd) -> Exit {
+        // Everybody inside is gone, so this ends: what is left is in the pipe.
+        while matches!(self.read_log(stderr), Ok(Some(read)) if read > 0) {}
+        self.log.stderr_ended();
+        let ending = self.sandbox.wait().unwrap_or(SandboxEnding::Killed);
+        self.tell_denials();
+        let exit = self.classified(ending);
+        if let Some(violation) = exit.violation.filter(|_| !matches!(self.why, Some(Why::Violation(_)))) {
+            (self.see)(Sight::Violation(violation));
+        }
+        if let Err(error) = self.sandbox.close() {
+            tracing::warn!(error = %error, "the cgroup of a plugin cannot be removed");
+        }
+        exit
+    }
+
+    fn classified(&self, ending: SandboxEnding) -> Exit {
+        const SIGKILL: i32 = 9;
+        let wait = match ending {
+            SandboxEnding::Exited(code) => Wait::Exited(code),
+            SandboxEnding::Signaled(signal) => Wait::Signaled(signal),
+            SandboxEnding::Killed if self.killed => Wait::Signaled(SIGKILL),
+            SandboxEnding::Killed => Wait::Unknown,
+        };
+        let usage = self.sandbox.usage();
+        let sampled = self.sandbox.is_sampled();
+        let stopped_by = match self.why {
+            Some(Why::Violation(Violation::Timeout)) => Some(Stop::Timeout),
+            Some(Why::Violation(violation)) => Some(Stop::Limit(violation)),
+            _ => None,
+        };
+        let ended = classify(&Facts {
+            stopped_by,
+            oom_kills: usage.oom_kills,
+            pids_limit_hits: (!sampled).then_some(usage.task_refusals),
+            sampler_memory_hit: self.sampler_hit,
+            memory_limit_bytes: self.bounds.memory_bytes,
+            memory_peak_bytes: if sampled { usage.memory_peak_bytes } else { self.in_use_peak_bytes },
+            file_size_limit_bytes: self.bounds.file_size_bytes,
+            processes_limit: self.bounds.processes,
+            seccomp_killed: false,
+            stderr_tail: &self.stderr_tail,
+            ..Facts::new(wait)
+        });
+        let asked = self.why == Some(Why::Asked);
+        Exit {
+            asked,
+            status: ended.status,
+            exit_code: ended.exit_code,
+            signal: ended.signal,
+            // What is stopped because nobody wants it any more has broken nothing by being stopped.
+            violation: ended.violation.filter(|_| !asked || usage.oom_kills > 0),
+            suspected: ended.suspected.filter(|_| !asked),
+            evidence: ended.evidence,
+        }
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "the sound form is unsafe; what tokio cannot prove of any type holds here: an OwnedFd owns its descriptor, and \
+              nobody closes it before the AsyncFd does"
+)]
+fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,425 @@
+//! One task that owns one plugin: it starts it, asks whether it still answers, tries again after a crash, and gives up.
+//!
+//! Others send it [`Event`]s. Everything that can wake it stands in one `select`: an event, the end of the plugin, and the
+//! next moment at which something is due. The moves are those of the pure table in `state`; the waits those of `restart`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringfence_api::rpc::method;
+use ringfence_api::{ErrorCode, PluginName, Violation, Wire};
+use serde_json::value::RawValue;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::context::Context;
+use super::instance::{self, Instance};
+use super::log::LogSource;
+use super::monitor::{Command, Exit, Why};
+use super::restart::{CRASHES_MAX, HEALTHY_AFTER, backoff};
+use super::state::Move;
+use super::target::Target;
+use crate::Error;
+use crate::event::EventKind;
+use crate::rpc::CallMeta;
+
+/// Events that wait; whoever sends one more waits.
+const EVENTS_MAX: usize = 64;
+/// How often a running plugin is looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Pings without an answer before a plugin counts as hung (DESIGN 8).
+pub const PING_MISSES_MAX: u32 = 3;
+/// How long an answer to a ping may take.
+pub const PING_LIMIT: Duration = Duration::from_secs(5);
+/// How long a plugin may take to give up a call that was cancelled or too slow; then it is stopped.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(3);
+/// Faults against the protocol in one run before the plugin is quarantined.
+pub const FAULTS_MAX: u64 = 1000;
+
+/// What others want of a plugin.
+#[derive(Debug)]
+enum Event {
+    /// It shall run; the answer is the running plugin.
+    Start { observe: bool, reply: oneshot::Sender<Result<Arc<Instance>, Error>> },
+    /// It shall not run. Its recorded state is the business of whoever sends this.
+    Stop { reply: oneshot::Sender<()> },
+    /// What it is granted, its configuration or its version is another: if it runs, it is started anew.
+    Restart { reply: oneshot::Sender<Result<(), Error>> },
+}
+
+/// What a plugin is doing, for those who call it.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// Nothing runs.
+    Stopped,
+    /// It takes calls.
+    Running(Arc<Instance>),
+    /// It has crashed and is tried again at this moment.
+    Waiting(Instant),
+}
+
+/// The handle of one plugin's task.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    events: mpsc::Sender<Event>,
+    phase: watch::Receiver<Phase>,
+    task: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Supervisor {
+    /// Starts the task; nothing of the plugin runs yet.
+    pub(crate) fn spawn(context: Arc<Context>, name: PluginName) -> Self {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (told, phase) = watch::channel(Phase::Stopped);
+        let owner = Owner {
+            context,
+            name,
+            events: receiver,
+            phase: told,
+            running: None,
+            attempt: 0,
+            restart_at: None,
+            look_at: Instant::now(),
+            ping: Ping::default(),
+            overdue_since: None,
+            deferred: None,
+        };
+        let task = tokio::spawn(owner.run());
+        Self { events, phase, task: std::sync::Mutex::new(Some(task)) }
+    }
+
+    /// The running plugin, if it runs.
+    pub(crate) fn running(&self) -> Option<Arc<Instance>> {
+        match &*self.phase.borrow() {
+            Phase::Running(instance) => Some(Arc::clone(instance)),
+            _ => None,
+        }
+    }
+
+    /// What it is doing now.
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// The running plugin, started if need be. Cancel safe: a start that was begun goes on.
+    ///
+    /// # Errors
+    /// What [`instance::start`] says; `plugin_failed` while it waits after a crash.
+    pub(crate) async fn start(&self, observe: bool) -> Result<Arc<Instance>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Event::Start { observe, reply }).await?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Stops it, and waits until nothing of it runs. Cancel safe: the stop goes on.
+    pub(crate) async fn stop(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Event::Stop { reply }).await.is_ok() {
+            // A task that has ended has stopped its plugin.
+            let _done = answer.await;
+        }
+    }
+
+    /// Starts it anew if it runs. Cancel safe: the restart goes on.
+    ///
+    /// # Errors
+    /// What [`instance::start`] says.
+    pub(crate) async fn restart(&self) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Event::Restart { reply }).await?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    async fn send(&self, event: Event) -> Result<(), Error> {
+        self.events.send(event).await.map_err(|_| gone())
+    }
+
+    /// Stops the plugin and joins the task.
+    pub(crate) async fn end(&self) {
+        self.stop().await;
+        let task = self.task.lock().ok().and_then(|mut task| task.take());
+        if let Some(task) = task {
+            task.abort();
+            // Aborted or ended: both are the end.
+            let _ended = task.await;
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorCode::NotActive, "the host is shutting down").with_hint("start it again")
+}
+
+#[derive(Debug, Default)]
+struct Ping {
+    next: Option<Instant>,
+    misses: u32,
+    answer: Option<oneshot::Receiver<bool>>,
+}
+
+struct Owner {
+    context: Arc<Context>,
+    name: PluginName,
+    events: mpsc::Receiver<Event>,
+    phase: watch::Sender<Phase>,
+    running: Option<Arc<Instance>>,
+    attempt: u32,
+    restart_at: Option<Instant>,
+    look_at: Instant,
+    ping: Ping,
+    overdue_since: Option<Instant>,
+    /// What came while a start was under way, and ended it.
+    deferred: Option<Event>,
+}
+
+impl Owner {
+    async fn run(mut self) {
+        loop {
+            let event = match self.deferred.take() {
+                Some(event) => Some(event),
+                None => {
+                    let due = self.due();
+                    let running = self.running.clone();
+                    tokio::select! {
+                        biased;
+                        event = self.events.recv() => Some(match event {
+                            Some(event) => event,
+                            None => break,
+                        }),
+                        exit = ended(running) => { self.has_ended(exit).await; None }
+                        () = tokio::time::sleep_until(due.into()) => { self.act_on_time().await; None }
+                    }
+                }
+            };
+            if let Some(event) = event {
+                self.take(event).await;
+            }
+        }
+        self.stop().await;
+    }
+
+    /// The next moment at which something is due. Far away when nothing is.
+    fn due(&self) -> Instant {
+        const FAR: Duration = Duration::from_secs(3600);
+        let look = self.running.is_some().then_some(self.look_at);
+        let far = Instant::now() + FAR;
+        [look, self.restart_at].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Start { observe, reply } => {
+                let started = match (&self.running, self.restart_at) {
+                    (Some(running), _) => Ok(Arc::clone(running)),
+                    (None, Some(at)) if at > Instant::now() => Err(self.waits(at)),
+                    (None, _) => self.bring_up(observe).await,
+                };
+                // Whoever asked may have given up.
+                let _nobody = reply.send(started);
+            }
+            Event::Stop { reply } => {
+                self.restart_at = None;
+                self.attempt = 0;
+                self.stop().await;
+                let _nobody = reply.send(());
+            }
+            Event::Restart { reply } => {
+                let was_running = self.running.is_some();
+                self.stop().await;
+                let started = if was_running { self.bring_up(false).await.map(|_| ()) } else { Ok(()) };
+                let _nobody = reply.send(started);
+            }
+        }
+    }
+
+    fn waits(&self, at: Instant) -> Error {
+        let left = at.saturating_duration_since(Instant::now());
+        let message =
+            format!("{} has crashed and is started again in {:.1} s", self.name, left.as_secs_f64());
+        Error::new(ErrorCode::PluginFailed, message)
+            .with_hint(format!("read its log: ringfence logs {}", self.name))
+    }
+
+    /// Starts it; a stop that comes meanwhile ends the start.
+    async fn bring_up(&mut self, observe: bool) -> Result<Arc<Instance>, Error> {
+        self.restart_at = None;
+        let target = Target::load(&self.context, &self.name, observe).await?;
+        let context = Arc::clone(&self.context);
+        let start = instance::start(&context, Arc::clone(&target));
+        tokio::pin!(start);
+        let mut waiting = Vec::new();
+        let started = loop {
+            tokio::select! {
+                biased;
+                started = &mut start => break started,
+                event = self.events.recv() => match event {
+                    Some(Event::Start { reply, .. }) => waiting.push(reply),
+                    other => {
+                        self.deferred = other;
+                        break Err(Error::new(ErrorCode::Cancelled, "the start was cancelled"));
+                    }
+                }
+            }
+        };
+        let started = match started {
+            Ok(instance) => {
+                let instance = Arc::new(instance);
+                self.is_up(&instance).await;
+                Ok(instance)
+            }
+            Err(error) => {
+                self.did_not_start(&target, &error).await;
+                Err(error)
+            }
+        };
+        for reply in waiting {
+            let copy = match &started {
+                Ok(instance) => Ok(Arc::clone(instance)),
+                Err(error) => Err(Error::new(error.code(), error.message())),
+            };
+            let _nobody = reply.send(copy);
+        }
+        started
+    }
+
+    async fn is_up(&mut self, instance: &Arc<Instance>) {
+        self.running = Some(Arc::clone(instance));
+        self.look_at = Instant::now() + LOOK_EVERY;
+        let speaks_ping = instance.target.manifest.wire == Wire::JsonRpc;
+        let interval = self.context.config.plugins.ping_interval;
+        self.ping = Ping { next: speaks_ping.then(|| Instant::now() + interval), ..Ping::default() };
+        self.overdue_since = None;
+        self.phase.send_replace(Phase::Running(Arc::clone(instance)));
+        self.context.moved(&instance.target, Move::Start, None).await;
+    }
+
+    async fn did_not_start(&mut self, target: &Target, error: &Error) {
+        if error.code() == ErrorCode::Cancelled {
+            return;
+        }
+        target.log.line(LogSource::Host, Some("error"), &format!("start failed: {error}"));
+        self.count_failure(target, Move::StartFailed, &error.to_string(), false).await;
+    }
+
+    /// It has ended, and nobody had stopped it.
+    async fn has_ended(&mut self, exit: Option<Arc<Exit>>) {
+        let Some(instance) = self.running.take() else { return };
+        let reason = exit.as_ref().map_or_else(|| "it is gone".to_owned(), |exit| exit.reason());
+        let target = Arc::clone(&instance.target);
+        target.log.line(LogSource::Host, Some("error"), &format!("ended: {reason}"));
+        instance.stop(Why::Asked).await;
+        self.context.events.tell(&self.name, EventKind::Ended { reason: reason.clone(), asked: false });
+        if instance.started_at.elapsed() >= HEALTHY_AFTER {
+            self.attempt = 0;
+        }
+        let protocol = exit.is_some_and(|exit| exit.violation == Some(Violation::Protocol));
+        self.phase.send_replace(Phase::Stopped);
+        self.count_failure(&target, Move::Crash, &reason, protocol).await;
+    }
+
+    /// Records a crash; then it is tried again after a wait, or never.
+    async fn count_failure(&mut self, target: &Target, by: Move, reason: &str, hopeless: bool) {
+        let crashes = self.context.record_crash(target, reason).await;
+        if hopeless || crashes > CRASHES_MAX {
+            let why = match hopeless {
+                true => reason.to_owned(),
+                false => format!("it crashed {crashes} times in ten minutes; the last time {reason}"),
+            };
+            self.context.quarantined(target, &why).await;
+            self.phase.send_replace(Phase::Stopped);
+            return;
+        }
+        self.context.moved(target, by, Some(reason)).await;
+        if by == Move::Crash || self.attempt > 0 {
+            let wait = backoff(self.attempt, self.context.random());
+            self.attempt = self.attempt.saturating_add(1);
+            let at = Instant::now() + wait;
+            self.restart_at = Some(at);
+            self.phase.send_replace(Phase::Waiting(at));
+            let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            self.context.events.tell(&self.name, EventKind::Restarting { after_ms });
+        }
+    }
+
+    async fn act_on_time(&mut self) {
+        let now = Instant::now();
+        if self.restart_at.is_some_and(|at| at <= now) && self.running.is_none() {
+            // The failure is recorded and told; there is nobody else to answer to.
+            let _recorded = self.bring_up(false).await;
+        }
+        if let Some(instance) = self.running.clone().filter(|_| self.look_at <= now) {
+            self.look_at = now + LOOK_EVERY;
+            self.look_after(&instance, now);
+        }
+    }
+
+    /// Does it answer, does it keep to the protocol, does it give up what was cancelled?
+    fn look_after(&mut self, instance: &Arc<Instance>, now: Instant) {
+        let stop = |violation, why: &str| {
+            instance.target.log.line(LogSource::Host, Some("error"), why);
+            instance.watched.tell(Command::Stop(Why::Violation(violation), Duration::ZERO));
+        };
+        if instance.connection.counters().faults() > FAULTS_MAX {
+            return stop(Violation::Protocol, "stopped: too many faults against the protocol");
+        }
+        self.overdue_since = match (instance.connection.overdue(), self.overdue_since) {
+            (0, _) => None,
+            (_, since) => since.or(Some(now)),
+        };
+        if self.overdue_since.is_some_and(|since| now.duration_since(since) >= CANCEL_GRACE) {
+            return stop(Violation::Timeout, "stopped: a call that was given up did not end");
+        }
+        self.ask(instance, now);
+        if self.ping.misses >= PING_MISSES_MAX {
+            stop(Violation::Timeout, "stopped: it did not answer three pings");
+        }
+    }
+
+    fn ask(&mut self, instance: &Arc<Instance>, now: Instant) {
+        if let Some(answer) = &mut self.ping.answer {
+            match answer.try_recv() {
+                Ok(true) => (self.ping.misses, self.ping.answer) = (0, None),
+                Ok(false) | Err(oneshot::error::TryRecvError::Closed) => {
+                    self.ping.misses += 1;
+                    self.ping.answer = None;
+                }
+                Err(oneshot::error::TryRecvError::Empty) => return,
+            }
+        }
+        if self.ping.next.is_none_or(|at| at > now) {
+            return;
+        }
+        self.ping.next = Some(now + self.context.config.plugins.ping_interval);
+        let (told, answer) = oneshot::channel();
+        self.ping.answer = Some(answer);
+        let connection = instance.connection.clone();
+        let correlation_id = self.context.correlation_id();
+        // Ends within PING_LIMIT, and nobody waits for it but this owner.
+        tokio::spawn(async move {
+            let answered = match RawValue::from_string("{}".to_owned()) {
+                Ok(empty) => {
+                    let meta = CallMeta { correlation_id: &correlation_id, deadline: now + PING_LIMIT };
+                    connection.request(method::PING, &empty, meta).await.is_ok()
+                }
+                Err(_) => false,
+            };
+            let _nobody = told.send(answered);
+        });
+    }
+
+    async fn stop(&mut self) {
+        let Some(instance) = self.running.take() else { return };
+        self.phase.send_replace(Phase::Stopped);
+        let exit = instance.stop(Why::Asked).await;
+        let reason = exit.map_or_else(|| "it is gone".to_owned(), |exit| exit.reason());
+        self.context.stopped(&instance.target, &reason);
+        self.context.events.tell(&self.name, EventKind::Ended { reason, asked: true });
+    }
+}
+
+async fn ended(running: Option<Arc<Instance>>) -> Option<Arc<Exit>> {
+    match running {
+        Some(instance) => instance.watched.ended().await,
+        None => std::future::pending().await,
+    }
+}

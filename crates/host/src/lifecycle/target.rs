@@ -1,0 +1,162 @@
+//! One installed plugin as it is started: its package checked, its grants judged, its schemas compiled, its limits known.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
+use ringfence_policy::RuleSet;
+use serde_json::Value;
+
+use super::context::Context;
+use super::log::PluginLog;
+use crate::Error;
+use crate::config::PluginLimits;
+use crate::exec::translate::rule_set;
+use crate::runtime::{self, Purpose, Spec};
+use crate::schema::CompiledSchema;
+use crate::store::{CallMeter, Owner, Trusted};
+
+/// What a start and everything after it depends on. It does not change while the plugin runs, but for its configuration.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: PluginName,
+    pub(crate) owner: Owner,
+    pub(crate) digest: String,
+    pub(crate) package: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) grants: Vec<Permission>,
+    pub(crate) rules: RuleSet,
+    pub(crate) limits: PluginLimits,
+    pub(crate) tools: HashMap<String, Tool>,
+    pub(crate) config_schema: Option<CompiledSchema>,
+    config: RwLock<Value>,
+    pub(crate) log: PluginLog,
+    pub(crate) calls: CallMeter,
+    /// Whether the sandbox reports every path that is named, which costs about 30 µs each.
+    pub(crate) observe: bool,
+}
+
+/// A tool with its schemas, ready to judge.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    /// The name, shared with the audit records of its calls.
+    pub(crate) name: Arc<str>,
+    pub(crate) input: Option<CompiledSchema>,
+    pub(crate) output: Option<CompiledSchema>,
+}
+
+impl Target {
+    /// Reads everything from the store, and checks that the package is what was installed.
+    ///
+    /// # Errors
+    /// `not_found`; `consent_required`, `quarantined` and `not_active` for what may not be started; `invalid_package` when the
+    /// installed copy was changed; `permission_denied` when its grants were changed by hand.
+    pub(crate) async fn load(
+        context: &Arc<Context>,
+        name: &PluginName,
+        observe: bool,
+    ) -> Result<Arc<Self>, Error> {
+        let (context, name) = (Arc::clone(context), name.clone());
+        let store = context.store.clone();
+        store.run(move |_| Self::read(&context, &name, observe).map(Arc::new)).await
+    }
+
+    fn read(context: &Context, name: &PluginName, observe: bool) -> Result<Self, Error> {
+        let store = &context.store;
+        let Trusted { plugin: row, grants, consent } = context.trusted(name)?;
+        match row.state {
+            PluginState::Quarantined => return Err(quarantined(name, row.state_reason.as_deref())),
+            PluginState::Discovered | PluginState::Installed => return Err(consent_required(name)),
+            PluginState::Inactive | PluginState::Active | PluginState::Errored if consent.is_none() => {
+                return Err(consent_required(name));
+            }
+            PluginState::Inactive | PluginState::Active | PluginState::Errored => {}
+        }
+        let package = crate::package::verified(store, &row.package.digest)?;
+        let manifest = row.package.manifest()?;
+        let grants: Vec<Permission> = grants.into_iter().map(|grant| grant.permission).collect();
+        let data = store.layout().data_dir(name);
+        let rules = rules(context, &manifest, &package, &data, &grants)?;
+        let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
+        let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
+        let config =
+            store.config(&row.owner())?.map_or_else(|| Value::Object(Default::default()), |row| row.value);
+        Ok(Self {
+            log: PluginLog::open(&context.home, name, limits.log_bytes),
+            calls: store.calls(&row.owner(), ringfence_api::rpc::method::CALL),
+            name: name.clone(),
+            owner: row.owner(),
+            digest: row.package.digest.clone(),
+            tools: tools(&manifest)?,
+            config: RwLock::new(with_defaults(config_schema.as_ref(), &config)),
+            config_schema,
+            package,
+            data,
+            manifest,
+            grants,
+            rules,
+            limits,
+            observe,
+        })
+    }
+
+    /// The configuration with its defaults, secrets included: for the plugin alone.
+    pub(crate) fn config(&self) -> Value {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the plugin is told from now on.
+    pub(crate) fn set_config(&self, config: Value) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+}
+
+/// The configuration as a plugin sees it.
+pub(crate) fn with_defaults(schema: Option<&CompiledSchema>, config: &Value) -> Value {
+    schema.map_or_else(|| config.clone(), |schema| schema.defaults(config))
+}
+
+fn tools(manifest: &Manifest) -> Result<HashMap<String, Tool>, Error> {
+    let compile = |schema: &Option<Value>| schema.as_ref().map(CompiledSchema::compile).transpose();
+    let mut tools = HashMap::new();
+    for declared in &manifest.tools {
+        let tool = Tool {
+            name: declared.name.as_str().into(),
+            input: compile(&declared.input_schema)?,
+            output: compile(&declared.output_schema)?,
+        };
+        tools.insert(declared.name.clone(), tool);
+    }
+    Ok(tools)
+}
+
+/// The rules that hold for a plugin, for what the host does on its behalf and for explaining refusals.
+pub(crate) fn rules(
+    context: &Context,
+    manifest: &Manifest,
+    package: &std::path::Path,
+    data: &std::path::Path,
+    grants: &[Permission],
+) -> Result<RuleSet, Error> {
+    let spec = Spec { package, data: Some(data), manifest, grants, purpose: Purpose::Run };
+    rule_set(&runtime::grants_only(&spec, &context.home))
+}
+
+pub(crate) fn quarantined(name: &PluginName, reason: Option<&str>) -> Error {
+    let first = reason.and_then(|reason| reason.lines().next()).unwrap_or("it failed too often");
+    Error::new(ErrorCode::Quarantined, format!("{name} is quarantined: {first}"))
+        .with_hint(format!("read why with `ringfence show {name}`; `ringfence activate {name}` releases it"))
+}
+
+pub(crate) fn consent_required(name: &PluginName) -> Error {
+    Error::new(ErrorCode::ConsentRequired, format!("nobody has consented to what {name} asks for")).with_hint(format!(
+        "`ringfence show {name}` lists it; grant it with `ringfence activate {name} --grant-requested`, or less with --grant"
+    ))
+}
+
+pub(crate) fn not_active(name: &PluginName) -> Error {
+    Error::new(ErrorCode::NotActive, format!("{name} is not active"))
+        .with_hint(format!("activate it: ringfence activate {name}"))
+}

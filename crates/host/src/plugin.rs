@@ -1,0 +1,245 @@
+//! What is said of an installed plugin: in lists, in full, and after each act of its life.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ringfence_api::{Denial, EnforcedLayer, Manifest, Permission, PluginName, PluginState, Runtime};
+use serde::Serialize;
+
+use crate::consent::ConsentRequest;
+
+/// One line of a list.
+///
+/// ```no_run
+/// # async fn example(host: ringfence::Host) -> Result<(), ringfence::Error> {
+/// for plugin in host.list().await? {
+///     println!("{} {} {}", plugin.name, plugin.version, plugin.state);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PluginSummary {
+    /// Its name.
+    pub name: PluginName,
+    /// Its version.
+    pub version: String,
+    /// Where it stands.
+    pub state: PluginState,
+    /// How it runs.
+    pub runtime: Runtime,
+    /// Who made it, as far as that is proven.
+    pub publisher: String,
+    /// What it is for, in the author's words, escaped and cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Why it is in this state, where there is something to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A grant as it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantInfo {
+    /// What is granted.
+    pub permission: Permission,
+    /// What that means, in words.
+    pub meaning: String,
+    /// How it is enforced: `sandbox`, or `brokered` where only the host serves it.
+    pub enforced: &'static str,
+    /// When it was given, in unix milliseconds.
+    pub granted_at_ms: i64,
+    /// By whom.
+    pub granted_by: String,
+}
+
+/// The limits that hold for a plugin; `None` is a lifted one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the fields are those of PluginLimits, with their units in their names")]
+pub struct LimitsInfo {
+    pub init_timeout_ms: u64,
+    pub call_timeout_ms: u64,
+    pub memory_bytes: Option<u64>,
+    pub cpu_percent: Option<u32>,
+    pub processes: Option<u64>,
+    pub file_size_bytes: Option<u64>,
+    pub log_bytes: u64,
+    pub data_bytes: u64,
+}
+
+/// An upgrade that waits for consent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PendingUpgrade {
+    /// The version that waits.
+    pub version: String,
+    /// Its package.
+    pub digest: String,
+    /// What it asks for beyond what is granted.
+    pub wider: Vec<Permission>,
+}
+
+/// A version to which a rollback leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PreviousVersion {
+    /// The version.
+    pub version: String,
+    /// Its package.
+    pub digest: String,
+}
+
+/// Everything about one plugin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PluginDetails {
+    /// Its name.
+    pub name: PluginName,
+    /// Its version.
+    pub version: String,
+    /// Where it stands.
+    pub state: PluginState,
+    /// Why, where there is something to say.
+    pub reason: Option<String>,
+    /// How it runs.
+    pub runtime: Runtime,
+    /// Who made it, as far as that is proven.
+    pub publisher: String,
+    /// Its package.
+    pub digest: String,
+    /// Where it was installed from.
+    pub source: String,
+    /// When, in unix milliseconds.
+    pub installed_at_ms: i64,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// What it asks for, and what of that is granted.
+    pub asks: ConsentRequest,
+    /// What is granted.
+    pub grants: Vec<GrantInfo>,
+    /// `none`, or `brokered` when a network grant opens only what the host fetches.
+    pub network: &'static str,
+    /// What holds for it.
+    pub limits: LimitsInfo,
+    /// Whether a process of it runs now, in this host.
+    pub running: bool,
+    /// What the sandbox of the running process enforces, layer by layer; empty while none runs.
+    pub enforced: BTreeMap<String, EnforcedLayer>,
+    /// Crashes of the last ten minutes.
+    pub recent_crashes: usize,
+    /// What was refused, with the grant that would allow it.
+    pub denials: Vec<Denial>,
+    /// Where a rollback leads.
+    pub previous: Option<PreviousVersion>,
+    /// An upgrade that waits for consent.
+    pub pending: Option<PendingUpgrade>,
+}
+
+/// What is granted when a plugin is installed, consented to or upgraded.
+///
+/// ```
+/// use ringfence::plugin::Consent;
+///
+/// let consent = Consent::Only(vec!["file:read=/srv/notes/**".parse()?]);
+/// assert_ne!(consent, Consent::Requested);
+/// # Ok::<(), ringfence_api::PermissionError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Consent {
+    /// Nobody was asked. What asks for nothing may run all the same; everything else waits.
+    #[default]
+    Absent,
+    /// All that the manifest asks for, optional permissions included.
+    Requested,
+    /// These and nothing else; an empty list grants nothing, and that is a consent.
+    Only(Vec<Permission>),
+}
+
+/// What came of an installation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Installed {
+    /// The plugin as it is now.
+    pub plugin: PluginSummary,
+    /// Its package.
+    pub digest: String,
+    /// Whether anything was done; false when the same package was installed already.
+    pub changed: bool,
+    /// What a dialect's fields became, and what was left out of the package.
+    pub notes: Vec<String>,
+}
+
+/// What came of an upgrade or a rollback.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Upgraded {
+    /// The plugin as it is now.
+    pub plugin: PluginSummary,
+    /// The version before.
+    pub from_version: String,
+    /// The version that is wanted.
+    pub to_version: String,
+    /// Whether the new version is in place. False: it waits for consent, and the old one runs on.
+    pub done: bool,
+    /// What the new version asks for beyond what is granted.
+    pub wider: Vec<Permission>,
+    /// Where the new one failed and the old one was put back, why.
+    pub rolled_back: Option<String>,
+}
+
+/// What a scan of the plugin directories found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Scan {
+    /// Packages that can be installed.
+    pub found: Vec<Discovered>,
+    /// Packages that cannot, each with what is wrong.
+    pub broken: Vec<Broken>,
+}
+
+/// A package that was found and is not installed in this version.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Discovered {
+    /// Its name.
+    pub name: PluginName,
+    /// Its version.
+    pub version: String,
+    /// Always `discovered`, or the state of the installed plugin of that name.
+    pub state: PluginState,
+    /// How it runs.
+    pub runtime: Runtime,
+    /// Where it is.
+    pub path: String,
+    /// The installed version, when another one is.
+    pub installed_version: Option<String>,
+}
+
+/// A package that cannot be installed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Broken {
+    /// Where it is.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// How a call is made. The default takes the limits of the plugin.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringfence::plugin::CallOptions;
+///
+/// let options = CallOptions { timeout: Some(Duration::from_secs(5)), ..CallOptions::default() };
+/// assert!(options.correlation_id.is_none());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// How long it may take; never longer than the plugin's own limit. Default that limit.
+    pub timeout: Option<Duration>,
+    /// The id under which everything that belongs to the call is recorded. Default a fresh one.
+    pub correlation_id: Option<String>,
+}
+
+/// What happens to private data when a plugin is uninstalled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepData {
+    /// It is removed.
+    #[default]
+    No,
+    /// It waits for the same name by the same publisher.
+    Yes,
+}

@@ -1,0 +1,116 @@
+//! The kinds of Python plugins that a host application has: each with the base class that its plugins derive from.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Error, Home, private_file};
+
+/// A kind of plugin: the base class that a Python plugin of this `type` must derive from, and where that class comes from.
+///
+/// ```
+/// use ringfence::runtime::PluginType;
+///
+/// let filter = PluginType::new("app.plugins.Filter").source("app.plugins", "class Filter:\n    pass\n");
+/// assert_eq!(filter.base_class(), "app.plugins.Filter");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginType {
+    base_class: String,
+    sources: BTreeMap<String, String>,
+    paths: Vec<PathBuf>,
+}
+
+impl PluginType {
+    /// A kind whose base class has this dotted name, such as `app.plugins.Filter`.
+    #[must_use]
+    pub fn new(base_class: impl Into<String>) -> Self {
+        Self { base_class: base_class.into(), sources: BTreeMap::new(), paths: Vec::new() }
+    }
+
+    /// Gives plugins the module `name` with this source text. For applications that ship no Python files.
+    #[must_use]
+    pub fn source(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.sources.insert(name.into(), text.into());
+        self
+    }
+
+    /// Lets plugins import from this directory, which every sandbox of a Python plugin then shows read-only.
+    #[must_use]
+    pub fn path(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.paths.push(directory.into());
+        self
+    }
+
+    /// The dotted name of the base class.
+    #[must_use]
+    pub fn base_class(&self) -> &str {
+        &self.base_class
+    }
+}
+
+/// All kinds of one host application.
+pub(crate) type Types = BTreeMap<String, PluginType>;
+
+/// What the runner reads.
+#[derive(Serialize)]
+struct Document<'a> {
+    bases: BTreeMap<&'a str, &'a str>,
+    paths: Vec<&'a Path>,
+    sources: BTreeMap<&'a str, &'a str>,
+}
+
+/// The file for the runner and the directories that it names; `None` when the application has no kinds.
+///
+/// # Errors
+/// `io` when the home cannot be written.
+pub(super) fn file(home: &Home, types: &Types) -> Result<Option<(PathBuf, Vec<PathBuf>)>, Error> {
+    if types.is_empty() {
+        return Ok(None);
+    }
+    let mut document = Document { bases: BTreeMap::new(), paths: Vec::new(), sources: BTreeMap::new() };
+    for (name, kind) in types {
+        document.bases.insert(name, &kind.base_class);
+        document.paths.extend(kind.paths.iter().map(PathBuf::as_path));
+        document.sources.extend(kind.sources.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    }
+    let bytes = serde_json::to_vec(&document).unwrap_or_default();
+    let digest: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let directory = home.path().join("runners");
+    let place = directory.join(format!("types-{digest}.json"));
+    let paths = document.paths.into_iter().map(Path::to_owned).collect();
+    if !place.is_file() {
+        let fail = |error| Error::file("write", &place, error);
+        private_file::create_dir_all(&directory).map_err(fail)?;
+        let staging = directory.join(format!(".types-{}", std::process::id()));
+        let mut made = private_file::open_or_create(&staging).map_err(fail)?;
+        made.set_len(0).and_then(|()| made.write_all(&bytes)).and_then(|()| made.sync_all()).map_err(fail)?;
+        std::fs::rename(&staging, &place).map_err(fail)?;
+    }
+    Ok(Some((place, paths)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_become_one_file_that_is_written_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        assert_eq!(file(&home, &Types::new()).unwrap(), None);
+        let kind = PluginType::new("app.Filter").source("app", "class Filter: pass").path("/usr/share/app");
+        let types = Types::from([("filter".to_owned(), kind)]);
+        let (place, paths) = file(&home, &types).unwrap().unwrap();
+        assert_eq!(paths, [PathBuf::from("/usr/share/app")]);
+        let text = std::fs::read_to_string(&place).unwrap();
+        assert_eq!(
+            text,
+            r#"{"bases":{"filter":"app.Filter"},"paths":["/usr/share/app"],"sources":{"app":"class Filter: pass"}}"#
+        );
+        assert_eq!(file(&home, &types).unwrap().unwrap().0, place);
+    }
+}

@@ -1,0 +1,61 @@
+//! The whole life of one plugin of each runtime.
+
+use ringfence::plugin::{Consent, KeepData};
+use ringfence_api::{ErrorCode, PluginState};
+use serde_json::json;
+
+use crate::rig::Rig;
+
+const PYTHON: &[(&str, &str)] = &[
+    (
+        "plugin.yaml",
+        "name: greeter\nversion: 1.0.0\nruntime: python\nentry_point: greeter.py\ntools:\n  - name: greet\n    input_schema:\n      type: object\n      properties: {name: {type: string}}\n      required: [name]\n",
+    ),
+    ("greeter.py", "def greet(arguments):\n    return 'hello ' + arguments['name']\n"),
+];
+
+const NODE: &[(&str, &str)] = &[
+    (
+        "plugin.json",
+        r#"{"name": "adder", "version": "1.0.0", "runtime": "node", "entry_point": "adder.mjs", "tools": [{"name": "add"}]}"#,
+    ),
+    ("adder.mjs", "export function add({a, b}) { return a + b; }\n"),
+];
+
+const SHELL: &[(&str, &str)] = &[
+    (
+        "plugin.toml",
+        "name = \"echo\"\nversion = \"1.0.0\"\nruntime = \"native\"\nentry_point = \"echo.sh\"\n[[tools]]\nname = \"echo\"\n",
+    ),
+    (
+        "echo.sh",
+        "#!/bin/bash\nwhile IFS= read -r line; do\n  id=${line#*\\\"id\\\":}; id=${id%%[,\\}]*}\n  case $line in\n    *'\"method\":\"initialize\"'*) echo '{\"jsonrpc\":\"2.0\",\"id\":'$id',\"result\":{\"protocol_version\":\"1\"}}' ;;\n    *'\"method\":\"call\"'*) echo '{\"jsonrpc\":\"2.0\",\"id\":'$id',\"result\":\"echoed\"}' ;;\n    *'\"id\":'*) echo '{\"jsonrpc\":\"2.0\",\"id\":'$id',\"result\":null}' ;;\n  esac\ndone\n",
+    ),
+];
+
+#[tokio::test]
+async fn each_runtime_is_installed_activated_called_and_removed() {
+    let rig = Rig::new().await;
+    for (name, files, tool, arguments, result) in [
+        ("greeter", PYTHON, "greet", json!({"name": "Ada"}), json!("hello Ada")),
+        ("adder", NODE, "add", json!({"a": 2, "b": 3}), json!(5)),
+        ("echo", SHELL, "echo", json!({}), json!("echoed")),
+    ] {
+        let package = rig.package(name, files);
+        let installed = rig.host.install(&package, Consent::Absent).await.unwrap();
+        assert_eq!((installed.plugin.name.as_str(), installed.plugin.state), (name, PluginState::Inactive));
+        let refused = rig.host.call(name, tool, arguments.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::NotActive, "{name}: {refused}");
+        let active =
+            rig.host.activate(name).await.unwrap_or_else(|error| panic!("{name}: {}", error.chain()));
+        assert_eq!(active.state, PluginState::Active, "{name}");
+        let begun = std::time::Instant::now();
+        let answer = rig.host.call(name, tool, arguments.clone()).await;
+        println!("{name}: {:?}", begun.elapsed());
+        assert_eq!(answer.unwrap_or_else(|error| panic!("{name}: {}", error.chain())), result, "{name}");
+        assert_eq!(rig.host.deactivate(name).await.unwrap().state, PluginState::Inactive);
+        rig.host.uninstall(name, KeepData::No).await.unwrap();
+        assert_eq!(rig.host.show(name).await.unwrap_err().code(), ErrorCode::NotFound);
+    }
+    rig.host.shutdown().await;
+}

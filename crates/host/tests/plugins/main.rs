@@ -1,0 +1,4 @@
+//! Plugins through the library: install, consent, activate, call, watch, revoke, upgrade, uninstall.
+
+mod life;
+mod rig;
