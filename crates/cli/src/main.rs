@@ -29,6 +29,10 @@ enum Command {
         #[command(subcommand)]
         command: command::runs::RunsCommand,
     },
+    /// Make the beginning of a plugin, with a tool and a test
+    New(command::new::NewArguments),
+    /// Say what is wrong with a plugin's package, and what could be better
+    Check(command::check::CheckArguments),
     /// Say what this machine can enforce, and how to mend what it cannot
     Doctor(command::doctor::DoctorArguments),
     /// Show a useful program at work and a hostile one held, in a temporary directory
@@ -52,6 +56,8 @@ fn run(command: Command) -> ExitCode {
     match command {
         Command::Exec(arguments) => command::exec::run(&arguments),
         Command::Runs { command } => command::runs(&command),
+        Command::New(arguments) => command::new::run(&arguments),
+        Command::Check(arguments) => command::check::run(&arguments),
         Command::Doctor(arguments) => command::doctor::run(&arguments),
         Command::Demo(arguments) => command::demo::run(&arguments),
         Command::DemoGuest(arguments) => command::demo::run_guest(&arguments),

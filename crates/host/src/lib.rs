@@ -17,6 +17,7 @@
 //! assert_eq!(ending.violation, Some(ringfence_api::Violation::Timeout));
 //! ```
 
+pub mod check;
 pub mod config;
 pub mod consent;
 pub mod doctor;

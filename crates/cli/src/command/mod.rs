@@ -1,8 +1,10 @@
 //! One file for each verb.
 
+pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod new;
 pub(crate) mod runs;
 
 use std::process::ExitCode;

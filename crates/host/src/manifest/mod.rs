@@ -7,7 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ringfence_api::Manifest;
+use ringfence_api::{ErrorCode, Manifest};
+
+use crate::Error;
 
 mod dialect;
 mod entry;
@@ -94,10 +96,64 @@ impl std::fmt::Display for Note {
 /// [`Findings`]: everything that is wrong, each with file, line, column and rule. With the rule `no-manifest` there is no
 /// manifest, with `two-manifests` there is more than one.
 pub fn load(package: &Path) -> Result<Loaded, Findings> {
-    let source = Source::read(package)?;
-    let file = source.file.clone();
-    parse_named(&source.text, source.format, &file)
+    read(&Source::read(package)?)
 }
+
+/// Reads the manifest that a source holds.
+pub(crate) fn read(source: &Source) -> Result<Loaded, Findings> {
+    parse_named(&source.text, source.format, &source.file)
+}
+
+/// The directory of the package that a path means: the directory itself, the directory of a manifest's file, or, when it has
+/// no manifest, the one directory in it that has one.
+///
+/// # Errors
+/// `path_not_found` when nothing is there; `invalid_package` when it is a file that is no manifest, or holds several
+/// packages.
+pub fn package_of(path: &Path) -> Result<PathBuf, Error> {
+    let seen = std::fs::metadata(path).map_err(|error| {
+        let shown = text::shown(&path.display().to_string());
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                Error::new(ErrorCode::PathNotFound, format!("'{shown}' does not exist"))
+            }
+            _ => Error::file("look at", path, error),
+        }
+    })?;
+    let invalid = |why: String| Error::new(ErrorCode::InvalidPackage, format!("'{}' {why}", path.display()));
+    if !seen.is_dir() {
+        let is_manifest =
+            path.file_name().is_some_and(|name| MANIFEST_NAMES.iter().any(|known| name == *known));
+        let parent =
+            path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+        return parent
+            .filter(|_| is_manifest)
+            .map(Path::to_owned)
+            .ok_or_else(|| invalid("is neither a directory nor a manifest".to_owned()));
+    }
+    let has_manifest = |directory: &Path| {
+        MANIFEST_NAMES.iter().any(|name| std::fs::symlink_metadata(directory.join(name)).is_ok())
+    };
+    if has_manifest(path) {
+        return Ok(path.to_owned());
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| Error::file("read", path, error))?;
+    let mut inside: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .take(PARENT_ENTRIES_MAX)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .filter(|directory| has_manifest(directory))
+        .collect();
+    match inside.len() {
+        0 => Ok(path.to_owned()),
+        1 => Ok(inside.remove(0)),
+        several => Err(invalid(format!("holds {several} packages; name one of them"))),
+    }
+}
+
+/// The most entries of a directory that are looked at for a package in it.
+const PARENT_ENTRIES_MAX: usize = 1_000;
 
 /// The same for a text, where `file` is only shown and says by its extension which format the text has (JSON when it has
 /// none that is known).

@@ -1,0 +1,113 @@
+//! `ringfence check`: what there is to say about a package. The findings come from the library; here they are printed.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use ringfence::check::{self, Described, Written};
+use ringfence::manifest::{self, Severity};
+use ringfence::{Error, check::Checked};
+use ringfence_api::ErrorCode;
+
+use crate::print;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints one finding a line: FILE:LINE:COLUMN RULE MESSAGE. Nothing of the package is run, unless --write is \
+given: then its code is asked, in the sandbox, what it declares. Exit status: 0 without errors (warnings are none), 1 with \
+errors, 3 if PATH does not exist."
+)]
+pub(crate) struct CheckArguments {
+    /// The directory of the package, or its manifest
+    path: PathBuf,
+    /// Fill the manifest's tools and hooks from what the code declares, then check
+    #[arg(long)]
+    write: bool,
+    /// How findings are printed
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One line each
+    Text,
+    /// A JSON array
+    Json,
+    /// A SARIF 2.1.0 log
+    Sarif,
+}
+
+impl CheckArguments {
+    const fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
+/// Checks a package.
+pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
+    run_with(arguments, &describe)
+}
+
+/// What the code declares. It is found out by the plugin's runner in the sandbox.
+fn describe(_package: &Path) -> Result<Described, Error> {
+    Err(Error::new(ErrorCode::NotSupported, "what the code declares cannot be read by this version")
+        .with_hint("declare tools and hooks in the manifest"))
+}
+
+/// The same with another way to ask the code.
+fn run_with(arguments: &CheckArguments, describe: &dyn Fn(&Path) -> Result<Described, Error>) -> ExitCode {
+    let json = arguments.format() != Format::Text;
+    let package = match manifest::package_of(&arguments.path) {
+        Ok(package) => package,
+        Err(error) => return super::finish(Err(error), json),
+    };
+    // A manifest with mistakes is told by its findings, not by a failed attempt to write it.
+    if arguments.write && check::check(&package).loaded.is_some() {
+        match describe(&package).and_then(|described| check::write(&package, &described)) {
+            Ok(written) => print::talk(&told(&written)),
+            Err(error) => return super::finish(Err(error), json),
+        }
+    }
+    let checked = check::check(&package);
+    let text = rendered(&checked, arguments.format());
+    // Nothing to say is nothing, not an empty line.
+    let printed = if text.is_empty() { ExitCode::SUCCESS } else { print::data(&text) };
+    if arguments.format() == Format::Text {
+        print::talk(&sum(&checked));
+    }
+    if checked.has_errors() { ExitCode::FAILURE } else { printed }
+}
+
+fn rendered(checked: &Checked, format: Format) -> String {
+    match format {
+        Format::Text => check::text(&checked.findings),
+        Format::Json => check::json(&checked.findings).to_string(),
+        Format::Sarif => check::sarif(&checked.findings).to_string(),
+    }
+}
+
+fn told(written: &Written) -> String {
+    match written {
+        Written::Nothing => "the manifest says already what the code declares".to_owned(),
+        Written::Changed { tools, hooks } => {
+            let part = |what: &str, names: &[String]| match names {
+                [] => None,
+                names => Some(format!("{what} {}", names.join(", "))),
+            };
+            let parts: Vec<String> =
+                [part("tools", tools), part("hooks", hooks)].into_iter().flatten().collect();
+            format!("wrote {}", parts.join(" and "))
+        }
+        _ => String::new(),
+    }
+}
+
+fn sum(checked: &Checked) -> String {
+    let count = |severity| checked.findings.iter().filter(|finding| finding.severity == severity).count();
+    let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    format!("{}, {}", number(count(Severity::Error), "error"), number(count(Severity::Warning), "warning"))
+}
