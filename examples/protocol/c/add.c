@@ -19,7 +19,7 @@ int main(void) {
     size_t size = 0;
     while (getline(&line, &size, stdin) > 0) { /* ends when the host closes our input */
         const char *id = member(line, "\"id\"");
-        if (*id < '0' || *id > '9') continue; /* a notification */
+        if (*id < '0' || *id > '9' || is(line, "\"method\"", "\"$/")) continue; /* a notification */
         printf("{\"jsonrpc\":\"2.0\",\"id\":%ld,", atol(id));
         if (is(line, "\"method\"", "\"initialize\""))
             printf("\"result\":{\"protocol_version\":\"1\",\"tools\":[\"add\"]}}\n");

@@ -9,9 +9,10 @@ member() {  # the text of the first "$1":"..." in $line, still escaped as JSON h
 answer() { printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$1"; }
 
 while IFS= read -r line; do
-    [[ $line =~ \"id\"\ *:\ *([0-9]+) ]] || continue  # a notification
+    method=$(member method)
+    [[ $method != '$/'* && $line =~ \"id\"\ *:\ *([0-9]+) ]] || continue  # a notification
     id=${BASH_REMATCH[1]}
-    case $(member method) in
+    case $method in
         initialize) answer '"result":{"protocol_version":"1","tools":["greet"]}' ;;
         ping | shutdown | config_changed | handle_event) answer '"result":null' ;;
         call)

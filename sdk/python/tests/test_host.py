@@ -1,0 +1,172 @@
+"""Each function of the host, granted and not; and what a plugin does by itself."""
+
+import os
+import sqlite3
+import unittest
+
+from support import PluginTest
+
+from ringfence.fake_host import matches
+from ringfence.testing import PluginHarness, matrix
+
+SOURCE = """
+from ringfence import HostError, PermissionDenied, host
+
+ACTS = {
+    "get_config": lambda: host.get_config(), "set_config": lambda: host.set_config({"a": 2}),
+    "post_event": lambda: host.post_event("t", 1), "get_user_profile": lambda: host.get_user_profile(["name"]),
+    "http_fetch": lambda: host.http_fetch("https://api.example.com/x"), "read_file": lambda: host.read_file("/srv/a.txt"),
+    "write_file": lambda: host.write_file("/srv/b.bin", b"\\xff"), "delete_file": lambda: host.delete_file("/srv/a.txt"),
+    "list_files": lambda: host.list_files("/srv"), "run_process": lambda: host.run_process(["/bin/date"]),
+    "query_database": lambda: host.query_database("crm", "select 1 as one"),
+    "execute_database": lambda: host.execute_database("crm", "insert into t values (?)", [1]),
+    "register_hook": lambda: host.register_hook("onError", kind="observer"),
+}
+
+def act(arguments):
+    try:
+        return {"result": ACTS[arguments["name"]]()}
+    except HostError as error:
+        return {"kind": type(error).__name__, "code": error.code, "grant": getattr(error, "grant", None)}
+
+def data(arguments):
+    host.store_plugin_data("k", {"v": 1})
+    keys, more = host.list_plugin_data("k", limit=1)
+    return [host.load_plugin_data("k"), host.load_plugin_data("x", 0), keys, more, host.delete_plugin_data("k")]
+
+def fill(arguments):
+    host.store_plugin_data("big", "x" * arguments["n"])
+
+def uncaught(arguments):
+    return host.read_file("/etc/shadow")
+
+def about(arguments):
+    return [host.available, host.plugin_name, host.permissions, host.config, host.limits["message_bytes"], host.data_dir]
+"""
+
+GRANTS = {
+    "get_config": "config:read", "set_config": "config:write", "post_event": "event:post=t",
+    "get_user_profile": "profile:read", "http_fetch": "network:request=*.example.com:443", "read_file": "file:read=/srv/**",
+    "write_file": "file:write=/srv/*", "delete_file": "file:delete=/srv/a.txt", "list_files": "file:read=/srv/**",
+    "run_process": "subprocess:execute=/bin/**", "query_database": "database:read=crm",
+    "execute_database": "database:write=crm", "register_hook": "hook:register=onError",
+}
+RESULTS = {
+    "get_config": {"a": 1}, "get_user_profile": {"name": "Ada"}, "read_file": "text", "delete_file": True,
+    "http_fetch": {"status": 200, "headers": {}, "body": "ok"},
+    "list_files": [{"name": "a.txt", "kind": "file", "size_bytes": 4}],
+    "run_process": {"exit_code": 0, "stdout": "now", "stderr": ""}, "query_database": [{"one": 1}], "execute_database": 1,
+}
+
+
+class Host(PluginTest):
+    def fakes(self):
+        crm = sqlite3.connect(":memory:", check_same_thread=False)
+        crm.execute("create table t (n)")
+        self.addCleanup(crm.close)
+        return {
+            "config": {"a": 1}, "fakes": dict(
+                files={"/srv/a.txt": "text"}, http={"https://api.example.com/x": {"body": "ok"}}, databases={"crm": crm},
+                profile={"name": "Ada", "secret": 1}, processes=lambda command: RESULTS["run_process"]),
+        }
+
+    def test_every_function_works_with_its_grant_and_is_denied_without_it(self):
+        package = self.package(SOURCE)
+        for name, grant in GRANTS.items():
+            for case in matrix([grant]):
+                given = self.fakes()
+                with self.subTest(name, off=case.off), PluginHarness(
+                        package, grants=case.grants, config=given["config"], **given["fakes"]) as plugin:
+                    result = plugin.call("act", {"name": name})
+                    if case.off is None:
+                        self.assertEqual(result, {"result": RESULTS.get(name)})
+                        self.assertEqual(plugin.host.denials, [])
+                    else:
+                        self.assertEqual((result["kind"], result["code"]), ("PermissionDenied", "permission_denied"))
+                        self.assertEqual(result["grant"].partition("=")[0], grant.partition("=")[0])
+                        self.assertEqual(len(plugin.host.denials), 1)
+
+    def test_own_data_needs_no_grant_and_has_a_quota(self):
+        plugin = self.start(SOURCE)
+        self.assertEqual(plugin.call("data"), [{"v": 1}, 0, ["k"], False, True])
+        self.assertIsNone(plugin.call("fill", {"n": 1000}))
+        self.assertEqual(self.failure(plugin.call, "fill", {"n": 2_000_000}).data["host_code"], "quota")
+        self.assertEqual(self.failure(plugin.call, "fill", {"n": 5_000_000}).data["host_code"], "too_large")
+
+    def test_what_the_host_does_not_offer_is_not_supported(self):
+        plugin = self.start(SOURCE, grants=["file:read"])
+        self.assertEqual(plugin.call("act", {"name": "read_file"})["kind"], "NotSupported")
+
+    def test_a_refusal_that_nobody_catches_names_layer_object_and_grant(self):
+        data = self.failure(self.start(SOURCE).call, "uncaught").data
+        self.assertEqual((data["type"], data["layer"], data["object"], data["grant"]),
+                         ("PermissionDenied", "host", "/etc/shadow", "file:read=/etc/shadow"))
+
+    def test_what_is_known_of_the_host(self):
+        plugin = self.start(SOURCE, grants=["event:post"], config={"x": 1})
+        available, name, permissions, config, message_bytes, data_dir = plugin.call("about")
+        self.assertEqual((available, name, permissions, config), (True, "under-test", ["event:post"], {"x": 1}))
+        self.assertEqual((message_bytes, data_dir), (4194304, plugin.host.data_dir))
+
+    def test_without_a_host_the_functions_say_so(self):
+        from ringfence import HostError, host
+
+        self.assertFalse(host.available)
+        with self.assertRaises(HostError) as caught:
+            host.read_file("/x")
+        self.assertIn("no host", str(caught.exception))
+
+
+class OwnActs(PluginTest):
+    """What the harness makes of a Python plugin's own `open`, `subprocess` and `socket`."""
+
+    SOURCE = """
+        import os, subprocess
+        def read(arguments): return open(arguments["path"]).read()
+        def write(arguments): open(arguments["path"], "w").write("new")
+        def delete(arguments): os.remove(arguments["path"])
+        def run(arguments): return subprocess.run(["/bin/echo", "hi"], stdout=subprocess.PIPE).stdout.decode()
+        def own(arguments):
+            path = os.path.join(os.environ["RINGFENCE_DATA_DIR"], "x")
+            open(path, "w").write("mine")
+            return open(path).read()
+    """
+
+    def test_each_act_with_its_grant_and_without(self):
+        package = self.package(self.SOURCE)
+        path = os.path.join(self.folder, "note.txt")
+        acts = {"read": ("file:read", "text"), "write": ("file:write", None), "delete": ("file:delete", None)}
+        for tool, (permission, result) in acts.items():
+            for case in matrix([permission + "=" + path]):
+                with open(path, "w") as opened:
+                    opened.write("text")
+                with self.subTest(tool, off=case.off), PluginHarness(package, grants=case.grants) as plugin:
+                    if case.off is None:
+                        self.assertEqual(plugin.call(tool, {"path": path}), result)
+                    else:
+                        data = self.failure(plugin.call, tool, {"path": path}).data
+                        self.assertEqual((data["type"], data["operation"], data["object"]), ("FileNotFoundError", tool, path))
+
+    def test_a_readable_file_is_not_writable(self):
+        path = os.path.join(self.folder, "note.txt")
+        open(path, "w").close()
+        plugin = self.start(self.SOURCE, grants=["file:read=" + path])
+        self.assertEqual(self.failure(plugin.call, "write", {"path": path}).data["type"], "PermissionError")
+
+    def test_processes(self):
+        self.assertEqual(self.start(self.SOURCE, grants=["subprocess:execute"]).call("run"), "hi\n")
+        self.assertEqual(self.failure(self.start(self.SOURCE).call, "run").data["type"], "PermissionError")
+
+    def test_the_private_directory_is_always_there(self):
+        self.assertEqual(self.start(self.SOURCE).call("own"), "mine")
+
+
+class Scopes(unittest.TestCase):
+    def test_scopes_are_matched_by_segments(self):
+        for pattern, text, expected in (
+            ("/a/*", "/a/b", True), ("/a/*", "/a/b/c", False), ("/a/**", "/a/b/c", True), ("/a/**", "/a", True),
+            ("/a/**", "/ab", False), ("/a.b", "/axb", False), ("*.x.com:443", "a.x.com:443", True),
+            ("*.x.com:443", "a.x.com:80", False), ("*.x.com:443", "a.b.x.com:443", False), ("crm", "crm2", False),
+        ):
+            with self.subTest(pattern=pattern, text=text):
+                self.assertEqual(matches(pattern, text), expected)
