@@ -20,6 +20,7 @@
 pub mod check;
 pub mod config;
 pub mod consent;
+pub mod dev;
 pub mod doctor;
 pub mod error;
 pub mod event;

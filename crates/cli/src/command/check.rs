@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use ringfence::check::Checked;
 use ringfence::check::{self, Described, Written};
 use ringfence::manifest::{self, Severity};
-use ringfence::{Error, check::Checked};
-use ringfence_api::ErrorCode;
+use ringfence::{Config, Error, Home};
 
 use crate::print;
 
@@ -53,9 +53,10 @@ pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
 }
 
 /// What the code declares. It is found out by the plugin's runner in the sandbox.
-fn describe(_package: &Path) -> Result<Described, Error> {
-    Err(Error::new(ErrorCode::NotSupported, "what the code declares cannot be read by this version")
-        .with_hint("declare tools and hooks in the manifest"))
+fn describe(package: &Path) -> Result<Described, Error> {
+    let home = Home::from_env()?;
+    let config = Config::load(&home)?;
+    ringfence::runtime::describe_package(package, &home, &config)
 }
 
 /// The same with another way to ask the code.

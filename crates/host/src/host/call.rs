@@ -63,6 +63,17 @@ impl Host {
         options: &CallOptions,
     ) -> Result<Box<RawValue>, Error> {
         let instance = self.instance(name).await?;
+        self.call_instance(&instance, tool, arguments, options).await
+    }
+
+    /// The same on a plugin that runs.
+    pub(crate) async fn call_instance(
+        &self,
+        instance: &Instance,
+        tool: &str,
+        arguments: &RawValue,
+        options: &CallOptions,
+    ) -> Result<Box<RawValue>, Error> {
         let target = &instance.target;
         let known = tool_of(target, tool)?;
         let judged = judge_text(known.input.as_ref(), arguments, "the arguments")?;
@@ -94,7 +105,7 @@ impl Host {
                 let judged = judge_text(known.output.as_ref(), &result, "the result")?;
                 Ok(judged.unwrap_or(result))
             }
-            Err(error) => Err(self.call_error(&instance, error, limit, &correlation_id).await),
+            Err(error) => Err(self.call_error(instance, error, limit, &correlation_id).await),
         }
     }
 
@@ -105,7 +116,7 @@ impl Host {
             if let Some(instance) = supervisor.running() {
                 return Ok(instance);
             }
-            if let Phase::Waiting(_) = supervisor.phase() {
+            if let Phase::Waiting = supervisor.phase() {
                 return supervisor.start(false).await;
             }
         }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState, Runtime};
+use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 
 use super::inspect::summary;
 use super::{Host, plugin_name};
@@ -373,10 +373,4 @@ fn note_installed(scan: &mut Scan, row: &PluginRow) {
         found.state = row.state;
         found.installed_version = Some(version.clone());
     }
-}
-
-/// What runs today.
-#[must_use]
-pub(crate) fn is_startable(runtime: Runtime) -> bool {
-    matches!(runtime, Runtime::Native | Runtime::Python | Runtime::Node)
 }

@@ -62,7 +62,7 @@ impl Host {
         &self.context().home
     }
 
-    fn context(&self) -> &Arc<Context> {
+    pub(crate) fn context(&self) -> &Arc<Context> {
         &self.inner.context
     }
 

@@ -9,7 +9,7 @@ use ringfence_sandbox::Launcher;
 
 use super::monitor::Sample;
 use super::state::{Move, next};
-use super::target::Target;
+use super::target::{Confinement, Target};
 use crate::config::Config;
 use crate::event::{EventKind, Events};
 use crate::exec::failure::launch_error;
@@ -173,7 +173,12 @@ impl Context {
         let event = AuditEvent::Start {
             version: target.manifest.version.to_string(),
             digest: target.digest.clone(),
-            weakened: Vec::new(),
+            weakened: match target.sandbox {
+                Confinement::None => {
+                    ringfence_sandbox::Layers::ALL.iter().map(|layer| layer.name().to_owned()).collect()
+                }
+                Confinement::Full | Confinement::Observed => Vec::new(),
+            },
         };
         self.store.audit_enqueue(target.owner.subject(), event).map_err(Error::from)
     }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use ringfence_api::rpc::{InitializeParams, InitializeResult, Named, PROTOCOL_VERSION, method};
 use ringfence_api::{EnforcedLayer, ErrorCode, Manifest, Wire};
-use ringfence_sandbox::Stdio;
 use ringfence_sandbox::stream::Input;
+use ringfence_sandbox::{Layers, Processes, Stdio};
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 
 use super::context::Context;
 use super::monitor::{self, Bounds, Command, Exit, Sight, Watched, Why};
 use super::service::PluginService;
-use super::target::Target;
+use super::target::{Confinement, Target};
 use crate::Error;
 use crate::config::PluginLimits;
 use crate::event::EventKind;
@@ -87,8 +87,11 @@ async fn launch(context: &Arc<Context>, target: &Arc<Target>) -> Result<Launched
             purpose: Purpose::Run,
         };
         let mut exec = runtime::request(&spec, &context.world())?;
-        exec.explain(target.observe);
-        let translated = translate(&exec)?;
+        exec.explain(target.sandbox == Confinement::Observed);
+        let mut translated = translate(&exec)?;
+        if target.sandbox == Confinement::None {
+            translated.plan.weaken(Layers::ALL).processes(Processes::Allowed);
+        }
         let (stdio, pipes) = Stdio::pipes(Input::Pipe)
             .map_err(|error| Error::new(ErrorCode::Io, "no pipe for the plugin").with_source(error))?;
         let launcher = context.launcher()?;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence_api::{Denial, RunStatus, Violation};
+use ringfence_api::{Denial, Violation};
 use ringfence_sandbox::{Ending as SandboxEnding, Sandbox, TERM_GRACE, TICK, stream};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -82,10 +82,6 @@ pub(crate) struct Sample {
 /// How a plugin ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Exit {
-    /// Whether it ended because it was asked to.
-    pub(crate) asked: bool,
-    /// `exited`, `signaled` or `violation`.
-    pub(crate) status: RunStatus,
     pub(crate) exit_code: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) violation: Option<Violation>,
@@ -428,8 +424,6 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         });
         let asked = self.why == Some(Why::Asked);
         Exit {
-            asked,
-            status: ended.status,
             exit_code: ended.exit_code,
             signal: ended.signal,
             // What is stopped because nobody wants it any more has broken nothing by being stopped.

@@ -54,8 +54,8 @@ pub(crate) enum Phase {
     Stopped,
     /// It takes calls.
     Running(Arc<Instance>),
-    /// It has crashed and is tried again at this moment.
-    Waiting(Instant),
+    /// It has crashed and is tried again after a while.
+    Waiting,
 }
 
 /// The handle of one plugin's task.
@@ -335,7 +335,7 @@ impl Owner {
             self.attempt = self.attempt.saturating_add(1);
             let at = Instant::now() + wait;
             self.restart_at = Some(at);
-            self.phase.send_replace(Phase::Waiting(at));
+            self.phase.send_replace(Phase::Waiting);
             let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             self.context.events.tell(&self.name, EventKind::Restarting { after_ms });
         }

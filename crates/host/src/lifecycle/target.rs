@@ -34,8 +34,31 @@ pub(crate) struct Target {
     config: RwLock<Value>,
     pub(crate) log: PluginLog,
     pub(crate) calls: CallMeter,
-    /// Whether the sandbox reports every path that is named, which costs about 30 µs each.
-    pub(crate) observe: bool,
+    pub(crate) sandbox: Confinement,
+}
+
+/// What a target is made of.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) package: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) owner: Owner,
+    pub(crate) digest: String,
+    pub(crate) manifest: Manifest,
+    pub(crate) grants: Vec<Permission>,
+    pub(crate) config: Value,
+    pub(crate) sandbox: Confinement,
+}
+
+/// How a plugin is confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confinement {
+    /// By every layer.
+    Full,
+    /// By every layer, and every path that it names is reported, which costs about 30 µs each.
+    Observed,
+    /// By none: for a debugger, never for an installed plugin.
+    None,
 }
 
 /// A tool with its schemas, ready to judge.
@@ -74,21 +97,36 @@ impl Target {
             }
             PluginState::Inactive | PluginState::Active | PluginState::Errored => {}
         }
-        let package = crate::package::verified(store, &row.package.digest)?;
-        let manifest = row.package.manifest()?;
-        let grants: Vec<Permission> = grants.into_iter().map(|grant| grant.permission).collect();
-        let data = store.layout().data_dir(name);
+        let config =
+            store.config(&row.owner())?.map_or_else(|| Value::Object(Default::default()), |row| row.value);
+        let source = Source {
+            package: crate::package::verified(store, &row.package.digest)?,
+            data: store.layout().data_dir(name),
+            owner: row.owner(),
+            digest: row.package.digest.clone(),
+            manifest: row.package.manifest()?,
+            grants: grants.into_iter().map(|grant| grant.permission).collect(),
+            config,
+            sandbox: if observe { Confinement::Observed } else { Confinement::Full },
+        };
+        Self::of(context, source)
+    }
+
+    /// A target of parts that the caller answers for.
+    ///
+    /// # Errors
+    /// For grants that cannot be held, and schemas that cannot be used.
+    pub(crate) fn of(context: &Context, source: Source) -> Result<Self, Error> {
+        let Source { package, data, owner, digest, manifest, grants, config, sandbox } = source;
         let rules = rules(context, &manifest, &package, &data, &grants)?;
         let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
         let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
-        let config =
-            store.config(&row.owner())?.map_or_else(|| Value::Object(Default::default()), |row| row.value);
         Ok(Self {
-            log: PluginLog::open(&context.home, name, limits.log_bytes),
-            calls: store.calls(&row.owner(), ringfence_api::rpc::method::CALL),
-            name: name.clone(),
-            owner: row.owner(),
-            digest: row.package.digest.clone(),
+            log: PluginLog::open(&context.home, &manifest.name, limits.log_bytes),
+            calls: context.store.calls(&owner, ringfence_api::rpc::method::CALL),
+            name: manifest.name.clone(),
+            owner,
+            digest,
             tools: tools(&manifest)?,
             config: RwLock::new(with_defaults(config_schema.as_ref(), &config)),
             config_schema,
@@ -98,7 +136,7 @@ impl Target {
             grants,
             rules,
             limits,
-            observe,
+            sandbox,
         })
     }
 

@@ -3,45 +3,27 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringfence_api::{ErrorCode, HookDeclaration, Manifest, Runtime, ToolDeclaration};
-use serde::Deserialize;
+use ringfence_api::{ErrorCode, Manifest, Runtime};
 
-use super::{Purpose, Spec, World};
-use crate::Error;
+use super::{Purpose, Runners, Spec, Types, World};
+use crate::check::Described;
 use crate::exec::RedactionSet;
+use crate::{Config, Error, Home};
 
 /// How long a package may take to be imported and described.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(30);
 /// The base class that every Python plugin may derive from, whatever the application registered.
 const OWN_BASE: &str = "ringfence.Plugin";
 
-/// What a runner says of a package.
+/// What the code of a package declares, found out in a sandbox without any grant, for `check --write`.
 ///
-/// ```
-/// use ringfence::runtime::Described;
-///
-/// let text = r#"{"tools": [{"name": "greet"}], "hooks": [], "class_found": true, "bases": ["ringfence.Plugin"]}"#;
-/// let described: Described = serde_json::from_str(text)?;
-/// assert_eq!(described.tools[0].name, "greet");
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Described {
-    /// The tools that are declared in code.
-    #[serde(default)]
-    pub tools: Vec<ToolDeclaration>,
-    /// The hooks that are declared in code.
-    #[serde(default)]
-    pub hooks: Vec<HookDeclaration>,
-    /// Whether the class of the entry point exists.
-    #[serde(default)]
-    pub class_found: bool,
-    /// The dotted names of the classes that it derives from.
-    #[serde(default)]
-    pub bases: Vec<String>,
-    /// Why the code could not be looked at.
-    #[serde(default)]
-    pub error: Option<String>,
+/// # Errors
+/// `invalid_manifest`; `not_supported` for a runtime whose code cannot be asked; `plugin_failed` when it ends without an
+/// answer; what the sandbox says.
+pub fn describe_package(package: &Path, home: &Home, config: &Config) -> Result<Described, Error> {
+    let loaded = crate::manifest::load(package)?;
+    let world = World { home, config, runners: &Runners::default(), types: &Types::new() };
+    describe(package, &loaded.manifest, &world)
 }
 
 /// Imports the package of a Python or Node plugin in a sandbox that may read the package and nothing else.

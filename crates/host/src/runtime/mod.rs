@@ -9,7 +9,7 @@ mod runners;
 mod types;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PermissionName, Runtime};
 
@@ -17,8 +17,8 @@ use crate::config::{Config, PluginLimits};
 use crate::exec::Exec;
 use crate::{Error, Home};
 
-pub use describe::Described;
-pub(crate) use describe::{check_code, describe};
+pub(crate) use describe::check_code;
+pub use describe::describe_package;
 pub(crate) use runners::Runners;
 pub use types::PluginType;
 pub(crate) use types::Types;
@@ -180,11 +180,6 @@ fn interpreted(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
 #[must_use]
 pub(crate) fn is_brokered(permission: &PermissionName) -> bool {
     matches!(permission, PermissionName::NetworkRequest)
-}
-
-/// The package's private data directory in this home.
-pub(crate) fn data_directory(home: &Home, plugin: &ringfence_api::PluginName) -> PathBuf {
-    home.path().join("data").join(plugin.as_str())
 }
 
 #[cfg(test)]
