@@ -1,4 +1,8 @@
 //! Plugins through the library: install, consent, activate, call, watch, revoke, upgrade, uninstall.
 
+mod data;
+mod faults;
+mod grants;
 mod life;
 mod rig;
+mod upgrades;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ringfence::plugin::Consent;
 use ringfence::{Config, Home, Host};
 
 /// A home, a host on it, and a place for packages. The host must be shut down by the test.
@@ -39,5 +40,58 @@ impl Rig {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         Path::new(self.directory.path()).join(name)
+    }
+}
+
+impl Rig {
+    /// Installs a Python plugin whose manifest is `head` and the tools, and whose code is `code`, with all that it asks for.
+    pub(crate) async fn python(&self, name: &str, head: &str, tools: &[&str], code: &str) {
+        let package = self.python_package(name, "1.0.0", head, tools, code);
+        self.host
+            .install(&package, Consent::Requested)
+            .await
+            .unwrap_or_else(|error| panic!("{}", error.chain()));
+    }
+
+    /// The package of such a plugin.
+    pub(crate) fn python_package(
+        &self,
+        name: &str,
+        version: &str,
+        head: &str,
+        tools: &[&str],
+        code: &str,
+    ) -> PathBuf {
+        let tools: String = tools.iter().map(|tool| format!("  - name: {tool}\n")).collect();
+        let manifest = format!(
+            "name: {name}\nversion: {version}\nruntime: python\nentry_point: main.py\n{head}tools:\n{tools}"
+        );
+        self.package(&format!("{name}-{version}"), &[("plugin.yaml", &manifest), ("main.py", code)])
+    }
+
+    /// The same, and activates it.
+    pub(crate) async fn active(&self, name: &str, head: &str, tools: &[&str], code: &str) {
+        self.python(name, head, tools, code).await;
+        self.host.activate(name).await.unwrap_or_else(|error| panic!("{name}: {}", error.chain()));
+    }
+
+    /// Calls a tool without arguments.
+    pub(crate) async fn call(&self, name: &str, tool: &str) -> Result<serde_json::Value, ringfence::Error> {
+        self.host.call(name, tool, serde_json::json!({})).await
+    }
+
+    pub(crate) async fn state(&self, name: &str) -> ringfence_api::PluginState {
+        self.host.show(name).await.unwrap().state
+    }
+
+    /// Waits, at most ten seconds, until it is so.
+    pub(crate) async fn until(&self, name: &str, state: ringfence_api::PluginState) {
+        let wait = async {
+            while self.state(name).await != state {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let reached = tokio::time::timeout(std::time::Duration::from_secs(10), wait).await;
+        assert!(reached.is_ok(), "{name} is {:?} and not {state:?}", self.state(name).await);
     }
 }

@@ -1,0 +1,83 @@
+//! Private data and configuration: kept, bounded, private, told.
+
+use ringfence::plugin::{Consent, KeepData};
+use ringfence::{Config, ErrorKind};
+use ringfence_api::ErrorCode;
+use serde_json::json;
+
+use crate::rig::Rig;
+
+const KEEPER: &str = "from ringfence import host\ndef put(a):\n    host.store_plugin_data(a['key'], a['value'])\ndef get(a):\n    return host.load_plugin_data(a['key'])\ndef keys(a):\n    return host.list_plugin_data('')\ndef big(a):\n    host.store_plugin_data('big', 'x' * a['bytes'])\n";
+const TOOLS: &[&str] = &["put", "get", "keys", "big"];
+
+#[tokio::test]
+async fn values_outlive_the_process_and_belong_to_one_plugin() {
+    let rig = Rig::new().await;
+    rig.active("keeper", "", TOOLS, KEEPER).await;
+    rig.host.call("keeper", "put", json!({"key": "a", "value": {"n": [1, 2]}})).await.unwrap();
+    rig.host.deactivate("keeper").await.unwrap();
+    rig.host.activate("keeper").await.unwrap();
+    assert_eq!(rig.host.call("keeper", "get", json!({"key": "a"})).await.unwrap(), json!({"n": [1, 2]}));
+    rig.active("other", "", TOOLS, KEEPER).await;
+    assert_eq!(rig.host.call("other", "get", json!({"key": "a"})).await.unwrap(), json!(null));
+    // Another author of the same name inherits nothing, although the data is kept.
+    rig.host.uninstall("keeper", KeepData::Yes).await.unwrap();
+    let stranger = rig.python_package("keeper", "1.0.1", "author: Somebody Else\n", TOOLS, KEEPER);
+    rig.host.install(&stranger, Consent::Requested).await.unwrap();
+    rig.host.activate("keeper").await.unwrap();
+    assert_eq!(rig.host.call("keeper", "get", json!({"key": "a"})).await.unwrap(), json!(null));
+    // The same author finds it again.
+    rig.host.uninstall("keeper", KeepData::No).await.unwrap();
+    rig.active("keeper", "", TOOLS, KEEPER).await;
+    assert_eq!(rig.host.call("keeper", "get", json!({"key": "a"})).await.unwrap(), json!({"n": [1, 2]}));
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_quota_is_exact_and_nothing_is_lost_at_it() {
+    let config = Config::parse("[plugins]\ndata_size = \"10KB\"\n").unwrap();
+    let rig = Rig::with(config).await;
+    rig.active("keeper", "", TOOLS, KEEPER).await;
+    rig.host.call("keeper", "put", json!({"key": "a", "value": 1})).await.unwrap();
+    let over = rig.host.call("keeper", "big", json!({"bytes": 20_000})).await.unwrap_err();
+    assert_eq!(over.kind(), ErrorKind::PluginFailed, "{over}");
+    assert!(over.message().contains("10000 is the most"), "{over}");
+    assert_eq!(rig.host.call("keeper", "keys", json!({})).await.unwrap()[0], "a");
+    rig.host.call("keeper", "big", json!({"bytes": 5_000})).await.unwrap();
+    rig.host.shutdown().await;
+}
+
+const SCHEMA: &str = "config_schema: {type: object, additionalProperties: false, properties: {target: {type: string, enum: [de, fr], default: de}, token: {type: string, writeOnly: true}}}\n";
+const CONFIGURED: &str = "from ringfence import host\nseen = {}\ndef initialize(config):\n    seen['config'] = config\ndef config_changed(config):\n    seen['config'] = config\ndef show(a):\n    return seen['config']\n";
+
+#[tokio::test]
+async fn a_configuration_is_judged_told_at_once_and_its_secrets_never_shown() {
+    let rig = Rig::new().await;
+    rig.active("configured", SCHEMA, &["show"], CONFIGURED).await;
+    assert_eq!(rig.host.config("configured").await.unwrap(), json!({"target": "de"}));
+    let wrong = rig.host.set_config("configured", json!({"target": "it", "extra": 1})).await.unwrap_err();
+    assert_eq!(wrong.code(), ErrorCode::SchemaViolation);
+    assert!(wrong.message().contains("/target"), "{wrong}");
+    assert_eq!(rig.call("configured", "show").await.unwrap(), json!({"target": "de"}));
+
+    let shown = rig.host.set_config("configured", json!({"target": "fr", "token": "s3cret"})).await.unwrap();
+    assert_eq!(shown, json!({"target": "fr", "token": "***"}));
+    assert_eq!(rig.call("configured", "show").await.unwrap(), json!({"target": "fr", "token": "s3cret"}));
+    rig.host.set_config("configured", json!({"target": "de", "token": "***"})).await.unwrap();
+    assert_eq!(rig.call("configured", "show").await.unwrap(), json!({"target": "de", "token": "s3cret"}));
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_plugin_changes_its_configuration_only_when_that_is_granted() {
+    let code = "from ringfence import host, PermissionDenied\ndef change(a):\n    try:\n        host.set_config({'target': 'fr'})\n        return 'changed'\n    except PermissionDenied as denied:\n        return [denied.layer, denied.grant]\n";
+    let rig = Rig::new().await;
+    rig.active("vain", SCHEMA, &["change"], code).await;
+    let denied = rig.call("vain", "change").await.unwrap();
+    assert_eq!(denied, json!(["host_api", "config:write=vain"]));
+    assert_eq!(rig.host.config("vain").await.unwrap(), json!({"target": "de"}));
+    rig.host.grant("vain", &["config:write=vain".parse().unwrap()]).await.unwrap();
+    assert_eq!(rig.call("vain", "change").await.unwrap(), "changed");
+    assert_eq!(rig.host.config("vain").await.unwrap(), json!({"target": "fr"}));
+    rig.host.shutdown().await;
+}

@@ -1,0 +1,67 @@
+//! Another version: asked about when it wants more, put back when it does not come up, undone by hand.
+
+use ringfence::host::UpgradeOptions;
+use ringfence::plugin::Consent;
+use ringfence_api::{ErrorCode, PluginState};
+
+use crate::rig::Rig;
+
+const V1: &str = "def which(a):\n    return 1\n";
+const V2: &str = "def which(a):\n    return 2\n";
+const WIDER: &str = "permissions: ['env:read=LANG']\n";
+
+#[tokio::test]
+async fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
+    let rig = Rig::new().await;
+    rig.active("p", "", &["which"], V1).await;
+    let second = rig.python_package("p", "2.0.0", WIDER, &["which"], V2);
+    let again = rig.host.install(&second, Consent::Requested).await.unwrap_err();
+    assert_eq!(again.code(), ErrorCode::AlreadyInstalled);
+
+    let waits = rig.host.upgrade(&second, Consent::Absent, UpgradeOptions::default()).await.unwrap();
+    assert!(!waits.done);
+    assert_eq!(waits.wider, ["env:read=LANG".parse().unwrap()]);
+    assert_eq!(rig.call("p", "which").await.unwrap(), 1);
+    assert_eq!(rig.host.show("p").await.unwrap().pending.unwrap().version, "2.0.0");
+    let asked = rig.host.consent_request("p").await.unwrap();
+    assert!(asked.version == "2.0.0" && asked.asked[0].new);
+
+    assert_eq!(rig.host.consent("p", Consent::Requested).await.unwrap().version, "2.0.0");
+    assert_eq!(rig.call("p", "which").await.unwrap(), 2);
+    assert_eq!(rig.host.grants("p").await.unwrap().len(), 1);
+
+    let back = rig.host.rollback("p").await.unwrap();
+    assert_eq!((back.from_version.as_str(), back.to_version.as_str()), ("2.0.0", "1.0.0"));
+    assert_eq!(rig.call("p", "which").await.unwrap(), 1);
+    assert!(rig.host.grants("p").await.unwrap().is_empty(), "the grants of then");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_version_that_does_not_come_up_is_put_back_by_itself() {
+    let rig = Rig::new().await;
+    rig.active("p", "", &["which"], V1).await;
+    let broken = rig.python_package("p", "1.1.0", "", &["which"], "raise RuntimeError('no')\n");
+    let upgraded = rig.host.upgrade(&broken, Consent::Absent, UpgradeOptions::default()).await.unwrap();
+    assert!(!upgraded.done && upgraded.rolled_back.unwrap().contains("1.1.0"));
+    assert_eq!(rig.call("p", "which").await.unwrap(), 1);
+    assert_eq!(rig.state("p").await, PluginState::Active);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_older_version_and_another_author_are_not_taken_in_silence() {
+    let rig = Rig::new().await;
+    let newer = rig.python_package("p", "2.0.0", "", &["which"], V2);
+    rig.host.install(&newer, Consent::Absent).await.unwrap();
+    let older = rig.python_package("p", "1.0.0", "", &["which"], V1);
+    let refused = rig.host.upgrade(&older, Consent::Absent, UpgradeOptions::default()).await.unwrap_err();
+    assert!(refused.hint().unwrap().contains("--allow-downgrade"), "{refused}");
+    let allowed = UpgradeOptions { allow_downgrade: true };
+    assert!(rig.host.upgrade(&older, Consent::Absent, allowed).await.unwrap().done);
+
+    let other = rig.python_package("p", "3.0.0", "author: Somebody Else\n", &["which"], V2);
+    let waits = rig.host.upgrade(&other, Consent::Absent, UpgradeOptions::default()).await.unwrap();
+    assert!(!waits.done, "another publisher is asked about");
+    rig.host.shutdown().await;
+}
