@@ -35,12 +35,10 @@ pub mod runtime;
 pub mod schema;
 pub mod units;
 
-#[allow(dead_code, reason = "the engine comes to use the rest")]
 mod lock;
 mod near;
 mod package;
 mod private_file;
-#[allow(dead_code, unused_imports, reason = "the engine comes to use the rest")]
 mod store;
 
 pub use ringfence_sandbox::stream;

@@ -275,6 +275,14 @@ impl Dir {
         Ok(rustix::fs::fsync(&self.fd)?)
     }
 
+    /// Waits until everything of the file system that holds the directory is on the disk (`syncfs(2)`).
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.fd)?)
+    }
+
     /// Moves an entry of this directory into another one, never over something that is there.
     ///
     /// # Errors

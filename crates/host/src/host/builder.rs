@@ -7,13 +7,10 @@ use ringfence_api::{PluginName, PluginState};
 
 use super::{Host, Inner};
 use crate::lifecycle::Context;
-use crate::lock::HomeLock;
+use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
 use crate::store::Store;
 use crate::{Config, Error, Home};
-
-/// How long a home that somebody else has is waited for: as long as a daemon takes to end.
-const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What a host needs to know before it exists.
 ///
@@ -92,16 +89,16 @@ impl HostBuilder {
         let opened = tokio::task::spawn_blocking(move || {
             home.create()?;
             let lock = if resident {
-                HomeLock::daemon(&home, LOCK_WAIT)?
+                HomeLock::daemon(&home, HOME_WAIT)?
             } else {
-                HomeLock::command(&home, LOCK_WAIT)?
+                HomeLock::command(&home, HOME_WAIT)?
             };
             let config = match config {
                 Some(config) => config,
                 None => Config::load(&home)?,
             };
             let store = Store::open(&home)?;
-            crate::package::recover(&store)?;
+            crate::lifecycle::recover::recover(&store)?;
             Ok::<_, Error>((home, lock, config, store))
         });
         let (home, lock, config, store) = opened.await.map_err(|error| {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::AuditEvent;
 use crate::Error;
+use crate::manifest::text::is_hidden;
 
 /// The longest text in a record, in bytes.
 pub(super) const TEXT_MAX_BYTES: usize = 4_096;
@@ -65,7 +66,7 @@ fn escape(json: &str) -> String {
     }
     let mut escaped = String::with_capacity(json.len() + 16);
     for character in json.chars() {
-        if is_misleading(character) {
+        if character.is_control() || is_hidden(character) {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
                 escaped.push_str(&format!("\\u{unit:04x}"));
@@ -75,12 +76,4 @@ fn escape(json: &str) -> String {
         }
     }
     escaped
-}
-
-/// Control characters, marks that set the direction of writing, and what has no width.
-fn is_misleading(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
