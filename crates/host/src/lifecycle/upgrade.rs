@@ -64,7 +64,7 @@ fn rules(permissions: &[Permission]) -> Result<Vec<Rule>, Error> {
     let base = CanonicalPath::new(COMPARED_AT)
         .map_err(|e| Error::new(ErrorCode::Internal, "cannot compare permissions").with_source(e))?;
     // Without a home `~` cannot be compared; the place matters as little as that of the package.
-    let home = CanonicalPath::new("/home/user")
+    let home = CanonicalPath::new("/user")
         .map_err(|e| Error::new(ErrorCode::Internal, "cannot compare permissions").with_source(e))?;
     let data = CanonicalPath::new("/data")
         .map_err(|e| Error::new(ErrorCode::Internal, "cannot compare permissions").with_source(e))?;
