@@ -8,7 +8,7 @@ use crate::store::{Consent, KeepData, Store};
 use crate::{Error, Home};
 use ringfence_api::{ErrorCode, PluginName};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -42,7 +42,7 @@ impl Place {
         install(&self.store, &self.package(version, author, &["file:read=/srv/**"]), &|_, _| Ok(()))
     }
 
-    fn upgrade(&self, package: &PathBuf, downgrade: Downgrade) -> Result<StagedUpgrade, Error> {
+    fn upgrade(&self, package: &Path, downgrade: Downgrade) -> Result<StagedUpgrade, Error> {
         upgrade::stage_upgrade(&self.store, package, downgrade, &|_, _| Ok(()), "ada")
     }
 
@@ -94,9 +94,8 @@ fn a_package_that_is_refused_leaves_nothing() {
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
     assert!(!error.chain().contains("staging"), "the caller's path is named: {error}");
     fs::write(package.join("main.py"), "pass\n").unwrap();
-    let no = |_: &std::path::Path, _: &crate::manifest::Loaded| {
-        Err(Error::new(ErrorCode::InvalidPackage, "no such class"))
-    };
+    let no =
+        |_: &Path, _: &crate::manifest::Loaded| Err(Error::new(ErrorCode::InvalidPackage, "no such class"));
     assert_eq!(install(&place.store, &package, &no).unwrap_err().message(), "no such class");
     assert_eq!(place.store.plugins().unwrap(), []);
     place.is_clean();
