@@ -37,7 +37,7 @@ pub use error_code::{ErrorBody, ErrorCode, ErrorDocument, UnknownErrorCode, erro
 pub use manifest::{
     HOOK_PRIORITY_DEFAULT, HookDeclaration, HookKind, LimitsRequest, Manifest, OnFailure, OnMemory,
     PLUGIN_NAME_MAX_BYTES, PermissionRequest, PluginName, PluginNameError, Runtime, TOOL_NAME_MAX_BYTES,
-    ToolDeclaration, Wire, is_tool_name,
+    ToolDeclaration, Wire, is_tool_name, manifest_schema,
 };
 pub use permission::{
     EXTENSION_WORD_MAX_BYTES, ExtensionName, Permission, PermissionError, PermissionName, SCOPE_MAX_BYTES,

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Permission, PermissionName};
 
@@ -169,20 +169,87 @@ pub enum Wire {
 /// assert_eq!(texts, ["file:read=/srv/notes/**"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PermissionRequest {
     /// The name.
     pub permission: PermissionName,
     /// Its bounds; empty asks for all of the kind.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
     /// The author's words why, shown (escaped and cut) to whoever consents.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the plugin also works without it. Default false.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+}
+
+/// The object that a permission can be written as.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PermissionObject {
+    /// The name of the permission, or NAME=SCOPE.
+    permission: Permission,
+    /// Its bounds. Without them all of the kind is asked for.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 256))]
+    scope: Vec<String>,
+    /// Why it is needed, for whoever consents.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 1024))]
+    reason: Option<String>,
+    /// Whether the plugin also works without it.
+    #[serde(default)]
+    optional: bool,
+}
+
+impl<'de> Deserialize<'de> for PermissionRequest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PermissionVisitor)
+    }
+}
+
+/// Reads a permission as a text or as an object, and says which of the two is wrong in what.
+struct PermissionVisitor;
+
+impl<'de> serde::de::Visitor<'de> for PermissionVisitor {
+    type Value = PermissionRequest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a permission as a text such as 'file:read=/srv/**', or as an object")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        let permission: Permission = text.parse().map_err(E::custom)?;
+        Ok(PermissionRequest::new(permission.name().clone(), permission.scope()))
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let object = PermissionObject::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        let PermissionObject { permission, mut scope, reason, optional } = object;
+        if let Some(own) = permission.scope() {
+            if !scope.is_empty() {
+                return Err(serde::de::Error::custom("the permission has a scope already"));
+            }
+            scope.push(own.to_owned());
+        }
+        Ok(PermissionRequest { permission: permission.name().clone(), scope, reason, optional })
+    }
+}
+
+impl JsonSchema for PermissionRequest {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PermissionRequest".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let text = generator.subschema_for::<Permission>();
+        let object = generator.subschema_for::<PermissionObject>();
+        schemars::json_schema!({
+            "description": "One thing that a plugin asks to be allowed: a text, or an object with a reason.",
+            "anyOf": [text, object],
+        })
+    }
 }
 
 impl PermissionRequest {
@@ -238,7 +305,7 @@ pub struct HookDeclaration {
     pub event: String,
     /// What the handler does.
     pub kind: HookKind,
-    /// Low first. Default [`HOOK_PRIORITY_DEFAULT`].
+    /// Low first. Default 50 ([`HOOK_PRIORITY_DEFAULT`]).
     #[serde(default = "hook_priority_default")]
     pub priority: i32,
     /// How long the handler may take, in milliseconds. Default 5,000.
@@ -298,7 +365,7 @@ pub enum OnMemory {
     Warn,
 }
 
-/// Limits that a manifest lowers. An absent one is the administrator's default (DESIGN 6).
+/// Limits that a manifest lowers. An absent one is the administrator's default.
 ///
 /// ```
 /// let limits: ringfence_api::LimitsRequest = serde_json::from_str(r#"{"memory_mb": 100}"#)?;
@@ -383,6 +450,7 @@ pub struct Manifest {
     pub permissions: Vec<PermissionRequest>,
     /// Where it wants to be called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
     pub hooks: Vec<HookDeclaration>,
     /// What it offers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -426,5 +494,120 @@ impl Manifest {
             }
         }
         Ok(all)
+    }
+}
+
+/// The JSON Schema (2020-12) of a manifest in Ringfence's own form, as `schema/plugin.schema.json` has it.
+///
+/// It is what editors complete and check by; the library's own reader knows more rules, such as the grammar of scopes.
+///
+/// ```
+/// let schema = ringfence_api::manifest_schema();
+/// assert_eq!(schema["required"], serde_json::json!(["name", "version", "runtime", "entry_point"]));
+/// ```
+#[must_use]
+pub fn manifest_schema() -> Value {
+    let mut schema = schemars::SchemaGenerator::default().into_root_schema_for::<Manifest>().to_value();
+    for_editors(&mut schema);
+    let put = |schema: &mut Value, pointer: &str, name: &str, value: Value| {
+        if let Some(object) = schema.pointer_mut(pointer).and_then(Value::as_object_mut) {
+            object.insert(name.to_owned(), value);
+        }
+    };
+    put(&mut schema, "", "title", "Manifest of a Ringfence plugin".into());
+    let about = "The schema that an editor checks this file by; it says nothing about the plugin.";
+    put(&mut schema, "/properties", "$schema", json!({ "description": about, "type": "string" }));
+    // A type that is read from a text has the schema of a text.
+    put(&mut schema, "/$defs/PluginName", "pattern", "^[a-z0-9]+(-[a-z0-9]+)*$".into());
+    put(&mut schema, "/$defs/PluginName", "maxLength", PLUGIN_NAME_MAX_BYTES.into());
+    for place in ["/properties/config_schema", "/$defs/ToolDeclaration/properties/input_schema"] {
+        put(&mut schema, place, "type", "object".into());
+    }
+    put(&mut schema, "/$defs/ToolDeclaration/properties/output_schema", "type", json!(["object", "boolean"]));
+    let scope = "/$defs/PermissionObject/properties/scope";
+    if let Some(list) = schema.pointer(scope).cloned() {
+        let description = list.get("description").cloned().unwrap_or_default();
+        let either =
+            json!({ "description": description, "anyOf": [{ "type": "string", "minLength": 1 }, list] });
+        put(&mut schema, "/$defs/PermissionObject/properties", "scope", either);
+    }
+    schema
+}
+
+/// What the types say to a programmer and not to the author of a manifest is left out: examples in Rust, defaults of types,
+/// and null, which an optional field of a manifest cannot be.
+fn for_editors(schema: &mut Value) {
+    let null = json!({ "type": "null" });
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(text)) = members.get_mut("description") {
+                let prose = text.split("\n\n```").next().unwrap_or_default();
+                // A link of rustdoc is a name.
+                *text = prose.replace("[`", "`").replace("`]", "`");
+            }
+            if let Some(Value::Array(kinds)) = members.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [only] = kinds.as_slice() {
+                    let only = only.clone();
+                    members.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("anyOf") {
+                choices.retain(|choice| *choice != null);
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    members.remove("anyOf");
+                    members.extend(only);
+                }
+            }
+            if members.get("default").is_some_and(|value| value.is_null() || *value == json!([])) {
+                members.remove("default");
+            }
+            if members.get("format").and_then(Value::as_str).is_some_and(|format| format.contains("int")) {
+                members.remove("format");
+            }
+            members.values_mut().for_each(for_editors);
+        }
+        Value::Array(values) => values.iter_mut().for_each(for_editors),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permission_is_a_text_or_an_object() {
+        let read = |text: &str| serde_json::from_str::<PermissionRequest>(text);
+        let text = read(r#""file:read=/srv/**""#).unwrap();
+        assert_eq!(text, PermissionRequest::new(PermissionName::FileRead, ["/srv/**"]));
+        assert_eq!(read(r#"{"permission": "file:read", "scope": ["/srv/**"]}"#).unwrap(), text);
+        assert_eq!(read(r#"{"permission": "file:read=/srv/**"}"#).unwrap(), text);
+        assert_eq!(read(&serde_json::to_string(&text).unwrap()).unwrap(), text);
+        for (bad, why) in [
+            (r#""file:raed""#, "did you mean 'file:read'?"),
+            (r#"{"permission": "file:read", "resaon": "x"}"#, "unknown field `resaon`"),
+            (r#"{"permission": "file:read=/a", "scope": ["/b"]}"#, "has a scope already"),
+            ("7", "a permission as a text"),
+        ] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_schema_in_the_repository_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/plugin.schema.json");
+        let generated = format!("{}\n", serde_json::to_string_pretty(&manifest_schema()).unwrap());
+        if std::env::var_os("RINGFENCE_BLESS").is_some() {
+            std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema")).unwrap();
+            std::fs::write(path, &generated).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == generated,
+            "schema/plugin.schema.json is stale: RINGFENCE_BLESS=1 cargo test -p ringfence-api"
+        );
     }
 }

@@ -481,3 +481,18 @@ fn integrity_is_the_digest_of_the_entry_file() {
     assert_eq!(wrong.rule, "integrity");
     assert!(wrong.message.contains("sha256-e3b0c44298fc1c14"), "{}", wrong.message);
 }
+
+#[test]
+fn the_schema_for_editors_takes_what_is_read_and_refuses_slips() {
+    let schema = crate::schema::CompiledSchema::compile(&ringfence_api::manifest_schema()).unwrap();
+    let (tree, _) = tree_of(WHOLE_YAML, Format::Yaml).unwrap();
+    assert_eq!(schema.validate(&tree.to_value()), Ok(()));
+    let normal = serde_json::to_value(parse(WHOLE_YAML, "plugin.yaml".as_ref()).unwrap().manifest).unwrap();
+    assert_eq!(schema.validate(&normal), Ok(()));
+    let mut slip = normal.clone();
+    slip["nmae"] = "x".into();
+    assert!(schema.validate(&slip).is_err());
+    let mut slip = normal;
+    slip["runtime"] = "pyhton".into();
+    assert!(schema.validate(&slip).is_err());
+}
