@@ -1,3 +1,4 @@
-//! The checks behind the fuzz targets. `crates/policy/tests` runs the same ones on seeded inputs.
+//! The checks behind the fuzz targets. Tests of `ringfence-policy` and `ringfence` run the same ones on seeded inputs.
 
 pub mod checks;
+pub mod manifests;

@@ -82,7 +82,7 @@ pub(super) fn read(
     let manifest = convert(&mut with, root)?;
     let mut notes = with.notes;
     notes.sort_by_key(|note| (note.line, note.column));
-    Some((manifest, dialect, notes))
+    obeys_our_rules(reader, root, &manifest).then_some((manifest, dialect, notes))
 }
 
 /// The form of a manifest; `None`, and a mistake is noted, when it mixes two.
@@ -115,4 +115,17 @@ fn recognise(reader: &mut Reader<'_>, root: &Node, format: Format) -> Option<Dia
             None
         }
     }
+}
+
+/// Whether a converted manifest would be taken in our own form: what that form bounds or forbids, no dialect brings in.
+fn obeys_our_rules(reader: &mut Reader<'_>, root: &Node, manifest: &Manifest) -> bool {
+    if !reader.is_clean() {
+        return false;
+    }
+    let Ok(text) = serde_json::to_string(manifest) else { return false };
+    let Err(findings) = super::parse(&text, std::path::Path::new("plugin.json")) else { return true };
+    for finding in &findings {
+        reader.error(root.at, finding.rule, format!("as it is converted: {}", finding.message));
+    }
+    false
 }

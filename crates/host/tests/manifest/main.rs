@@ -1,0 +1,145 @@
+//! The functions of the fuzz targets in a bounded, seeded loop, so that CI runs the same code on every change.
+
+#[path = "../../../../fuzz/src/manifests.rs"]
+#[expect(unreachable_pub, reason = "the fuzz crate exports them")]
+mod manifests;
+
+/// Inputs per target; a fuzzer on its own machine does billions.
+const INPUTS: u32 = 4_000;
+
+/// Numbers that are the same on every machine (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound as u64).unwrap()
+    }
+}
+
+/// Builds inputs from whole pieces and words that reach deep, and changes a byte in some of them.
+fn run(seed: u64, begin: &[&str], words: &[&str], check: fn(&[u8])) {
+    let mut numbers = Numbers(seed);
+    for _ in 0..INPUTS {
+        let mut input = begin[numbers.below(begin.len())].as_bytes().to_vec();
+        for _ in 0..numbers.below(10) {
+            input.extend_from_slice(words[numbers.below(words.len())].as_bytes());
+        }
+        if !input.is_empty() && numbers.below(3) == 0 {
+            let place = numbers.below(input.len());
+            input[place] = u8::try_from(numbers.below(256)).unwrap();
+        }
+        check(&input);
+    }
+}
+
+const JSON: &str = r#"0{"name":"a","version":"1.0.0","runtime":"python","entry_point":"m:C","permissions":["file:read=/a/**",{"permission":"env:read","scope":["A"]}],"hooks":[{"event":"onX","kind":"guard"}],"tools":[{"name":"t","input_schema":{"type":"object"}}],"limits":{"memory_mb":1}}"#;
+const YAML: &str = "1name: a\nversion: 1.0.0\nruntime: node\nentry_point: x.mjs\n";
+const TOML: &str = "2name = \"a\"\nversion = \"1.0.0\"\nruntime = \"native\"\nentry_point = \"run\"\n";
+
+#[test]
+fn manifests_hold_for_any_text() {
+    // Which format a byte chooses: '0' is 48, and 48 is divisible by 3.
+    for whole in [JSON, YAML, TOML] {
+        manifests::manifest(whole.as_bytes());
+    }
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\n",
+        "  ",
+        "- ",
+        "= ",
+        "[[tools]]\n",
+        "name = \"t\"\n",
+        "tools:\n",
+        "- name: t\n",
+        "description: |\n  x\n",
+        "hooks: [{event: onX, kind: observer}]\n",
+        "permissions: [file:read]\n",
+        "limits: {cpu_percent: 5}\n",
+        "config_schema: {type: object}\n",
+        "[limits]\n",
+        "processes = 3\n",
+        "null",
+        "true",
+        "1e5",
+        "-0",
+        "0x1f",
+        ".inf",
+        "&a ",
+        "*a",
+        "!!str ",
+        "<<: ",
+        "# c\n",
+        "---\n",
+        "\\u0041",
+        "\\ud83d\\ude00",
+        "é",
+        "\u{202e}",
+        "\t",
+        "'",
+        "|-\n",
+        "? ",
+        "skills: [x]\n",
+    ];
+    run(11, &[JSON, YAML, TOML, "0", "1", "2", "0{", "1- "], &words, manifests::manifest);
+}
+
+#[test]
+fn dialects_hold_for_any_text() {
+    let whole = [
+        r#""version":"1.2","requires":{"permissions":["network","file-write"]},"hooks":{"onRequest":true,"onError":{"priority":3}},"configSchema":{"a":{"type":"select","enum":["x"],"default":"x"},"b":{"type":"number","min":1}},"skills":["s"],"enabledByDefault":true"#,
+        r#""name":"Title","capabilities":["network","t",{"name":"u"}],"permissions":["env"]"#,
+        "permissions: [file:read, net]\ntimeout_seconds: 1.5\nenabled: true\n",
+    ];
+    for text in whole {
+        manifests::dialects(text.as_bytes());
+    }
+    let words = [
+        ",",
+        "\"hooks\":",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"onRequest\":",
+        "true",
+        "false",
+        "\"a\"",
+        ":",
+        "1",
+        "-1",
+        "1e9",
+        "\"capabilities\":",
+        "\"description\":\"d\"",
+        "\"author\":{\"name\":\"x\"}",
+        "\"requires\":{}",
+        "\"configSchema\":{\"a\":{\"type\":\"string\"}}",
+        "\"version\":\"v1\"",
+        "\"integrity\":\"sha256-\"",
+        "\"skills\":[{\"name\":\"x\"}]",
+        "permissions: [network]\n",
+        "version: 1\n",
+        "enabled: no\n",
+        "\"network\"",
+        "\"file-write\"",
+        "null",
+        " ",
+        "\n",
+        "\"onX\"",
+    ];
+    run(12, &[whole[0], whole[1], whole[2], "", "\"hooks\":[\"onX\""], &words, manifests::dialects);
+}
