@@ -496,3 +496,36 @@ fn the_schema_for_editors_takes_what_is_read_and_refuses_slips() {
     slip["runtime"] = "pyhton".into();
     assert!(schema.validate(&slip).is_err());
 }
+
+#[test]
+fn the_examples_of_the_page_are_read_and_say_the_same() {
+    let page = include_str!("../../../../docs/manifest.md");
+    let example = |language: &str| {
+        let start = page.split(&format!("```{language}\n")).nth(1).unwrap();
+        let text = start.split("```").next().unwrap();
+        parse(text, Path::new(&format!("plugin.{language}"))).unwrap().manifest
+    };
+    assert_eq!(example("yaml"), example("json"));
+    assert_eq!(example("yaml"), example("toml"));
+}
+
+#[test]
+fn the_page_names_every_rule() {
+    let page = include_str!("../../../../docs/manifest.md");
+    for (source, text) in [
+        ("own", include_str!("own.rs")),
+        ("fields", include_str!("fields.rs")),
+        ("reader", include_str!("reader.rs")),
+        ("source", include_str!("source.rs")),
+        ("warnings", include_str!("../check/warnings.rs")),
+        ("files", include_str!("../check/files.rs")),
+    ] {
+        let kebab = |word: &&str| {
+            word.contains('-') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') && word.len() > 3
+        };
+        for rule in text.split('"').skip(1).step_by(2).filter(kebab) {
+            let known = page.contains(&format!("`{rule}`"));
+            assert!(known || rule == "json-rpc", "{source}: {rule} is not in docs/manifest.md");
+        }
+    }
+}
