@@ -1,4 +1,10 @@
 //! The functions of the fuzz targets in a bounded, seeded loop, so that CI runs the same code on every change.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../../../../fuzz/src/manifests.rs"]
 #[expect(unreachable_pub, reason = "the fuzz crate exports them")]
