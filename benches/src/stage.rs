@@ -25,12 +25,17 @@ impl Stage {
     /// # Errors
     /// When the directory cannot be made. A binary that is missing is an error of the rows that need it.
     pub fn new(options: &Options) -> io::Result<Self> {
-        let directory = std::env::temp_dir().join(format!("ringfence-benches-{}", std::process::id()));
-        fs::create_dir(&directory)?;
-        fs::set_permissions(&directory, Permissions::from_mode(0o755))?;
-        let mut stage = Self { directory, ringfence: Err("not looked for".to_owned()) };
+        let mut stage = Self { directory: make_directory()?, ringfence: Err("not looked for".to_owned()) };
         stage.ringfence = stage.take_ringfence(options).map_err(|error| error.to_string());
         Ok(stage)
+    }
+
+    /// Makes the directory for a measurement of the library, without the binary.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn without_ringfence() -> io::Result<Self> {
+        Ok(Self { directory: make_directory()?, ringfence: Err("not needed here".to_owned()) })
     }
 
     fn take_ringfence(&self, options: &Options) -> io::Result<PathBuf> {
@@ -89,6 +94,13 @@ impl Drop for Stage {
             crate::output::talk(&format!("cannot remove {}: {error}", self.directory.display()));
         }
     }
+}
+
+fn make_directory() -> io::Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("ringfence-benches-{}", std::process::id()));
+    fs::create_dir(&directory)?;
+    fs::set_permissions(&directory, Permissions::from_mode(0o755))?;
+    Ok(directory)
 }
 
 /// Builds the release binary of this checkout beside this program's own, and names it.

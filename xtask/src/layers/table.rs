@@ -26,7 +26,7 @@ pub(crate) const CRATES: &[CrateRow] = &[
     CrateRow { package: "ringfence-tests", imports: &["ringfence-testkit", "ringfence-api"] },
     CrateRow {
         package: "ringfence-benches",
-        imports: &["ringfence-sandbox", "ringfence", "ringfence-policy"],
+        imports: &["ringfence-api", "ringfence-sandbox", "ringfence", "ringfence-policy"],
     },
     CrateRow { package: "xtask", imports: &[] },
 ];

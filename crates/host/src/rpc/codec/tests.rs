@@ -1,1 +1,5 @@
-//! Tests of the codec.
+//! The codec against tables, against the whole parser, and against random cuts.
+
+mod json;
+mod lines;
+mod messages;

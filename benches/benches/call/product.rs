@@ -1,0 +1,119 @@
+//! The product: a decision, a deadline, a call.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringfence::rpc::{CallMeta, Connection, NoService, Options};
+use ringfence_benches::turns::Row;
+use ringfence_policy::{CanonicalPath, Effect, FileOp, Request, Rule, RuleSet, Vars};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{CALL_BYTES, LARGE_BYTES, Other, PART_PLUGIN};
+
+const CALLS: usize = 2_000;
+const IN_FLIGHT: usize = 64;
+const CALLS_EACH: usize = 250;
+const LARGE_CALLS: usize = 32;
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// The envelope of a request with a correlation id and a deadline.
+const ENVELOPE_BYTES: usize = 130;
+
+struct Product {
+    runtime: Runtime,
+    host: Arc<Host>,
+    params: Box<RawValue>,
+    // Last, so that its input has ended before it is waited for.
+    _other: Other,
+}
+
+struct Host {
+    connection: Connection,
+    rules: RuleSet,
+    request: Request,
+}
+
+impl Host {
+    async fn call(&self, params: &RawValue) -> io::Result<usize> {
+        if !self.rules.decide(&self.request).is_allowed() {
+            return Err(io::Error::other("the rules deny it"));
+        }
+        let meta = CallMeta { correlation_id: "8c1f5e0d", deadline: Instant::now() + TIMEOUT };
+        let answer = self.connection.request("call", params, meta).await;
+        answer.map(|answer| answer.get().len()).map_err(io::Error::other)
+    }
+}
+
+impl Product {
+    fn start(params_bytes: usize) -> io::Result<Self> {
+        let mut other = Other::start(PART_PLUGIN)?;
+        let (to, from) = other.pipes()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let open = async {
+            let (connection, driver) =
+                Connection::open(to.into(), from.into(), Options::default(), Arc::new(NoService))?;
+            // It ends with the connection, at the latest with the runtime.
+            drop(tokio::spawn(driver));
+            Ok::<_, io::Error>(connection)
+        };
+        let connection = runtime.block_on(open)?;
+        let vars = Vars::new(CanonicalPath::root());
+        let rule = Rule::parse(Effect::Allow, "file:read=/srv/notes/**", &vars, "bench");
+        let rules = RuleSet::new(vec![rule.map_err(io::Error::other)?]);
+        let path = CanonicalPath::new("/srv/notes/a.txt").map_err(io::Error::other)?;
+        let request = Request::File { op: FileOp::Read, path };
+        let text = "x".repeat(params_bytes);
+        let params = to_raw_value(&serde_json::json!({ "text": text }))?;
+        Ok(Self { runtime, host: Arc::new(Host { connection, rules, request }), params, _other: other })
+    }
+
+    fn one_after_another(&self, count: usize) -> io::Result<f64> {
+        let wanted = self.params.get().len();
+        self.runtime.block_on(async {
+            let begun = Instant::now();
+            for _ in 0..count {
+                if self.host.call(&self.params).await? != wanted {
+                    return Err(io::Error::other("the answer is not what was sent"));
+                }
+            }
+            Ok(begun.elapsed().as_secs_f64())
+        })
+    }
+
+    fn many(&self) -> io::Result<f64> {
+        self.runtime.block_on(async {
+            let begun = Instant::now();
+            let callers: Vec<_> = (0..IN_FLIGHT)
+                .map(|_| {
+                    let (host, params) = (Arc::clone(&self.host), self.params.clone());
+                    tokio::spawn(async move {
+                        for _ in 0..CALLS_EACH {
+                            host.call(&params).await?;
+                        }
+                        Ok::<_, io::Error>(())
+                    })
+                })
+                .collect();
+            for caller in callers {
+                caller.await.map_err(io::Error::other)??;
+            }
+            Ok((IN_FLIGHT * CALLS_EACH) as f64 / begun.elapsed().as_secs_f64())
+        })
+    }
+}
+
+pub(super) fn call_row(name: &str) -> io::Result<Row<'static>> {
+    let product = Product::start(CALL_BYTES - ENVELOPE_BYTES)?;
+    Ok(Row::new(name, move || Ok(product.one_after_another(CALLS)? * 1e6 / CALLS as f64)))
+}
+
+pub(super) fn many_row(name: &str) -> io::Result<Row<'static>> {
+    let product = Product::start(CALL_BYTES - ENVELOPE_BYTES)?;
+    Ok(Row::new(name, move || product.many()))
+}
+
+pub(super) fn large_row(name: &str) -> io::Result<Row<'static>> {
+    let product = Product::start(LARGE_BYTES)?;
+    Ok(Row::new(name, move || Ok(LARGE_CALLS as f64 / product.one_after_another(LARGE_CALLS)?)))
+}
