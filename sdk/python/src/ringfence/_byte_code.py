@@ -5,7 +5,7 @@ files beside these sources answers for both being the same: they are not compare
 """
 
 import binascii
-import importlib._bootstrap_external as external
+import importlib.util
 import marshal
 import os
 import sys
@@ -22,8 +22,8 @@ def print_byte_code(folder: str) -> int:
         with open(path, "rb") as opened:
             source = opened.read()
         code = compile(source, path, "exec", dont_inherit=True, optimize=0)
-        unchecked = (1).to_bytes(4, "little") + external._imp.source_hash(external._RAW_MAGIC_NUMBER, source)
-        data = external.MAGIC_NUMBER + unchecked + marshal.dumps(code)
+        unchecked = (1).to_bytes(4, "little") + importlib.util.source_hash(source)
+        data = importlib.util.MAGIC_NUMBER + unchecked + marshal.dumps(code)
         tag = sys.implementation.cache_tag
         files["ringfence/__pycache__/" + name[:-3] + "." + tag + ".pyc"] = binascii.b2a_base64(data, newline=False).decode()
     sys.stdout.write(_codec.encode({"tag": sys.implementation.cache_tag, "files": files}) + "\n")

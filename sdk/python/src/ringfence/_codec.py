@@ -39,7 +39,7 @@ class _Scanner:
 try:
     from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
 
-    _scan: "Callable[[str, int], Tuple[Any, int]]" = make_scanner(_Scanner())
+    _scan: "Callable[[str, int], Tuple[Any, int]]" = make_scanner(_Scanner())  # type: ignore[arg-type]
     _chunks: "Callable[[Any, int], Tuple[str, ...]]" = make_encoder(
         None, _refuse, encode_basestring, None, ":", ",", False, False, False
     )
@@ -50,7 +50,7 @@ try:
 except (ImportError, TypeError):  # another Python than CPython, or one that changed these
     import json as _json_module
 
-    _scan = _json_module.JSONDecoder(parse_constant=_constant).scan_once
+    _scan = _json_module.JSONDecoder(parse_constant=_constant).scan_once  # type: ignore[attr-defined]
     _encode = _json_module.JSONEncoder(
         ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), default=_refuse
     ).encode

@@ -1,20 +1,13 @@
-"""Marks functions and methods as tools and hook handlers."""
+"""Marks functions and methods as tools and hook handlers. The exact types are in the stub beside this file."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional, TypeVar, overload
+    from typing import Any, Callable, Dict, Optional, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-    @overload
-    def tool(function: F) -> F: ...
-    @overload
-    def tool(*, name: "Optional[str]" = None, description: "Optional[str]" = None,
-             input_schema: "Optional[Dict[str, Any]]" = None,
-             output_schema: "Optional[Dict[str, Any]]" = None) -> "Callable[[F], F]": ...
 
-
-def tool(function: "Any" = None, *, name: "Optional[str]" = None, description: "Optional[str]" = None,  # type: ignore
+def tool(function: "Any" = None, *, name: "Optional[str]" = None, description: "Optional[str]" = None,
          input_schema: "Optional[Dict[str, Any]]" = None, output_schema: "Optional[Dict[str, Any]]" = None) -> "Any":
     """Makes a function a tool. Its name, its docstring and its annotations fill what is not given.
 

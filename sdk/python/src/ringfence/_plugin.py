@@ -49,8 +49,9 @@ class Loaded:
     def construct(self, config: "Dict[str, Any]") -> None:
         """Makes the object, when it is a class. A constructor with one required parameter gets the configuration."""
         if self.found is not None:
-            code = getattr(self.found.__init__, "__code__", None)
-            defaults = getattr(self.found.__init__, "__defaults__", None) or ()
+            make = getattr(self.found, "__init__")
+            code = getattr(make, "__code__", None)
+            defaults = getattr(make, "__defaults__", None) or ()
             takes_config = code is not None and code.co_argcount - len(defaults) == 2
             self.target = self.found(config) if takes_config else self.found()
         self.collect()
@@ -133,7 +134,7 @@ def load(package: str, entry_point: str, types: "Optional[str]" = None) -> Loade
     name, _, class_name = entry_point.partition(":")
     module = _import_file(package, name) if name.endswith(".py") else _import_module(package, name)
     if class_name:
-        found = module
+        found: "Any" = module
         for part in class_name.split("."):
             found = getattr(found, part, None)
         if not isinstance(found, type):

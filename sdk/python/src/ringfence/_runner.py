@@ -171,7 +171,7 @@ SESSION: "Optional[Session]" = None
 def run(reader: int, writer: int, package: str, entry_point: str, types: "Optional[str]") -> int:
     """Serves until the input ends, then ends the process."""
     global SESSION
-    import _signal
+    import _signal  # type: ignore[import-not-found]
 
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # No KeyboardInterrupt in the middle of a message.
     engine = Engine(reader, writer)

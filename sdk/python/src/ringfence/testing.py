@@ -307,14 +307,14 @@ class PluginHarness:
         if not isinstance(message, dict):
             self.unexpected.append(line)
         elif "method" not in message:
-            pending = self._calls.pop(message.get("id"), None)  # type: ignore[arg-type]
+            pending = self._calls.pop(message.get("id", -1), None)
             if pending is None:
                 self.unexpected.append(line)
             else:
                 pending.settle(message)
         elif message["method"] == "$/progress":
             params = message.get("params") or {}
-            watched = self._calls.get(params.get("id"))
+            watched = self._calls.get(params.get("id", -1))
             if watched is not None:
                 watched.progress.append(params)
         elif "id" not in message:

@@ -7,13 +7,15 @@ Good enough to see both sides of a grant in a test. It is no sandbox: C code, an
 
 import os
 import sys
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 READ_ANYWHERE = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/dev", "/proc")
 """What every plugin sees inside the real sandbox."""
 
 
-def install(allowed, grants, matches):
-    bounds = {"file:read": [], "file:write": [], "file:delete": [], "subprocess:execute": []}
+def install(allowed: Sequence[str], grants: Sequence[str], matches: Callable[[str, str], bool]) -> None:
+    """From now on, acts beyond `grants` and the folders `allowed` fail as they would inside the sandbox."""
+    bounds: Dict[str, List[str]] = {"file:read": [], "file:write": [], "file:delete": [], "subprocess:execute": []}
     for grant in grants:
         name, _, scope = grant.partition("=")
         if name in bounds:
@@ -21,13 +23,13 @@ def install(allowed, grants, matches):
     own = tuple(allowed)
     system = READ_ANYWHERE + (sys.prefix, sys.base_prefix)
 
-    def inside(path, folders):
+    def inside(path: str, folders: Tuple[str, ...]) -> bool:
         return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
-    def judge(permission, path):
-        if not isinstance(path, (str, bytes)):
+    def judge(permission: str, given: Any) -> None:
+        if not isinstance(given, (str, bytes)):
             return  # a descriptor: whoever opened it was judged
-        path = os.path.abspath(os.fsdecode(path))
+        path = os.path.abspath(os.fsdecode(given))
         if inside(path, own) or (permission == "file:read" and inside(path, system)) or path == "/dev/null":
             return
         if any(not scope or matches(scope, path) for scope in bounds[permission]):
@@ -37,7 +39,7 @@ def install(allowed, grants, matches):
             raise FileNotFoundError(2, "No such file or directory", path)  # not mounted: it does not exist
         raise PermissionError(13, "Permission denied", path)
 
-    def check(event, arguments):
+    def check(event: str, arguments: Tuple[Any, ...]) -> None:
         if event == "open":
             path, mode, flags = arguments
             changes = flags is not None and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)

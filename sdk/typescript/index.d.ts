@@ -1,0 +1,213 @@
+// Types of the SDK for authors of plugins.
+
+/** A JSON value. */
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+
+/** What a tool is given besides its arguments. The same is known to `host` while the tool runs. */
+export interface Call {
+  /** The host's number of this call. */
+  readonly id: number | string;
+  /** Aborted when whoever made the call no longer wants it. */
+  readonly signal: AbortSignal;
+  /** The same as a flag. */
+  readonly cancelled: boolean;
+  /** Ties together all records of one piece of work. */
+  readonly correlation: string | undefined;
+  /** Milliseconds that are left, at least 0; undefined without a deadline. */
+  deadlineLeft(): number | undefined;
+}
+
+/** What a hook handler is given. */
+export interface HookContext<Body = any, Metadata = Record<string, any>> {
+  event: string;
+  kind: HookKind;
+  body: Body;
+  metadata: Metadata;
+  correlation_id: string | undefined;
+}
+
+export type HookKind = 'mutator' | 'guard' | 'observer';
+
+/** What a handler returns: nothing leaves things as they are; a mutator changes; a guard blocks. */
+export type HookResult =
+  | void | null | undefined
+  | { body?: unknown; metadata?: Record<string, unknown> }
+  | { blocked: true; reason?: string; response?: unknown };
+
+export interface HookOptions {
+  /** Default `observer`. */
+  kind?: HookKind;
+  /** Low first. Default 50. */
+  priority?: number;
+  /** Default: the host's, 5,000. */
+  timeoutMs?: number;
+  /** Default: guards block, the others are skipped. */
+  onFailure?: 'block' | 'skip';
+}
+
+export interface ToolOptions {
+  /** `[A-Za-z0-9_.-]{1,128}`. Default: the name of the export or method. */
+  name?: string;
+  description?: string;
+  /** JSON Schema (2020-12) of the arguments object. */
+  inputSchema?: object;
+  /** JSON Schema (2020-12) of the result. */
+  outputSchema?: object;
+}
+
+type Handler = (...args: any[]) => unknown;
+/** Works around a function, and as a decorator of a method, of the standard or of older TypeScript. */
+export interface Marker {
+  <F extends Handler>(handler: F): F;
+  <F extends Handler>(handler: F, context: object): F;
+  (target: object, key: string | symbol, descriptor: PropertyDescriptor): PropertyDescriptor;
+}
+
+/** Makes a function a tool: `export const add = tool({ description: "Adds." }, ({ a, b }) => a + b)`. */
+export function tool<F extends Handler>(options: ToolOptions, handler: F): F;
+export function tool<F extends Handler>(handler: F): F;
+export function tool(options?: ToolOptions): Marker;
+
+/** Makes a function the handler of an event: `export const onRequest = hook("onRequest", { kind: "guard" }, (ctx) => ...)`. */
+export function hook<F extends (context: HookContext) => HookResult | Promise<HookResult>>(event: string, options: HookOptions, handler: F): F;
+export function hook<F extends (context: HookContext) => HookResult | Promise<HookResult>>(event: string, handler: F): F;
+export function hook(event: string, options?: HookOptions): Marker;
+
+/** Base class of plugins that are classes. Public methods with a declared tool's name answer that tool. */
+export class Plugin {
+  /** The constructor of a subclass gets the configuration. */
+  constructor(config?: Record<string, any>);
+}
+
+/** What a class or module may have besides tools and hook handlers. Each may be asynchronous. */
+export interface PluginMembers {
+  /** Called once before anything else. */
+  initialize?(config: Record<string, any>): unknown;
+  /** Called once before the process ends; two seconds are left then. */
+  shutdown?(): unknown;
+  configChanged?(config: Record<string, any>): unknown;
+  handleEvent?(topic: string, payload: any): unknown;
+}
+
+export interface HostErrorOptions {
+  code?: string;
+  number?: number;
+  data?: Record<string, any>;
+}
+
+/** The host refused or could not do what was asked. */
+export class HostError extends Error {
+  constructor(message: string, options?: HostErrorOptions);
+  /** The stable word: `quota`, `busy`, ... */
+  readonly code: string;
+  /** The JSON-RPC error number. */
+  readonly number: number;
+  /** All that the host said. */
+  readonly data: Record<string, any>;
+}
+
+/** No grant covers the act. */
+export class PermissionDenied extends HostError {
+  readonly layer: string;
+  readonly operation: string;
+  readonly object: string;
+  /** The text that would allow it, ready for `ringfence grant PLUGIN ...`, if one can. */
+  readonly grant: string | undefined;
+}
+
+/** This host does not offer the function. */
+export class NotSupported extends HostError {}
+/** The deadline of the call in progress, or of this host call, has passed. */
+export class Timeout extends HostError {}
+/** Whoever made the call in progress no longer wants it. Let it pass; the runner answers for you. */
+export class Cancelled extends HostError {
+  constructor(message?: string, options?: HostErrorOptions);
+}
+
+/** Throw it for an error of the plugin's own: a number outside -32768..-31000, a text, and any JSON data. */
+export class PluginError extends Error {
+  constructor(message: string, options?: { code?: number; data?: unknown });
+  readonly code: number;
+  readonly data: unknown;
+}
+
+export interface HttpResponse {
+  status: number;
+  headers: Record<string, string>;
+  /** Text, or bytes when it is not UTF-8. */
+  body: string | Buffer;
+}
+
+export interface FileEntry {
+  name: string;
+  kind: string;
+  size_bytes: number;
+}
+
+export interface ProcessResult {
+  exit_code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/**
+ * What a plugin may ask of its host. Each promise is rejected with PermissionDenied when no grant covers it, NotSupported when this
+ * host does not offer it, Timeout, Cancelled, or another HostError (`quota`, `too_large`, `busy`).
+ */
+export interface Host {
+  /** Whether this code runs inside a plugin. */
+  readonly available: boolean;
+  readonly pluginName: string;
+  /** What was granted, such as `file:read=/srv/notes/**`. */
+  readonly permissions: string[];
+  /** The configuration as last told. */
+  readonly config: Record<string, any>;
+  readonly limits: Record<string, any>;
+  /** The private directory: always readable and writable, within quota. */
+  readonly dataDir: string;
+  /** Milliseconds the call in progress may still take. */
+  deadlineLeft(): number | undefined;
+  cancelled(): boolean;
+  correlationId(): string | undefined;
+  /** Aborted when the call in progress is cancelled; undefined outside a call. */
+  readonly signal: AbortSignal | undefined;
+  /** Tells how far the call in progress is. It never extends a deadline. */
+  progress(done: number, total?: number, message?: string): void;
+  log(level: 'debug' | 'info' | 'warning' | 'error', message: string, fields?: Record<string, unknown>): void;
+
+  /** Keeps a JSON value, over restarts and upgrades. */
+  storePluginData(key: string, value: unknown): Promise<void>;
+  loadPluginData<T = any>(key: string, missing?: T): Promise<T>;
+  /** Whether there was one. */
+  deletePluginData(key: string): Promise<boolean>;
+  listPluginData(prefix?: string, options?: { limit?: number; after?: string }): Promise<{ keys: string[]; more: boolean }>;
+
+  /** Needs `config:read`; what the plugin was started with is in `config`. */
+  getConfig(): Promise<Record<string, any>>;
+  /** Needs `config:write`. */
+  setConfig(config: Record<string, unknown>): Promise<void>;
+  /** Needs `network:request`. */
+  httpFetch(url: string, options?: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; timeoutMs?: number }): Promise<HttpResponse>;
+  /** Text, or bytes when it is not UTF-8. Needs `file:read`. */
+  readFile(path: string): Promise<string | Buffer>;
+  /** Needs `file:write`. */
+  writeFile(path: string, content: string | Uint8Array): Promise<void>;
+  /** Whether there was one. Needs `file:delete`. */
+  deleteFile(path: string): Promise<boolean>;
+  /** Needs `file:read`. */
+  listFiles(path: string): Promise<FileEntry[]>;
+  /** Needs `subprocess:execute`. */
+  runProcess(command: string[], options?: { timeoutMs?: number }): Promise<ProcessResult>;
+  /** Needs `database:read`. */
+  queryDatabase<Row = Record<string, any>>(database: string, sql: string, parameters?: unknown[]): Promise<Row[]>;
+  /** How many rows changed. Needs `database:write`. */
+  executeDatabase(database: string, sql: string, parameters?: unknown[]): Promise<number>;
+  /** Needs `event:post`. */
+  postEvent(topic: string, payload?: unknown): Promise<void>;
+  /** Needs `profile:read`. */
+  getUserProfile(fields?: string[]): Promise<Record<string, any>>;
+  /** Needs `hook:register`; nothing beyond the manifest is allowed. */
+  registerHook(event: string, options?: HookOptions): Promise<void>;
+}
+
+export const host: Host;
