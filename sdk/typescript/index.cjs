@@ -18,7 +18,7 @@ class HostError extends Error {
 }
 
 class PermissionDenied extends HostError {
-  constructor(message, { layer = 'host', operation = 'unknown', object = 'unknown', grant, data = {} } = {}) {
+  constructor(message, { layer = 'host_api', operation = 'unknown', object = 'unknown', grant, data = {} } = {}) {
     super(message, { code: 'permission_denied', number: -31001, data });
     Object.assign(this, { layer, operation, object, grant });
   }

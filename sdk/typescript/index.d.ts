@@ -182,9 +182,9 @@ export interface Host {
   deletePluginData(key: string): Promise<boolean>;
   listPluginData(prefix?: string, options?: { limit?: number; after?: string }): Promise<{ keys: string[]; more: boolean }>;
 
-  /** Needs `config:read`; what the plugin was started with is in `config`. */
+  /** The configuration as it is now. */
   getConfig(): Promise<Record<string, any>>;
-  /** Needs `config:write`. */
+  /** Replaces the plugin's own configuration, which must fit its schema. Needs `config:write`. */
   setConfig(config: Record<string, unknown>): Promise<void>;
   /** Needs `network:request`. */
   httpFetch(url: string, options?: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; timeoutMs?: number }): Promise<HttpResponse>;

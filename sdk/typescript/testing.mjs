@@ -78,6 +78,7 @@ export class PluginHarness {
     this.manifest = readManifest(this.packageDir);
     if (entryPoint !== undefined) this.manifest.entry_point = entryPoint;
     this.host = new FakeHost(grants, config, fakes);
+    this.host.pluginName = this.manifest.name ?? '';
     this.unexpected = [];
     this.initialized = undefined;
   }

@@ -248,7 +248,7 @@ class Describe(PluginTest):
                 def go(self, x: int) -> int: ...
         """, "plugin:Mine")
         self.assertTrue(found["class_found"])
-        self.assertEqual(found["bases"], ["ringfence._plugin.Plugin"])
+        self.assertEqual(found["bases"], ["ringfence.Plugin"])
         self.assertEqual(found["tools"][0]["input_schema"]["required"], ["x"])
 
     def test_base_classes_of_the_host_application(self):

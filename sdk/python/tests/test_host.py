@@ -45,7 +45,7 @@ def about(arguments):
 """
 
 GRANTS = {
-    "get_config": "config:read", "set_config": "config:write", "post_event": "event:post=t",
+    "set_config": "config:write", "post_event": "event:post=t",
     "get_user_profile": "profile:read", "http_fetch": "network:request=*.example.com:443", "read_file": "file:read=/srv/**",
     "write_file": "file:write=/srv/*", "delete_file": "file:delete=/srv/a.txt", "list_files": "file:read=/srv/**",
     "run_process": "subprocess:execute=/bin/**", "query_database": "database:read=crm",
@@ -86,6 +86,9 @@ class Host(PluginTest):
                         self.assertEqual(result["grant"].partition("=")[0], grant.partition("=")[0])
                         self.assertEqual(len(plugin.host.denials), 1)
 
+    def test_its_own_configuration_needs_no_grant_to_read(self):
+        self.assertEqual(self.start(SOURCE, config={"a": 1}).call("act", {"name": "get_config"}), {"result": {"a": 1}})
+
     def test_own_data_needs_no_grant_and_has_a_quota(self):
         plugin = self.start(SOURCE)
         self.assertEqual(plugin.call("data"), [{"v": 1}, 0, ["k"], False, True])
@@ -100,7 +103,7 @@ class Host(PluginTest):
     def test_a_refusal_that_nobody_catches_names_layer_object_and_grant(self):
         data = self.failure(self.start(SOURCE).call, "uncaught").data
         self.assertEqual((data["type"], data["layer"], data["object"], data["grant"]),
-                         ("PermissionDenied", "host", "/etc/shadow", "file:read=/etc/shadow"))
+                         ("PermissionDenied", "host_api", "/etc/shadow", "file:read=/etc/shadow"))
 
     def test_what_is_known_of_the_host(self):
         plugin = self.start(SOURCE, grants=["event:post"], config={"x": 1})

@@ -5,7 +5,7 @@ const DATA_MAX_CHARS = 1_000_000;
 
 const PERMISSIONS = new Map(Object.entries({
   store_plugin_data: null, load_plugin_data: null, delete_plugin_data: null, list_plugin_data: null,
-  get_config: 'config:read', set_config: 'config:write', post_event: 'event:post', get_user_profile: 'profile:read',
+  get_config: null, set_config: 'config:write', post_event: 'event:post', get_user_profile: 'profile:read',
   http_fetch: 'network:request', read_file: 'file:read', write_file: 'file:write', delete_file: 'file:delete',
   list_files: 'file:read', run_process: 'subprocess:execute', query_database: 'database:read',
   execute_database: 'database:write', register_hook: 'hook:register',
@@ -17,6 +17,7 @@ export class FakeHost {
     this.files = files === undefined ? undefined : { ...files };
     this.data = { ...data };
     this.dataDir = '';
+    this.pluginName = '';
     this.requests = [];
     this.log = [];
     this.events = [];
@@ -43,7 +44,7 @@ export class FakeHost {
     if (!PERMISSIONS.has(method)) return failure(-32601, 'not_found', `no method ${method}`);
     const permission = PERMISSIONS.get(method);
     if (permission !== null) {
-      const object = scope(method, params);
+      const object = method === 'set_config' ? this.pluginName : scope(method, params);
       if (!this.allows(permission, object)) return this.#deny(method, permission, object);
     }
     try {
@@ -57,7 +58,7 @@ export class FakeHost {
   #deny(method, permission, object) {
     const grant = object === '' ? permission : `${permission}=${object}`;
     const message = `${method} of ${object || 'anything'} is not granted; ${grant} would allow it`;
-    const data = { code: 'permission_denied', layer: 'host', operation: method, object: object || 'unknown', grant, message };
+    const data = { code: 'permission_denied', layer: 'host_api', operation: method, object: object || 'unknown', grant, message };
     this.denials.push(data);
     return { error: { code: -31001, message, data } };
   }

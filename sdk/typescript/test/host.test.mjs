@@ -30,7 +30,7 @@ export const uncaught = () => host.readFile("/etc/shadow");
 `;
 
 const GRANTS = {
-  getConfig: 'config:read', setConfig: 'config:write', postEvent: 'event:post=t', getUserProfile: 'profile:read',
+  setConfig: 'config:write=under-test', postEvent: 'event:post=t', getUserProfile: 'profile:read',
   httpFetch: 'network:request=*.example.com:443', readFile: 'file:read=/srv/**', writeFile: 'file:write=/srv/*',
   deleteFile: 'file:delete=/srv/a.txt', listFiles: 'file:read=/srv/**', runProcess: 'subprocess:execute=/bin/**',
   queryDatabase: 'database:read=crm', executeDatabase: 'database:write=crm', registerHook: 'hook:register=onError',
@@ -44,7 +44,7 @@ const fakes = () => ({
 
 test('every function works with its grant and is denied without it', async (t) => {
   const results = {
-    getConfig: { a: 1 }, setConfig: null, postEvent: null, getUserProfile: { name: 'Ada' },
+    setConfig: null, postEvent: null, getUserProfile: { name: 'Ada' },
     httpFetch: { status: 200, headers: {}, body: 'ok' }, readFile: 'text', writeFile: null, deleteFile: true,
     listFiles: [{ name: 'a.txt', kind: 'file', size_bytes: 4 }], runProcess: { exit_code: 0, stdout: 'now', stderr: '' },
     queryDatabase: [{ one: 1 }], executeDatabase: 3, registerHook: null,
@@ -65,6 +65,7 @@ test('own data needs no grant, and what the host does not offer is not supported
   const plugin = await start(t, SOURCE, { grants: ['file:read', 'network:request'] });
   const { result } = await plugin.call('act', { name: 'data' });
   assert.deepEqual(result, [{ v: 1 }, 0, { keys: ['k'], more: false }, true]);
+  assert.deepEqual(await plugin.call('act', { name: 'getConfig' }), { result: {} });
   assert.equal((await plugin.call('act', { name: 'readFile' })).kind, 'NotSupported');
   assert.equal((await plugin.call('act', { name: 'httpFetch' })).code, 'not_supported');
 });
@@ -73,7 +74,7 @@ test('a refusal that nobody catches names layer, object and grant in the answer'
   const plugin = await start(t, SOURCE);
   const { number, data } = await failure(plugin.call('uncaught'));
   assert.deepEqual([number, data.type, data.layer, data.object, data.grant],
-    [-31008, 'PermissionDenied', 'host', '/etc/shadow', 'file:read=/etc/shadow']);
+    [-31008, 'PermissionDenied', 'host_api', '/etc/shadow', 'file:read=/etc/shadow']);
 });
 
 test('a matrix has all on, each one off, all off', () => {

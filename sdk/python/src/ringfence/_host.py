@@ -117,11 +117,11 @@ class Host:
         return list(result.get("keys") or ()), bool(result.get("more"))
 
     def get_config(self) -> "Dict[str, Any]":
-        """The configuration as it is now. Needs `config:read` only for what other plugins share."""
+        """The configuration as it is now."""
         return dict(self._ask("get_config", {}).get("config") or {})
 
     def set_config(self, config: "Mapping[str, Any]") -> None:
-        """Replaces the configuration, which must fit the plugin's schema. Needs `config:write`."""
+        """Replaces the plugin's own configuration, which must fit the plugin's schema. Needs `config:write`."""
         self._ask("set_config", {"config": config})
 
     # ---- brokered by the host, each under its permission -------------------------------------------------------------

@@ -22,6 +22,8 @@ class LoadError(Exception):
 class Plugin:
     """Base class of plugins that are classes. Public methods with a declared tool's name answer that tool."""
 
+    __module__ = "ringfence"  # the name that authors import, and that an installation looks for
+
     def initialize(self, config: "Dict[str, Any]") -> "Any":
         """Called once before anything else, with the configuration. May be `async`."""
 

@@ -26,7 +26,7 @@ class HostError(Exception):
 class PermissionDenied(HostError):
     """No grant covers the act. `grant` is the text that would, ready for `ringfence grant PLUGIN ...`, if one can."""
 
-    def __init__(self, message: str, *, layer: str = "host", operation: str = "unknown", object: str = "unknown",
+    def __init__(self, message: str, *, layer: str = "host_api", operation: str = "unknown", object: str = "unknown",
                  grant: "Optional[str]" = None, data: "Optional[Mapping[str, Any]]" = None) -> None:
         super().__init__(message, code="permission_denied", number=-31001, data=data)
         self.layer = layer
@@ -73,7 +73,7 @@ def from_wire(error: "Any") -> HostError:
     if number == -31001:
         grant = data.get("grant")
         return PermissionDenied(
-            message, layer=str(data.get("layer", "host")), operation=str(data.get("operation", "unknown")),
+            message, layer=str(data.get("layer", "host_api")), operation=str(data.get("operation", "unknown")),
             object=str(data.get("object", "unknown")), grant=grant if isinstance(grant, str) else None, data=data,
         )
     kind = {-31002: Cancelled, -31003: Timeout, -31007: NotSupported}.get(number, HostError)

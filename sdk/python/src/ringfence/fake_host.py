@@ -45,6 +45,7 @@ class FakeHost:
         self.data: Dict[str, Any] = dict(data or {})
         self.answers = dict(answers or {})
         self.data_dir = ""
+        self.plugin_name = ""
         self.requests: List[Tuple[str, Dict[str, Any]]] = []
         """All that the plugin asked, in order."""
         self.log: List[Dict[str, Any]] = []
@@ -82,7 +83,7 @@ class FakeHost:
             return _error(-32601, "not_found", "no method " + method)
         permission = _PERMISSIONS[method]
         if permission is not None:
-            scope = _scope(method, params)
+            scope = self.plugin_name if method == "set_config" else _scope(method, params)
             if not self.allows(permission, scope):
                 return self._deny(method, permission, scope)
         result = act(params)
@@ -91,7 +92,7 @@ class FakeHost:
     def _deny(self, method: str, permission: str, scope: str) -> Answer:
         grant = permission + "=" + scope if scope else permission
         message = "%s of %s is not granted; %s would allow it" % (method, scope or "anything", grant)
-        denial = {"code": "permission_denied", "layer": "host", "operation": method, "object": scope or "unknown",
+        denial = {"code": "permission_denied", "layer": "host_api", "operation": method, "object": scope or "unknown",
                   "grant": grant, "message": message}
         self.denials.append(denial)
         return {"error": {"code": -31001, "message": message, "data": denial}}
@@ -205,7 +206,7 @@ class FakeHost:
 
 _PERMISSIONS: Dict[str, Optional[str]] = {
     "store_plugin_data": None, "load_plugin_data": None, "delete_plugin_data": None, "list_plugin_data": None,
-    "get_config": "config:read", "set_config": "config:write", "post_event": "event:post",
+    "get_config": None, "set_config": "config:write", "post_event": "event:post",
     "get_user_profile": "profile:read", "http_fetch": "network:request", "read_file": "file:read",
     "write_file": "file:write", "delete_file": "file:delete", "list_files": "file:read",
     "run_process": "subprocess:execute", "query_database": "database:read", "execute_database": "database:write",

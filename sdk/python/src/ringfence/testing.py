@@ -111,6 +111,7 @@ class PluginHarness:
         if entry_point is not None:
             self.manifest["entry_point"] = entry_point
         self.host = FakeHost(grants, config or {}, **fakes)
+        self.host.plugin_name = str(self.manifest.get("name", ""))
         self.unexpected: List[bytes] = []
         """Lines of the plugin that were no messages, or answers to nothing."""
         self.initialized: Dict[str, Any] = {}
