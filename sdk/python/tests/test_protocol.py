@@ -87,6 +87,19 @@ def ask(arguments):
             self.assertEqual(plugin.call("echo", {"n": n}), {"n": n})
 
 
+    def test_initialize_may_wait_for_threads_that_ask_the_host(self):
+        plugin = self.start(ECHO + """
+def initialize(config):
+    def other(): host.store_plugin_data("from", "a thread")
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+""")
+        self.assertEqual(plugin.host.data, {"from": "a thread"})
+        self.assertEqual(plugin.call("echo", {"a": 1}), {"a": 1})
+        plugin.ping()
+
+
 class CancelAndTime(PluginTest):
     SOURCE = ECHO + """
 from ringfence import Cancelled, Timeout
@@ -383,6 +396,42 @@ class Noise(PluginTest):
                 return sorted(map(int, out.split()))
         """, grants=["subprocess:execute"])
         self.assertLessEqual(max(plugin.call("fds")), 4)
+
+
+class Forks(PluginTest):
+    def test_a_forked_child_cannot_speak_for_the_plugin(self):
+        plugin = self.start("""
+            import multiprocessing, os
+            from ringfence import HostError, host
+            def forks(arguments):
+                pid = os.fork()
+                if pid == 0:
+                    return "child"
+                os.waitpid(pid, 0)
+                return "parent"
+            def asks(queue):
+                try:
+                    host.load_plugin_data("k")
+                except HostError as error:
+                    queue.put(error.code)
+            def pool(arguments):
+                context = multiprocessing.get_context("fork")
+                queue = context.Queue()
+                child = context.Process(target=asks, args=(queue,))
+                child.start()
+                word = queue.get(timeout=10)
+                child.join()
+                return word
+            def closes(arguments):
+                os.closerange(3, 4096)
+        """, grants=["subprocess:execute"])
+        for _ in range(3):
+            self.assertEqual(plugin.call("forks"), "parent")
+        self.assertEqual(plugin.call("pool"), "not_ready")
+        self.assertEqual(plugin.unexpected, [])
+        # Whoever closes all descriptors ends the plugin; it does not hang.
+        self.failure(plugin.call, "closes", timeout_s=5)
+        plugin.wait(3)
 
 
 class Endings(PluginTest):

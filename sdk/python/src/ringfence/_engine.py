@@ -19,6 +19,7 @@ from _collections import deque  # type: ignore[import-not-found]  # `collections
 from _thread import allocate_lock, get_ident, start_new_thread
 
 from . import _codec
+from .errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,6 +201,8 @@ class Engine:
 
     def _send(self, line: str) -> None:
         self._check(line)
+        if self._writer < 0:
+            raise HostError("a forked child has no host; only the plugin's own process has", code="not_ready", number=-31009)
         self._out.append(line)
         self.flush()
 
@@ -239,6 +242,9 @@ class Engine:
             with self._lock:
                 leading = self._leader == get_ident()
                 busy, self._busy = self._busy, False if leading else self._busy
+                if not leading and busy and not self._watching:
+                    # Before the plugin is ready nobody watches: `initialize` may be waiting for this thread.
+                    self._give_lead()
             if not leading:
                 # Longer waits than a day do not fit a lock's timeout.
                 if answer.lock.acquire(True, -1 if left is None else min(left, 86400.0)):
@@ -266,19 +272,29 @@ class Engine:
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """Reads once and runs what came on this thread, with no watcher: for the time before the plugin is ready."""
-        self._read()
-        while self._pending:
-            self._run(self._pending.popleft())
-        self.flush()
+    def serve(self, ready: "Callable[[], bool]") -> None:
+        """Serves until the input ends; then the process ends.
 
-    def serve(self) -> None:
-        """Leads on this thread until the input ends; then the process ends. Later the thread may be a worker."""
-        self._leader = get_ident()
+        Until `ready()`, calls run on this thread with no watcher: a plugin is imported on the main thread, and no thread is made.
+        """
         self._threads += 1
-        self._lead()
+        while self._leader == get_ident() and not ready():
+            self._step()
+        if self._leader == get_ident():
+            self._lead()
         self._work(None)
+
+    def _step(self) -> None:
+        me = get_ident()
+        self._read()
+        while self._pending and self._leader == me:
+            with self._lock:
+                self._busy = True
+            self._run(self._pending.popleft())
+            with self._lock:
+                if self._leader == me:
+                    self._busy = False
+        self.flush()
 
     def _read(self) -> None:
         try:
@@ -286,6 +302,8 @@ class Engine:
         except BlockingIOError:
             self._poll(self._reader, 1, None)
             return
+        except OSError:  # The plugin closed it: nothing can come any more.
+            chunk = b""
         if not chunk:
             self.end()
         lines = chunk.split(b"\n")
@@ -405,15 +423,22 @@ class Engine:
         self.current[me] = call
         try:
             self.handler(call)
+        except BaseException:  # noqa: B902 - `handler` answers for the plugin; what is left is memory that ran out
+            sys.excepthook(*sys.exc_info())
         finally:
             self.current.pop(me, None)
+        if self._writer < 0:
+            posix._exit(0)  # A child that the plugin forked must not go on as a second runner.
 
     def _wake_watcher(self) -> None:
-        first, self._watching = self._watching is None, True
-        if first:
-            start_new_thread(self._watch, ())
+        if self._watching is None:
+            try:
+                start_new_thread(self._watch, ())
+            except RuntimeError:  # The limit on tasks: without a watcher, calls run one after the other.
+                return
         else:
             self._watch_lock.release()
+        self._watching = True
 
     def _watch(self) -> None:
         seen, quiet = -1, 0
@@ -421,7 +446,6 @@ class Engine:
             time.sleep(WATCH_S)
             with self._lock:
                 if self._busy and self._sequence == seen:
-                    self._busy = False
                     self._eager = EAGER_CALLS
                     self._give_lead()
                     seen = -1
@@ -438,13 +462,13 @@ class Engine:
                 self.flush()
 
     def _give_lead(self) -> None:
-        """Under the lock: another thread leads from now on."""
+        """Under the lock: another thread leads from now on, unless there can be none."""
         if self._idle:
             idle = self._idle.pop()
+            self._busy = False
             self._leader = idle.ident
             idle.lock.release()
             return
-        self._threads += 1
         ready = allocate_lock()
         ready.acquire()
 
@@ -453,8 +477,25 @@ class Engine:
             self._lead()
             self._work(None)
 
-        self._leader = start_new_thread(lead, ())
+        try:
+            self._leader = start_new_thread(lead, ())
+        except RuntimeError:  # The limit on tasks: whoever leads goes on when its call is done.
+            return
+        self._threads += 1
+        self._busy = False
         ready.release()
+
+    def after_fork(self) -> None:
+        """In a child that the plugin forked: the protocol belongs to the parent alone."""
+        for fd in (self._reader, self._writer):
+            try:
+                posix.close(fd)
+            except OSError:
+                continue
+        self._reader = self._writer = -1
+        self._out.clear()
+        self._write_lock = allocate_lock()
+        self._lock = allocate_lock()
 
     def _hand_over_all(self) -> None:
         while self._pending:

@@ -1,5 +1,6 @@
 """Serves one plugin: `initialize` loads it, then each request of the host runs one of its functions."""
 
+import posix
 from _thread import allocate_lock
 
 from ._engine import VERSION, Call, Engine
@@ -178,7 +179,6 @@ def run(reader: int, writer: int, package: str, entry_point: str, types: "Option
     session = SESSION = Session(engine, package, entry_point, types)
     engine.handler = session.handle
     engine.at_end = session.at_end
-    while not session.ready:
-        engine.step()
-    engine.serve()
+    posix.register_at_fork(after_in_child=engine.after_fork)
+    engine.serve(lambda: session.ready)
     return 0
