@@ -13,7 +13,7 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 use crate::compile::{self, Compiled, Launch, NetworkFrom};
 use crate::kernel::Facts;
 use crate::layer::{Layer, Layers};
-use crate::limits::{Backend, CgroupError, Leaf, Sampler};
+use crate::limits::{Backend, CgroupError, Held, Leaf, Pool, Sampler};
 use crate::plan::Plan;
 use crate::process::{Message, Process, Task, receive_until, send, socket_pair};
 use crate::report::{LaunchError, Report, launch_error};
@@ -96,6 +96,8 @@ pub struct Launcher {
     holds: Holds,
     /// The plans that were launched last, compiled.
     compiled: Mutex<VecDeque<Known>>,
+    /// Cgroups whose sandboxes have ended.
+    leaves: Arc<Pool>,
     /// When it was last seen that no cgroup can be had.
     no_cgroup: Mutex<Option<Instant>>,
 }
@@ -140,8 +142,9 @@ impl Launcher {
         Self::start_with(Holds::Shared)
     }
 
-    /// As [`Launcher::start`], for a host that starts one sandbox: its network namespace is made ahead, while the caller
-    /// prepares the plan. Further sandboxes get fresh ones as usual.
+    /// As [`Launcher::start`], for a host that starts one sandbox at once: its network namespace is made ahead, while the
+    /// caller prepares the plan. Further sandboxes get fresh ones as usual, but an ordinary user's do not see what is mounted
+    /// on the host after this.
     ///
     /// # Errors
     /// As for [`Launcher::start`].
@@ -151,7 +154,8 @@ impl Launcher {
 
     fn start_with(holds: Holds) -> Result<Self, LaunchError> {
         let failed = |what| move |source: io::Error| LaunchError::Launcher { what, source };
-        let process = Process::start(Task { holds_network: holds.network(), prepares: true })?;
+        let brief = matches!(holds, Holds::First(_));
+        let process = Process::start(Task { holds_network: holds.network(), prepares: true, brief })?;
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(|error| failed("cannot watch this process")(error.into()))?;
         Ok(Self {
@@ -160,6 +164,7 @@ impl Launcher {
             host,
             holds,
             compiled: Mutex::new(VecDeque::new()),
+            leaves: Arc::default(),
             no_cgroup: Mutex::new(None),
         })
     }
@@ -173,7 +178,8 @@ impl Launcher {
         if let Some(process) = self.unprepared.get() {
             return Ok(process);
         }
-        let started = Process::start(Task { holds_network: self.holds.network(), prepares: false })?;
+        let started =
+            Process::start(Task { holds_network: self.holds.network(), prepares: false, brief: false })?;
         Ok(self.unprepared.get_or_init(|| started))
     }
 
@@ -214,6 +220,11 @@ impl Launcher {
             return Ok(None);
         }
         drop(refused);
+        if plan.layers.contains(Layer::Limits)
+            && let Some(leaf) = self.leaves.take(&plan.limits)
+        {
+            return Ok(Some(leaf));
+        }
         let leaf = make_leaf(plan, uid)?;
         if automatic {
             refused = self.no_cgroup.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,6 +248,7 @@ impl Launcher {
     /// Ends the launcher now that every sandbox it made has ended and has been dropped: it need not look for what they
     /// left. Dropping it is right in any case.
     pub fn end(self) {
+        self.leaves.clear();
         self.process.say_nothing_left();
         if let Some(process) = self.unprepared.get() {
             process.say_nothing_left();
@@ -311,6 +323,9 @@ impl Launcher {
             }
             _ => None,
         };
+        // Without a pid namespace something may outlive the program, in the leaf.
+        let pool = plan.layers.contains(Layer::Pid).then(|| Arc::downgrade(&self.leaves));
+        let leaf = leaf.map(|leaf| Held { leaf, limits: plan.limits.clone(), pool });
         Ok(Sandbox::new(birth.process, control, report, leaf, sampler).having_told(&birth.early))
     }
 }

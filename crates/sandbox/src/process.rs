@@ -43,6 +43,8 @@ pub(crate) struct Task {
     pub(crate) holds_network: bool,
     /// Keep prepared roots.
     pub(crate) prepares: bool,
+    /// One sandbox follows, at once.
+    pub(crate) brief: bool,
 }
 
 impl Process {
@@ -77,6 +79,7 @@ impl Process {
             (setup::HOLD_NETWORK, task.holds_network),
             (setup::ROOT, facts.root),
             (setup::PREPARE, task.prepares),
+            (setup::BRIEF, task.brief),
         ] {
             flags |= if set { bit } else { 0 };
         }

@@ -13,7 +13,7 @@ use rustix::net::SendFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use crate::layer::Layer;
-use crate::limits::{Leaf, Sampler, Usage};
+use crate::limits::{Held, Sampler, Usage};
 use crate::process;
 use crate::report::{Ending, Object, Observation, Refusal, Report, call_name};
 use crate::stream::{Interest, wait_ready};
@@ -60,7 +60,7 @@ pub struct Sandbox {
     process: OwnedFd,
     control: OwnedFd,
     report: Report,
-    leaf: Option<Leaf>,
+    leaf: Option<Held>,
     sampler: Option<Sampler>,
     ending: Option<Ending>,
     /// What PID 1 counted of reaped processes.
@@ -78,7 +78,7 @@ impl Sandbox {
         process: OwnedFd,
         control: OwnedFd,
         report: Report,
-        leaf: Option<Leaf>,
+        leaf: Option<Held>,
         sampler: Option<Sampler>,
     ) -> Self {
         Self {
@@ -228,7 +228,7 @@ impl Sandbox {
     pub fn tick(&mut self) -> Tick {
         use crate::limits::Verdict;
         if let Some(leaf) = &self.leaf {
-            self.last_usage = leaf.usage();
+            self.last_usage = leaf.leaf.usage();
             return Tick { usage: self.last_usage, over_memory: self.last_usage.oom_kills > 0 };
         }
         let Some(sampler) = self.sampler.as_mut().filter(|_| !self.reaped) else { return Tick::default() };
@@ -253,7 +253,7 @@ impl Sandbox {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let mut usage = match (&self.leaf, &self.sampler) {
-            (Some(leaf), _) => leaf.usage(),
+            (Some(leaf), _) => leaf.leaf.usage(),
             (None, Some(sampler)) => sampler.usage(),
             (None, None) => Usage::default(),
         };
@@ -334,14 +334,14 @@ impl Sandbox {
         self.wait()
     }
 
-    /// Removes the cgroup. Done by drop as well; here failures can be seen.
+    /// Removes the cgroup, or leaves it to the launcher's next sandbox. Done by drop as well; here failures can be seen.
     ///
     /// # Errors
     /// When a directory cannot be removed.
     pub fn close(mut self) -> io::Result<()> {
         self.kill()?;
         self.wait()?;
-        self.leaf.as_mut().map_or(Ok(()), Leaf::remove)
+        self.leaf.take().map_or(Ok(()), Held::put_away)
     }
 }
 
@@ -349,7 +349,11 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         // Nothing to report to: the process is ours, and a failure here means that it is gone already.
         let _killed = self.kill();
-        let _gone = self.wait();
+        let gone = self.wait();
+        if let (Ok(_), Some(leaf)) = (gone, self.leaf.take()) {
+            // What cannot be removed now is left to the launcher.
+            let _left = leaf.put_away();
+        }
     }
 }
 

@@ -379,6 +379,9 @@ impl<'a> Request<'a> {
     }
 }
 
+/// How the name of a cgroup begins that waits for its next sandbox.
+pub(crate) const FREE: &[u8] = b"free-";
+
 /// A host's last message to its launcher, which then ends without removing cgroups: sandboxes may outlive it.
 pub(crate) const GOODBYE: &[u8] = b"bye";
 
@@ -393,6 +396,8 @@ pub(crate) mod setup {
     pub(crate) const ROOT: u32 = 1 << 1;
     /// Keep prepared roots, and live in one of them.
     pub(crate) const PREPARE: u32 = 1 << 2;
+    /// One sandbox follows, at once: the host's mounts as they are now will do for it.
+    pub(crate) const BRIEF: u32 = 1 << 3;
 }
 
 /// Takes one record off a getdents64(2) buffer: the name, and the rest.

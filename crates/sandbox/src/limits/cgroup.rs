@@ -25,6 +25,10 @@ const CPU_PERIOD_US: u64 = 100_000;
 const REMOVE_TRIES: u32 = 50;
 const REMOVE_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
+/// How much memory may still be charged to an empty leaf that is used again. The kernel charges in batches of 64 pages for
+/// each processor and frees some things late, so an empty leaf seldom shows 0.
+const LEFTOVER_MAX_BYTES: u64 = 1 << 20;
+
 /// Why no cgroup can be used.
 ///
 /// ```
@@ -70,12 +74,25 @@ pub(crate) struct Leaf {
     directories: Vec<PathBuf>,
     /// What the launcher needs: the v2 directory, or the v1 `tasks` files.
     handles: Vec<OwnedFd>,
+    /// CPU time of earlier sandboxes in the same leaf, in milliseconds.
+    cpu_before_ms: u64,
     removed: bool,
 }
 
 /// The mark of this process's leaves. The launcher removes what carries it if this process dies.
 pub(crate) fn mark() -> String {
     format!("{}-{:x}-", std::process::id(), start_time())
+}
+
+/// The name of a leaf in use.
+fn next_name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{}{}", mark(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The name of a leaf that waits for its next sandbox.
+fn free_name() -> String {
+    format!("{}{}", String::from_utf8_lossy(crate::wire::FREE), next_name())
 }
 
 /// Makes the mark differ from that of an earlier process with the same id, whose launcher may still be sweeping.
@@ -130,9 +147,15 @@ impl Leaf {
     /// # Errors
     /// Why this back-end cannot hold the limits here.
     pub(crate) fn make(backend: Backend, limits: &Limits, uid: u32) -> Result<Self, CgroupError> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = OsString::from(format!("{}{}", mark(), NUMBER.fetch_add(1, Ordering::Relaxed)));
-        let mut leaf = Self { backend, name, directories: Vec::new(), handles: Vec::new(), removed: false };
+        let name = OsString::from(next_name());
+        let mut leaf = Self {
+            backend,
+            name,
+            directories: Vec::new(),
+            handles: Vec::new(),
+            cpu_before_ms: 0,
+            removed: false,
+        };
         if backend == Backend::CgroupV2 {
             leaf.make_v2(limits, uid)?
         } else {
@@ -266,10 +289,51 @@ impl Leaf {
             memory_bytes: number(&read_text(memory, "memory.usage_in_bytes")).saturating_sub(cache),
             memory_peak_bytes: number(&read_text(memory, "memory.max_usage_in_bytes")),
             // Where cpu and cpuacct are one hierarchy; else PID 1's count of reaped children stands.
-            cpu_ms: number(&read_text(cpu, "cpuacct.usage")) / 1_000_000,
+            cpu_ms: (number(&read_text(cpu, "cpuacct.usage")) / 1_000_000).saturating_sub(self.cpu_before_ms),
             oom_kills: field(&read_text(memory, "memory.oom_control"), "oom_kill"),
             task_refusals: field(&read_text(pids, "pids.events"), "max"),
         }
+    }
+
+    /// Makes an empty leaf ready for another sandbox. `false` when something of the last one could be told from it; it must
+    /// then be removed.
+    ///
+    /// On v2 the peak cannot be set back before Linux 6.12, and a leaf is one directory, so it is always removed.
+    pub(crate) fn begin_anew(&mut self) -> bool {
+        let [memory, pids, cpu] = self.directories.as_slice() else { return false };
+        let broken = field(&read_text(memory, "memory.oom_control"), "oom_kill") > 0
+            || field(&read_text(pids, "pids.events"), "max") > 0;
+        let left = number(&read_text(memory, "memory.usage_in_bytes"));
+        if self.removed || broken || left > LEFTOVER_MAX_BYTES || !read_text(pids, "tasks").is_empty() {
+            return false;
+        }
+        self.handles.clear();
+        self.cpu_before_ms = number(&read_text(cpu, "cpuacct.usage")) / 1_000_000;
+        write(memory, "memory.max_usage_in_bytes", 0).is_ok() && self.rename(&free_name())
+    }
+
+    /// Makes a free leaf a used one, with a name that no other ever had.
+    pub(crate) fn take_into_use(&mut self) -> bool {
+        self.rename(&next_name())
+            && self.directories.iter().all(|directory| match open(&directory.join("tasks"), OFlags::WRONLY) {
+                Ok(tasks) => {
+                    self.handles.push(tasks);
+                    true
+                }
+                Err(_) => false,
+            })
+    }
+
+    fn rename(&mut self, name: &str) -> bool {
+        for directory in &mut self.directories {
+            let new = directory.with_file_name(name);
+            if fs::rename(&*directory, &new).is_err() {
+                return false;
+            }
+            *directory = new;
+        }
+        self.name = OsString::from(name);
+        true
     }
 
     /// Removes the directories. Called by drop; calling it earlier tells of failures.

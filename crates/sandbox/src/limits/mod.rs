@@ -1,12 +1,14 @@
 //! Who holds memory, tasks and CPU: a cgroup of version 2 or 1, or, where none can be made, rlimits with a sampler.
 
 mod cgroup;
+mod pool;
 mod sampler;
 
 use std::fmt;
 
 pub use cgroup::CgroupError;
 pub(crate) use cgroup::{Leaf, mark, sweep_directories};
+pub(crate) use pool::{Held, Pool};
 pub(crate) use sampler::{Sampler, Verdict};
 
 /// A limits back-end, as asked for or as used.

@@ -77,9 +77,10 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// With no root yet; the launcher is still among the host's mounts. `as_root` says that it may come back to them.
-    pub(crate) fn start(as_root: bool) -> Result<Self, Errno> {
-        let host = if as_root {
+    /// With no root yet; the launcher is still among the host's mounts, or among a copy of them that is its own. In both
+    /// cases but for an ordinary user among the host's own it may come back to them.
+    pub(crate) fn start(may_return: bool) -> Result<Self, Errno> {
+        let host = if may_return {
             let own = calls::open_at(PROC, c"self/ns/mnt", 0, 0)?;
             calls::dup_onto(own, HOST, true)?;
             calls::close(own);
@@ -213,7 +214,7 @@ impl Roots {
         Ok(namespace)
     }
 
-    /// Goes back among the host's mounts. Only who is root there can.
+    /// Goes back among the host's mounts, if it may.
     pub(crate) fn enter_host(&mut self) -> Result<(), Errno> {
         self.here = None;
         match self.host {

@@ -11,7 +11,7 @@ use super::{Failure, Handles, Place, init, mounts, send_failure};
 use crate::sys::calls::{self, EINVAL, Errno, Fd, NO_FD};
 use crate::sys::privileges;
 use crate::sys::sockets::{self, DESCRIPTORS_MAX};
-use crate::wire::{self, REQUEST_MAX, Reader, Request, SOURCES_MAX, Step, event, flag, layer, setup};
+use crate::wire::{self, FREE, REQUEST_MAX, Reader, Request, SOURCES_MAX, Step, event, flag, layer, setup};
 
 const SOCKET: Fd = Fd(3);
 const CLONE_NEWNS: u64 = 0x2_0000;
@@ -112,7 +112,11 @@ fn prepare(message: &[u8]) -> Result<Launcher, Failure> {
     let user_namespace = calls::stat_at(PROC, c"self/ns/user", true).map_err(Failure::of(Step::Clone))?.inode;
     let mut roots = None;
     if set_up.has(setup::PREPARE) {
-        let mut prepared = Roots::start(as_root).map_err(Failure::of(Step::RootMount))?;
+        if set_up.has(setup::BRIEF) && !as_root {
+            calls::unshare(CLONE_NEWNS).map_err(Failure::of(Step::RootMount))?;
+        }
+        let may_return = as_root || set_up.has(setup::BRIEF);
+        let mut prepared = Roots::start(may_return).map_err(Failure::of(Step::RootMount))?;
         prepared.enter(set_up.recipe)?;
         roots = Some(prepared);
     }
@@ -297,8 +301,10 @@ fn sweep_directory(kept: Fd, mark: &[u8]) -> u32 {
         let mut rest = buffer.get(..length).unwrap_or_default();
         while let Some((name, tail)) = wire::next_directory_entry(rest) {
             rest = tail;
-            if !mark.is_empty() && name.to_bytes().starts_with(mark) && calls::remove_dir(dir, name).is_err()
-            {
+            // One in use is named by the mark and a number; one that waits for a sandbox has a word before it.
+            let own = name.to_bytes();
+            let marked = own.strip_prefix(FREE).unwrap_or(own).starts_with(mark);
+            if !mark.is_empty() && marked && calls::remove_dir(dir, name).is_err() {
                 left += 1;
             }
         }
