@@ -1,10 +1,21 @@
 //! The `ringfence` command: argument parsing, printing, and exit statuses. What it does is in the library.
 
+mod answer;
+mod arguments;
 mod command;
+mod consent;
 mod duration;
 mod flags;
+mod host;
+mod json;
+mod permissions;
 mod print;
+#[cfg(test)]
+mod reference;
 mod size;
+mod table;
+mod text;
+mod time;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,6 +44,41 @@ enum Command {
     New(command::new::NewArguments),
     /// Say what is wrong with a plugin's package, and what could be better
     Check(command::check::CheckArguments),
+    /// Install a plugin from a directory
+    Install(command::install::InstallArguments),
+    /// Look for new packages in the plugin directories
+    Scan(command::install::ScanArguments),
+    /// List installed plugins
+    List(command::list::ListArguments),
+    /// Show everything about a plugin
+    Show(command::show::ShowArguments),
+    /// Let a plugin take calls, and ask for consent where it is missing
+    Activate(command::activate::ActivateArguments),
+    /// Stop a plugin
+    Deactivate(command::activate::DeactivateArguments),
+    /// Remove a plugin
+    Uninstall(command::activate::UninstallArguments),
+    /// Put another version of a plugin in its place
+    Upgrade(command::upgrade::UpgradeArguments),
+    /// Go back to the version before the last upgrade
+    Rollback(command::upgrade::RollbackArguments),
+    /// Call a tool of a plugin
+    Call(command::call::CallArguments),
+    /// Read or set a plugin's configuration
+    Config {
+        #[command(subcommand)]
+        command: command::config::ConfigCommand,
+    },
+    /// Show what is granted to a plugin
+    Grants(command::grants::GrantsArguments),
+    /// Grant permissions to a plugin
+    Grant(command::grants::GrantArguments),
+    /// Take permissions from a plugin
+    Revoke(command::grants::RevokeArguments),
+    /// Say what was refused, and which grant would allow it
+    Why(command::why::WhyArguments),
+    /// Show the log of a plugin
+    Logs(command::logs::LogsArguments),
     /// Say what this machine can enforce, and how to mend what it cannot
     Doctor(command::doctor::DoctorArguments),
     /// Show a useful program at work and a hostile one held, in a temporary directory
@@ -41,13 +87,41 @@ enum Command {
     #[command(hide = true)]
     DemoGuest(command::demo::GuestArguments),
     /// Print config.toml with every field, its default and what it does
+    #[command(after_help = "Examples:
+  ringfence config-file > config.toml
+
+Exit status: 0 printed.")]
     ConfigFile,
+    /// Print the completions of a shell
+    Completions(command::completions::CompletionsArguments),
+    /// Print or write the manual pages
+    Man(command::completions::ManArguments),
+}
+
+/// `exec` alone: its start is measured in microseconds, and the whole grammar takes some to build.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, propagate_version = true)]
+struct ExecOnly {
+    #[command(subcommand)]
+    command: ExecCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ExecCommand {
+    /// Run one command in a sandbox, with its output live
+    Exec(Box<command::exec::ExecArguments>),
 }
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    match Arguments::try_parse_from(&words) {
-        Ok(arguments) => run(arguments.command),
+    let parsed = if words.get(1).is_some_and(|word| word == "exec") {
+        ExecOnly::try_parse_from(&words)
+            .map(|ExecOnly { command: ExecCommand::Exec(exec) }| Command::Exec(exec))
+    } else {
+        Arguments::try_parse_from(&words).map(|arguments| arguments.command)
+    };
+    match parsed {
+        Ok(command) => run(command),
         Err(error) => refuse(&error, &words),
     }
 }
@@ -58,10 +132,28 @@ fn run(command: Command) -> ExitCode {
         Command::Runs { command } => command::runs(&command),
         Command::New(arguments) => command::new::run(&arguments),
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Install(arguments) => command::install::run(&arguments),
+        Command::Scan(arguments) => command::install::run_scan(&arguments),
+        Command::List(arguments) => command::list::run(&arguments),
+        Command::Show(arguments) => command::show::run(&arguments),
+        Command::Activate(arguments) => command::activate::run(&arguments),
+        Command::Deactivate(arguments) => command::activate::run_deactivate(&arguments),
+        Command::Uninstall(arguments) => command::activate::run_uninstall(&arguments),
+        Command::Upgrade(arguments) => command::upgrade::run(&arguments),
+        Command::Rollback(arguments) => command::upgrade::run_rollback(&arguments),
+        Command::Call(arguments) => command::call::run(&arguments),
+        Command::Config { command } => command::config::run(&command),
+        Command::Grants(arguments) => command::grants::run(&arguments),
+        Command::Grant(arguments) => command::grants::run_grant(&arguments),
+        Command::Revoke(arguments) => command::grants::run_revoke(&arguments),
+        Command::Why(arguments) => command::why::run(&arguments),
+        Command::Logs(arguments) => command::logs::run(&arguments),
         Command::Doctor(arguments) => command::doctor::run(&arguments),
         Command::Demo(arguments) => command::demo::run(&arguments),
         Command::DemoGuest(arguments) => command::demo::run_guest(&arguments),
         Command::ConfigFile => print::data(&ringfence::Config::template()),
+        Command::Completions(arguments) => command::completions::run(&arguments, grammar()),
+        Command::Man(arguments) => command::completions::run_man(&arguments, grammar()),
     }
 }
 
@@ -84,8 +176,7 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     ExitCode::from(if is_exec { code.exec_exit_status() } else { code.exit_status() })
 }
 
-/// The grammar as clap has it, for tests and completions.
-#[allow(dead_code, reason = "used by tests")]
+/// The grammar as clap has it.
 fn grammar() -> clap::Command {
     Arguments::command()
 }

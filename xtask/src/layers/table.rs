@@ -44,6 +44,16 @@ pub(crate) struct UserRow {
 pub(crate) const USERS: &[UserRow] = &[
     UserRow { dependency: "axum", users: &["ringfence-server"], because: "HTTP ends at the server" },
     UserRow { dependency: "clap", users: &["ringfence-cli"], because: "the command line is one crate" },
+    UserRow {
+        dependency: "clap_complete",
+        users: &["ringfence-cli"],
+        because: "the command line is one crate",
+    },
+    UserRow {
+        dependency: "clap_mangen",
+        users: &["ringfence-cli"],
+        because: "the command line is one crate",
+    },
     UserRow { dependency: "landlock", users: &["ringfence-sandbox"], because: "confinement is one crate" },
     UserRow { dependency: "libc", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },
     UserRow { dependency: "nix", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },

@@ -15,7 +15,12 @@ use crate::print;
 #[command(
     after_help = "Prints one finding a line: FILE:LINE:COLUMN RULE MESSAGE. Nothing of the package is run, unless --write is \
 given: then its code is asked, in the sandbox, what it declares. Exit status: 0 without errors (warnings are none), 1 with \
-errors, 3 if PATH does not exist."
+errors, 3 if PATH does not exist.
+
+Examples:
+  ringfence check ./translator
+  ringfence check ./translator --format sarif
+  ringfence check ./translator --write"
 )]
 pub(crate) struct CheckArguments {
     /// The directory of the package, or its manifest

@@ -25,7 +25,11 @@ use crate::print;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Takes some seconds. Works as root and as an ordinary user, in a temporary directory that is removed at the end. \
-Exit status: 0 if every act was stopped, 1 if one was not, 7 if sandboxes cannot be started here (see `ringfence doctor`)."
+Exit status: 0 if every act was stopped, 1 if one was not, 7 if sandboxes cannot be started here (see `ringfence doctor`).
+
+Examples:
+  ringfence demo
+  ringfence demo --json"
 )]
 pub(crate) struct DemoArguments {
     /// Print one JSON document

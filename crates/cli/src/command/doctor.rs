@@ -14,7 +14,12 @@ use crate::print;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Everything is tried for real, by starting sandboxes with a program that does nothing. Exit status: 0 if the \
-default plan can be enforced in full (limits held by a sampler count), else 7. Run it as the user that will run Ringfence."
+default plan can be enforced in full (limits held by a sampler count), else 7. Run it as the user that will run Ringfence.
+
+Examples:
+  ringfence doctor
+  ringfence doctor --json
+  ringfence doctor --apparmor"
 )]
 pub(crate) struct DoctorArguments {
     /// Print one JSON document

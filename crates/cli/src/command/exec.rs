@@ -19,6 +19,7 @@ use crate::duration::parse_duration;
 use crate::flags;
 use crate::print;
 use crate::size::parse_size;
+use crate::text::quoted;
 
 /// Signals that cancel the run: Ctrl-C, `kill`, a closed terminal, Ctrl-\.
 const CANCELLING: [i32; 4] = [2, 15, 1, 3];
@@ -29,7 +30,13 @@ const DENIALS_SHOWN: usize = 10;
 #[command(
     after_help = "Inside, the command sees /usr, a small /etc, its own /proc, and an empty /tmp; no network, no other process, \
 no variable of yours. The exit status is the command's own; 124 after the timeout, 122 after any other broken limit, 125 if \
-Ringfence itself refused, 126 and 127 if the command cannot be executed or found, 128+n after signal n."
+Ringfence itself refused, 126 and 127 if the command cannot be executed or found, 128+n after signal n.
+
+Examples:
+  ringfence exec -- ls /
+  ringfence exec --ro . --timeout 30s --memory 200MB -- ./build.sh
+  ringfence exec --grant 'file:read=/srv/notes/**' --report run.json -- wc -w /srv/notes/today.md
+  ringfence exec --explain -- python3 script.py"
 )]
 pub(crate) struct ExecArguments {
     /// Let it read this file, or this directory with all in it
@@ -270,12 +277,6 @@ fn tell_denials(report: &RunReport, explained: bool) {
     }
 }
 
-/// As a shell needs it.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:=._-+,@%".contains(&byte);
-    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
-}
-
 /// This process's own stdout and stderr, which are never waited for, and its signals.
 struct Console {
     signals: Signals,
@@ -340,12 +341,5 @@ mod tests {
         assert_eq!(value["stderr"], "\u{fffd}");
         assert_eq!(value["status"], "exited");
         assert!(text.ends_with(",\"stdout\":\"a\\\"b\\n\",\"stderr\":\"\u{fffd}\"}"));
-    }
-
-    #[test]
-    fn grants_are_shown_as_a_shell_takes_them() {
-        assert_eq!(quoted("file:read=/srv/a.txt"), "file:read=/srv/a.txt");
-        assert_eq!(quoted("file:read=/srv/**"), "'file:read=/srv/**'");
-        assert_eq!(quoted("file:read=/it's"), "'file:read=/it'\\''s'");
     }
 }

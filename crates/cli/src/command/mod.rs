@@ -1,18 +1,27 @@
 //! One file for each verb.
 
+pub(crate) mod activate;
+pub(crate) mod call;
 pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod grants;
+pub(crate) mod install;
+pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod runs;
+pub(crate) mod show;
+pub(crate) mod upgrade;
+pub(crate) mod why;
 
 use std::process::ExitCode;
 
 use ringfence::exec::RunStore;
 use ringfence::{Config, Error, Home};
-
-use crate::print;
 
 /// `ringfence runs`.
 pub(crate) fn runs(command: &runs::RunsCommand) -> ExitCode {
@@ -36,13 +45,13 @@ fn store() -> Result<RunStore, Error> {
 pub(crate) fn finish(done: Result<(), Error>, json: bool) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if json {
-                print::error_document(&error);
-            } else {
-                print::error(&error);
-            }
-            ExitCode::from(error.code().exit_status())
-        }
+        Err(error) if nobody_reads(&error) => ExitCode::SUCCESS,
+        Err(error) => crate::host::failed(&error, json),
     }
+}
+
+/// Whether all that failed is that the reader went away, as `head` does when it has enough.
+fn nobody_reads(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }

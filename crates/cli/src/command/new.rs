@@ -15,7 +15,11 @@ use crate::print;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Makes a directory NAME with a manifest, a tool that works, a test and a README that says what to do next. \
-Nothing is fetched, and nothing that exists is changed."
+Nothing is fetched, and nothing that exists is changed. Exit status: 0 made, 1 it cannot be written or is there already, 2 usage.
+
+Examples:
+  ringfence new --lang python translator
+  ringfence new --lang rust word-counter --json"
 )]
 pub(crate) struct NewArguments {
     /// The language

@@ -13,11 +13,18 @@ use ringfence_api::{ErrorCode, RunStatus};
 use serde::Serialize;
 
 use crate::size::one_text;
+use crate::text::{command_line, printable, size};
+use crate::time::utc;
 
 /// What to do with the stored runs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
     /// List stored runs, the newest first
+    #[command(after_help = "Examples:
+  ringfence runs list
+  ringfence runs list --limit 100 --json
+
+Exit status: 0, also when none is stored; 1 the store cannot be read; 2 usage.")]
     List {
         /// How many to show, 1 to 1000
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -30,6 +37,11 @@ pub(crate) enum RunsCommand {
         json: bool,
     },
     /// Show one run: how it ended, and its output again
+    #[command(after_help = "Examples:
+  ringfence runs show 7
+  ringfence runs show 7 --timeline
+
+Exit status: 0 shown; 1 the store cannot be read; 2 usage; 3 no such run.")]
     Show {
         /// The number of the run
         #[arg(value_name = "ID", value_parser = parse_id)]
@@ -222,68 +234,6 @@ fn show_json(stored: &StoredRun, out: &mut dyn Write) -> Result<(), Error> {
 fn print_json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Error> {
     serde_json::to_writer(&mut *out, value).map_err(|e| unwritten(e.into()))?;
     out.write_all(b"\n").and_then(|()| out.flush()).map_err(unwritten)
-}
-
-/// A command line as it can be typed again: arguments with special characters are quoted, control characters
-/// escaped.
-fn command_line(command: &[String]) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./=:,+@%".contains(&byte);
-    let quoted = command.iter().map(|argument| {
-        if !argument.is_empty() && argument.bytes().all(plain) {
-            argument.clone()
-        } else {
-            format!("'{}'", printable(argument).replace('\'', r"'\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
-/// The text without anything that a terminal would obey: control characters and the invisible ones that turn
-/// or hide text are escaped; a line end at the very end is left out.
-fn printable(text: &str) -> String {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if (c.is_control() && c != '\t') || invisible {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// A size for people: three digits are enough.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..=9_999 => format!("{bytes} B"),
-        10_000..=9_999_999 => format!("{} KB", bytes / 1_000),
-        10_000_000..=9_999_999_999 => format!("{} MB", bytes / 1_000_000),
-        _ => format!("{} GB", bytes / 1_000_000_000),
-    }
-}
-
-/// Seconds of a day, and days of the 400 years after which the calendar repeats.
-const DAY_SECONDS: u64 = 86_400;
-const ERA_DAYS: u64 = 146_097;
-
-/// The time as `2026-01-31 23:59:59`, in UTC.
-fn utc(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1_000;
-    let (days, second) = (seconds / DAY_SECONDS, seconds % DAY_SECONDS);
-    // Years are counted from March, so that the leap day is the last of its year. 0000-03-01 is 719468 days
-    // before 1970-01-01.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / ERA_DAYS, shifted % ERA_DAYS);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + carry;
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 #[cfg(test)]

@@ -1,0 +1,160 @@
+//! `ringfence grants NAME`, `grant NAME P...` and `revoke NAME P...`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use ringfence::Error;
+use ringfence::plugin::GrantInfo;
+use ringfence_api::Permission;
+
+use crate::answer::Answer;
+use crate::host::{self, Opened, Stopped};
+use crate::permissions;
+use crate::table::Table;
+use crate::text::one_line;
+use crate::time::utc_of;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringfence grants translator
+  ringfence grants translator --json
+
+Exit status: 0, also when nothing is granted; 3 no such plugin; 8 busy.")]
+pub(crate) struct GrantsArguments {
+    /// The name of the plugin
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A permission is NAME or NAME=SCOPE; a relative path is taken from the working directory. A plugin that runs is started \
+anew with more.
+
+Examples:
+  ringfence grant translator 'file:read=/srv/notes/**'
+  ringfence grant translator env:read=LANG file:write=./out
+
+Exit status: 0 granted; 2 no permission; 3 no such plugin or path; 4 refused, such as a wildcard over protected files; 8 busy."
+)]
+pub(crate) struct GrantArguments {
+    /// The name of the plugin
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// What to grant
+    #[arg(value_name = "PERMISSION", required = true)]
+    permissions: Vec<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "It holds at once: a plugin that runs is stopped and started anew with less.
+
+Examples:
+  ringfence revoke translator 'file:read=/srv/notes/**'
+
+Exit status: 0 revoked; 2 no permission; 3 no such plugin or grant; 8 busy.")]
+pub(crate) struct RevokeArguments {
+    /// The name of the plugin
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// What to revoke, as `ringfence grants` shows it
+    #[arg(value_name = "PERMISSION", required = true)]
+    permissions: Vec<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what is granted.
+pub(crate) fn run(arguments: &GrantsArguments) -> ExitCode {
+    host::with(arguments.json, |opened| {
+        let grants = opened.wait("reading the grants", |host| host.grants(&arguments.name))?;
+        Ok(answer(&arguments.name, &grants)?)
+    })
+}
+
+/// Grants.
+pub(crate) fn run_grant(arguments: &GrantArguments) -> ExitCode {
+    host::with(arguments.json, |opened| {
+        let (name, words) = (arguments.name.as_str(), &arguments.permissions);
+        let known = if permissions::any_relative(words) {
+            opened.wait("reading what it asks for", |host| host.consent_request(name))?.all()
+        } else {
+            Vec::new()
+        };
+        let permissions = permissions::read_or_known(words, &known)?;
+        let grants = opened.wait("granting it", |host| host.grant(name, &permissions))?;
+        Ok(answer(name, &grants)?.talk(said("granted", name, &permissions)))
+    })
+}
+
+/// Revokes.
+pub(crate) fn run_revoke(arguments: &RevokeArguments) -> ExitCode {
+    host::with(arguments.json, |opened| revoke(opened, arguments))
+}
+
+fn revoke(opened: &Opened, arguments: &RevokeArguments) -> Result<Answer, Stopped> {
+    let (name, words) = (arguments.name.as_str(), &arguments.permissions);
+    let known = if permissions::any_relative(words) {
+        opened.wait("reading the grants", |host| host.grants(name))?
+    } else {
+        Vec::new()
+    };
+    let known: Vec<Permission> = known.into_iter().map(|grant| grant.permission).collect();
+    let permissions = permissions::read_or_known(words, &known)?;
+    let grants = opened.wait("revoking it", |host| host.revoke(name, &permissions))?;
+    Ok(answer(name, &grants)?.talk(said("revoked", name, &permissions)))
+}
+
+fn said(done: &str, name: &str, permissions: &[Permission]) -> String {
+    let list: Vec<String> = permissions.iter().map(ToString::to_string).collect();
+    format!("{done} for {name}: {}", list.join(", "))
+}
+
+fn answer(name: &str, grants: &[GrantInfo]) -> Result<Answer, Error> {
+    let mut table = Table::new(["PERMISSION", "ENFORCED BY", "GIVEN (UTC)", "BY", "IT MAY"]);
+    for grant in grants {
+        table.row([
+            one_line(&grant.permission.to_string()),
+            grant.enforced.to_owned(),
+            utc_of(grant.granted_at_ms),
+            one_line(&grant.granted_by),
+            one_line(&grant.meaning),
+        ]);
+    }
+    let answer = Answer::of(&grants)?.text(table.for_stdout());
+    Ok(if grants.is_empty() { answer.talk(format!("nothing is granted to {name}")) } else { answer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_each_grant() {
+        let grant = GrantInfo {
+            permission: "file:read=/srv/notes/**".parse().unwrap(),
+            meaning: "read files below /srv/notes".to_owned(),
+            enforced: "sandbox",
+            granted_at_ms: 0,
+            granted_by: "ada".to_owned(),
+        };
+        assert_eq!(
+            answer("translator", &[grant]).unwrap().for_people(),
+            "PERMISSION               ENFORCED BY  GIVEN (UTC)          BY   IT MAY\n\
+             file:read=/srv/notes/**  sandbox      1970-01-01 00:00:00  ada  read files below /srv/notes"
+        );
+        assert_eq!(answer("translator", &[]).unwrap().for_people(), "nothing is granted to translator");
+        let permissions = ["env:read".parse().unwrap(), "profile:read".parse().unwrap()];
+        assert_eq!(
+            said("revoked", "translator", &permissions),
+            "revoked for translator: env:read, profile:read"
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! `ringfence install PATH` and `ringfence scan`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use ringfence::Error;
+use ringfence::plugin::{Consent, Installed, Scan};
+use ringfence_api::{ErrorCode, PluginState};
+
+use crate::answer::Answer;
+use crate::consent::{self, ConsentArguments, Flags};
+use crate::host::{self, Opened, Stopped};
+use crate::table::Table;
+use crate::text::{lines, one_line};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The package is checked, copied into the store and never run from where it lies. At a terminal you are asked what \
+it may do; elsewhere only flags consent, and without them it is installed and waits.
+
+Examples:
+  ringfence install ./translator
+  ringfence install ./translator --grant-requested
+  ringfence install ./translator --grant 'file:read=/srv/notes/**' --grant env:read=LANG
+  ringfence install ./translator --grant-none --json
+
+Exit status: 0 installed, also when it waits for consent or was installed already; 1 the package or its manifest has errors; \
+2 usage; 3 no such path; 4 another version is installed, or a grant is refused; 7 not enforceable here; 8 busy."
+)]
+pub(crate) struct InstallArguments {
+    /// The directory of the plugin, or its parent
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    #[command(flatten)]
+    consent: ConsentArguments,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Looks in the plugin directories of config.toml, by default plugins/ in the home. Nothing is installed.
+
+Examples:
+  ringfence scan
+  ringfence scan --json
+
+Exit status: 0, also when a package is broken: each is reported; 1 a directory cannot be read; 8 busy."
+)]
+pub(crate) struct ScanArguments {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Installs.
+pub(crate) fn run(arguments: &InstallArguments) -> ExitCode {
+    host::with(arguments.json, |opened| install(opened, arguments))
+}
+
+fn install(opened: &mut Opened, arguments: &InstallArguments) -> Result<Answer, Stopped> {
+    let path = package(&arguments.path)?;
+    let flags = arguments.consent.flags();
+    let given = flags.consent()?;
+    let mut installed = opened.wait("checking and copying the package", |host| host.install(path, given))?;
+    if flags == Flags::Silent && installed.plugin.state == PluginState::Installed && consent::can_ask() {
+        let name = installed.plugin.name.to_string();
+        if let Some(given) = ask(opened, &name)? {
+            installed.plugin = opened.wait("recording the consent", |host| host.consent(&name, given))?;
+        }
+    }
+    Ok(installed_answer(&installed)?)
+}
+
+/// Asks a person what is asked for now.
+pub(super) fn ask(opened: &Opened, name: &str) -> Result<Option<Consent>, Stopped> {
+    let request = opened.wait("reading what it asks for", |host| host.consent_request(name))?;
+    consent::ask(&request, opened.arrivals())
+}
+
+/// A directory on this machine, and nothing else.
+///
+/// # Errors
+/// `not_supported` for an address.
+pub(super) fn package(path: &Path) -> Result<&Path, Error> {
+    let is_address = path.to_str().is_some_and(|text| text.contains("://"));
+    if !is_address || path.exists() {
+        return Ok(path);
+    }
+    let message =
+        format!("'{}' is no path: plugins are installed from a directory", one_line(&path.to_string_lossy()));
+    Err(Error::new(ErrorCode::NotSupported, message)
+        .with_hint("download it, look at it, and install the directory"))
+}
+
+fn installed_answer(installed: &Installed) -> Result<Answer, Error> {
+    let plugin = &installed.plugin;
+    let (name, version) = (&plugin.name, &plugin.version);
+    let done = if installed.changed {
+        format!("installed {name} {version}")
+    } else {
+        format!("{name} {version} is installed already; nothing was changed")
+    };
+    let next = match plugin.state {
+        PluginState::Installed => format!(
+            "it waits for consent; see what it asks for: ringfence show {name}; grant all of it: \
+             ringfence activate {name} --grant-requested"
+        ),
+        PluginState::Inactive => format!("start it: ringfence activate {name}"),
+        state => format!("it is {state}"),
+    };
+    let notes = installed.notes.iter().map(|note| format!("note: {}", one_line(note)));
+    Ok(Answer::of(installed)?.talk(done).talk_all(notes).talk(next))
+}
+
+/// Looks for packages.
+pub(crate) fn run_scan(arguments: &ScanArguments) -> ExitCode {
+    host::with(arguments.json, |opened| {
+        let scan = opened.wait("looking into the plugin directories", |host| host.scan())?;
+        Ok(scan_answer(&scan)?)
+    })
+}
+
+fn scan_answer(scan: &Scan) -> Result<Answer, Error> {
+    let mut table = Table::new(["NAME", "VERSION", "RUNTIME", "INSTALLED", "PATH"]);
+    for found in &scan.found {
+        table.row([
+            found.name.to_string(),
+            found.version.clone(),
+            found.runtime.to_string(),
+            found.installed_version.clone().unwrap_or_else(|| "-".to_owned()),
+            one_line(&found.path),
+        ]);
+    }
+    let broken = scan.broken.iter().map(|broken| {
+        let message = lines(&broken.message).replace('\n', "\n    ");
+        format!("cannot be installed: {}\n    {message}", one_line(&broken.path))
+    });
+    let mut answer = Answer::of(scan)?.text(table.for_stdout()).talk_all(broken);
+    if scan.found.is_empty() && scan.broken.is_empty() {
+        answer = answer.talk("no new package was found");
+    } else if let Some(first) = scan.found.first() {
+        let verb = if first.installed_version.is_some() { "upgrade" } else { "install" };
+        answer =
+            answer.talk(format!("next: ringfence {verb} {}", crate::text::quoted(&one_line(&first.path))));
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence::plugin::{Broken, Discovered, PluginSummary};
+    use ringfence_api::Runtime;
+
+    fn installed(state: PluginState, changed: bool) -> Installed {
+        let plugin = PluginSummary {
+            name: "translator".parse().unwrap(),
+            version: "1.2.0".to_owned(),
+            state,
+            runtime: Runtime::Python,
+            publisher: "unsigned".to_owned(),
+            description: None,
+            reason: None,
+        };
+        Installed { plugin, digest: "ab".to_owned(), changed, notes: vec!["a\u{1b}[2Jb".to_owned()] }
+    }
+
+    #[test]
+    fn a_person_is_told_what_was_done_and_what_comes_next() {
+        let text = installed_answer(&installed(PluginState::Installed, true)).unwrap().for_people();
+        assert_eq!(
+            text,
+            "installed translator 1.2.0\nnote: a\\u{1b}[2Jb\nit waits for consent; see what it asks for: \
+             ringfence show translator; grant all of it: ringfence activate translator --grant-requested"
+        );
+        let text = installed_answer(&installed(PluginState::Inactive, true)).unwrap().for_people();
+        assert!(text.ends_with("start it: ringfence activate translator"), "{text}");
+        let text = installed_answer(&installed(PluginState::Active, false)).unwrap().for_people();
+        assert!(text.contains("nothing was changed") && text.ends_with("it is active"), "{text}");
+    }
+
+    #[test]
+    fn an_address_is_no_directory() {
+        let error = package(Path::new("https://example.com/p.git")).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::NotSupported);
+        assert!(package(Path::new("./p")).is_ok());
+    }
+
+    #[test]
+    fn broken_packages_are_reported_beside_good_ones() {
+        let scan = Scan {
+            found: vec![Discovered {
+                name: "good".parse().unwrap(),
+                version: "1.0.0".to_owned(),
+                state: PluginState::Discovered,
+                runtime: Runtime::Native,
+                path: "/p/good dir".to_owned(),
+                installed_version: None,
+            }],
+            broken: vec![Broken { path: "/p/bad".to_owned(), message: "one\u{1b}\ntwo".to_owned() }],
+        };
+        assert_eq!(
+            scan_answer(&scan).unwrap().for_people(),
+            "NAME  VERSION  RUNTIME  INSTALLED  PATH\ngood  1.0.0    native   -          /p/good dir\n\
+             cannot be installed: /p/bad\n    one\\u{1b}\n    two\nnext: ringfence install '/p/good dir'"
+        );
+        assert_eq!(scan_answer(&Scan::default()).unwrap().for_people(), "no new package was found");
+    }
+}

@@ -1,0 +1,188 @@
+//! `ringfence upgrade PATH` and `ringfence rollback NAME`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use ringfence::Error;
+use ringfence::host::UpgradeOptions;
+use ringfence::plugin::{Consent, Upgraded};
+use ringfence_api::ErrorCode;
+
+use super::install::{ask, package};
+use crate::answer::Answer;
+use crate::consent::{self, ConsentArguments, Flags};
+use crate::host::{self, Opened, Stopped};
+use crate::permissions;
+use crate::text::{lines, quoted};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The new version takes over when everything it asks for is consented to and it has started well; until then the \
+old one runs on, and it comes back by itself when the new one fails. --grant adds to what is granted; --grant-none takes all grants away.
+
+Examples:
+  ringfence upgrade ./translator
+  ringfence upgrade ./translator --grant-requested
+  ringfence upgrade ./translator-1.1.0 --allow-downgrade
+
+Exit status: 0 upgraded, or this version was in place already; 1 the package has errors, or is older; 2 usage; 3 no such path or plugin; \
+4 it asks for more and nobody consented: the old version stays; 5 the new version failed: the old one is back; 6 it broke a limit; \
+7 not enforceable here; 8 busy."
+)]
+pub(crate) struct UpgradeArguments {
+    /// The directory of the new version, or its parent
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    #[command(flatten)]
+    consent: ConsentArguments,
+    /// Take an older version too
+    #[arg(long)]
+    allow_downgrade: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Goes back to the version before the last upgrade, with its grants.
+
+Examples:
+  ringfence rollback translator
+
+Exit status: 0 rolled back; 3 no such plugin, or no version before; 4 it asks for what is not granted any more; 5 the older version failed; \
+8 busy.")]
+pub(crate) struct RollbackArguments {
+    /// The name of the plugin
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Upgrades.
+pub(crate) fn run(arguments: &UpgradeArguments) -> ExitCode {
+    host::with(arguments.json, |opened| {
+        let upgraded = upgrade(opened, arguments)?;
+        Ok(answer(&upgraded, &format!("ringfence upgrade {}", quoted(&arguments.path.to_string_lossy())))?)
+    })
+}
+
+fn upgrade(opened: &Opened, arguments: &UpgradeArguments) -> Result<Upgraded, Stopped> {
+    let path = package(&arguments.path)?;
+    let flags = arguments.consent.flags();
+    let doing = "checking the new version and starting it";
+    let options = || UpgradeOptions { allow_downgrade: arguments.allow_downgrade };
+    let attempt = |given: Consent| opened.wait(doing, |host| host.upgrade(path, given, options()));
+    // What is granted already is known only when the package has said whose upgrade it is.
+    let first = match &flags {
+        Flags::These(words) => {
+            permissions::read(words)?;
+            attempt(Consent::Absent)?
+        }
+        flags => attempt(flags.consent()?)?,
+    };
+    let name = first.plugin.name.to_string();
+    let waits = !first.done && first.rolled_back.is_none();
+    let given = match &flags {
+        Flags::These(_) => Some(beside(opened, &name, &flags)?),
+        Flags::Silent if waits && consent::can_ask() => ask(opened, &name)?,
+        _ => None,
+    };
+    match given {
+        Some(given) if waits => attempt(given),
+        // It asked for nothing new, and was given something all the same.
+        Some(Consent::Only(permissions)) => {
+            opened.wait("recording the grants", |host| host.grant(&name, &permissions))?;
+            Ok(first)
+        }
+        _ => Ok(first),
+    }
+}
+
+fn beside(opened: &Opened, name: &str, flags: &Flags) -> Result<Consent, Stopped> {
+    let request = opened.wait("reading what it asks for", |host| host.consent_request(name))?;
+    let granted = opened.wait("reading the grants", |host| host.grants(name))?;
+    Ok(flags.consent_beside(&request, granted.into_iter().map(|grant| grant.permission).collect())?)
+}
+
+/// Rolls back.
+pub(crate) fn run_rollback(arguments: &RollbackArguments) -> ExitCode {
+    host::with(arguments.json, |opened| {
+        let name = &arguments.name;
+        let upgraded = opened.wait("starting the version before", |host| host.rollback(name))?;
+        Ok(answer(&upgraded, &format!("ringfence activate {name}"))?)
+    })
+}
+
+/// What was done; an upgrade that is not in place is an error. `command` would grant what is missing.
+fn answer(upgraded: &Upgraded, command: &str) -> Result<Answer, Error> {
+    let Upgraded { plugin, from_version: from, to_version: to, wider, .. } = upgraded;
+    let name = &plugin.name;
+    if let Some(why) = &upgraded.rolled_back {
+        let message = format!("{name} {to} failed, and {from} is back: {}", lines(why));
+        return Err(Error::new(ErrorCode::PluginFailed, message)
+            .with_hint(format!("read its log: ringfence logs {name}")));
+    }
+    if !upgraded.done {
+        let wanted: Vec<String> = wider.iter().map(ToString::to_string).collect();
+        let message =
+            format!("{name} {to} asks for more than is granted, so {from} stays: {}", wanted.join(", "));
+        return Err(Error::new(ErrorCode::ConsentRequired, message)
+            .with_hint(format!("to grant all of it: {command} --grant-requested")));
+    }
+    let said = if from == to {
+        format!("{name} {to} is in place already; nothing was changed")
+    } else {
+        format!("{name} is {to} now, and was {from}; go back with: ringfence rollback {name}")
+    };
+    Ok(Answer::of(upgraded)?.talk(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence::plugin::PluginSummary;
+    use ringfence_api::{PluginState, Runtime};
+
+    fn upgraded(done: bool, rolled_back: Option<&str>) -> Upgraded {
+        Upgraded {
+            plugin: PluginSummary {
+                name: "translator".parse().unwrap(),
+                version: if done { "2.0.0" } else { "1.0.0" }.to_owned(),
+                state: PluginState::Active,
+                runtime: Runtime::Python,
+                publisher: "unsigned".to_owned(),
+                description: None,
+                reason: None,
+            },
+            from_version: "1.0.0".to_owned(),
+            to_version: "2.0.0".to_owned(),
+            done,
+            wider: vec!["env:read=LANG".parse().unwrap()],
+            rolled_back: rolled_back.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn only_what_is_in_place_is_done() {
+        let done = answer(&upgraded(true, None), "x").unwrap().for_people();
+        assert_eq!(
+            done,
+            "translator is 2.0.0 now, and was 1.0.0; go back with: ringfence rollback translator"
+        );
+
+        let waits = answer(&upgraded(false, None), "ringfence upgrade ./t").unwrap_err();
+        assert_eq!(waits.code(), ErrorCode::ConsentRequired);
+        assert_eq!(
+            waits.message(),
+            "translator 2.0.0 asks for more than is granted, so 1.0.0 stays: env:read=LANG"
+        );
+        assert_eq!(waits.hint(), Some("to grant all of it: ringfence upgrade ./t --grant-requested"));
+
+        let back = answer(&upgraded(false, Some("it \u{1b}[2J exited")), "x").unwrap_err();
+        assert_eq!(back.code(), ErrorCode::PluginFailed);
+        assert_eq!(back.message(), "translator 2.0.0 failed, and 1.0.0 is back: it \\u{1b}[2J exited");
+    }
+}
