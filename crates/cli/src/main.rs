@@ -44,6 +44,8 @@ enum Command {
     New(command::new::NewArguments),
     /// Say what is wrong with a plugin's package, and what could be better
     Check(command::check::CheckArguments),
+    /// Run a plugin from its directory, and start it anew when a file changes
+    Dev(command::dev::DevArguments),
     /// Install a plugin from a directory
     Install(command::install::InstallArguments),
     /// Look for new packages in the plugin directories
@@ -132,6 +134,7 @@ fn run(command: Command) -> ExitCode {
         Command::Runs { command } => command::runs(&command),
         Command::New(arguments) => command::new::run(&arguments),
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Dev(arguments) => command::dev::run(&arguments),
         Command::Install(arguments) => command::install::run(&arguments),
         Command::Scan(arguments) => command::install::run_scan(&arguments),
         Command::List(arguments) => command::list::run(&arguments),

@@ -160,6 +160,7 @@ fn bounds(limits: &PluginLimits, manifest: &Manifest) -> Bounds {
 fn see(context: Arc<Context>, target: Arc<Target>) -> impl FnMut(Sight) + Send + 'static {
     move |sight| {
         let kind = match sight {
+            Sight::Log(line) => EventKind::Log { line },
             Sight::Sample(sample) => return context.sampled(&target, sample),
             Sight::Denial(denial) => {
                 context.denied(&target, &denial, "");

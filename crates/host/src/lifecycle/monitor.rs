@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::log::PluginLog;
+use super::log::{LogLine, PluginLog};
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
 use crate::exec::translate::Translated;
 use crate::exec::{Facts, Stop, Wait, classify, explain};
@@ -56,6 +56,8 @@ pub(crate) enum Why {
 /// What a monitor sees while it watches.
 #[derive(Clone, Debug)]
 pub(crate) enum Sight {
+    /// A line of stderr.
+    Log(LogLine),
     /// What is used, once a second.
     Sample(Sample),
     /// Something was refused; the count is that of all times so far.
@@ -271,7 +273,9 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let read = stream::read_now(stderr.as_fd(), &mut chunk)?;
         let bytes = chunk.get(..read.unwrap_or(0)).unwrap_or_default();
         self.log_budget = self.log_budget.saturating_sub(bytes.len());
-        self.log.stderr(bytes);
+        for line in self.log.stderr(bytes) {
+            (self.see)(Sight::Log(line));
+        }
         self.stderr_tail.extend_from_slice(bytes);
         let surplus = self.stderr_tail.len().saturating_sub(STDERR_TAIL_MAX_BYTES);
         self.stderr_tail.drain(..surplus);

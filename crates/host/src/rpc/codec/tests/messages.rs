@@ -63,7 +63,9 @@ fn each_way_to_break_the_envelope_has_its_name() {
     }
     let long = "m".repeat(129);
     assert_eq!(kind(&format!(r#"{{"jsonrpc":"2.0","method":"{long}"}}"#)), FaultKind::Method);
-    assert!(parse(format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, &long[1..]).as_bytes(), Wire::JsonRpc).is_ok());
+    assert!(
+        parse(format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, &long[1..]).as_bytes(), Wire::JsonRpc).is_ok()
+    );
     let batch = format!("[{}1]", "1,".repeat(100_000));
     assert_eq!(kind(&batch), FaultKind::Batch);
 }
@@ -79,7 +81,8 @@ fn utf_16_and_32_are_told_apart_from_noise() {
 
 #[test]
 fn members_that_are_not_known_are_ignored() {
-    let line = r#"{"Method":"x","trace":[1,{"id":2}],"jsonrpc":"2.0","id":3,"result":{},"__proto__":{"id":9}}"#;
+    let line =
+        r#"{"Method":"x","trace":[1,{"id":2}],"jsonrpc":"2.0","id":3,"result":{},"__proto__":{"id":9}}"#;
     let Ok(Message::Answer(answer)) = parse(line.as_bytes(), Wire::JsonRpc) else { panic!("{line}") };
     assert_eq!(answer.id, Some(3));
 }
@@ -92,7 +95,9 @@ fn an_answer_to_a_text_or_a_fraction_is_to_nobody() {
         assert_eq!(answer.id, None, "{line}");
     }
     let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","result":1}}"#, "x".repeat(1 << 20));
-    assert!(matches!(parse(long.as_bytes(), Wire::JsonRpc), Ok(Message::Answer(answer)) if answer.id.is_none()));
+    assert!(
+        matches!(parse(long.as_bytes(), Wire::JsonRpc), Ok(Message::Answer(answer)) if answer.id.is_none())
+    );
 }
 
 #[test]
@@ -103,7 +108,10 @@ fn who_is_concerned_by_a_bad_line_is_found_where_that_is_beyond_doubt() {
     };
     assert_eq!(blame(r#"{"jsonrpc":"2.0","id":4,"result":1,"error":{}}"#), (Some(4), None));
     assert_eq!(blame(r#"{"jsonrpc":"2.0","id":4,"id":5,"result":1}"#), (None, None));
-    assert_eq!(blame(r#"{"jsonrpc":"2.0","id":"a","method":"x","params":1}"#), (None, Some("\"a\"".to_owned())));
+    assert_eq!(
+        blame(r#"{"jsonrpc":"2.0","id":"a","method":"x","params":1}"#),
+        (None, Some("\"a\"".to_owned()))
+    );
     assert_eq!(blame("noise"), (None, None));
     let deep = format!(r#"{{"jsonrpc":"2.0","id":4,"result":{}"#, "[".repeat(100));
     assert_eq!(blame(&deep), (Some(4), None));
@@ -112,14 +120,19 @@ fn who_is_concerned_by_a_bad_line_is_found_where_that_is_beyond_doubt() {
 #[test]
 fn the_older_wire_form_is_read_as_it_is_spoken() {
     let legacy = |line: &str| parse(line.as_bytes(), Wire::Legacy).map(|message| format!("{message:?}"));
-    for line in [r#"{"id":1,"result":5}"#, r#"{"id":1,"result":5,"error":null}"#, r#"{"id":1,"result":null}"#,
-        r#"{"jsonrpc":"2.0","id":1,"result":5}"#]
-    {
+    for line in [
+        r#"{"id":1,"result":5}"#,
+        r#"{"id":1,"result":5,"error":null}"#,
+        r#"{"id":1,"result":null}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":5}"#,
+    ] {
         assert!(legacy(line).unwrap().contains("Ok("), "{line}");
     }
-    for line in [r#"{"id":1,"error":"no such tool"}"#, r#"{"id":1,"result":null,"error":"x"}"#,
-        r#"{"id":1,"error":{"code":1,"message":"x"}}"#]
-    {
+    for line in [
+        r#"{"id":1,"error":"no such tool"}"#,
+        r#"{"id":1,"result":null,"error":"x"}"#,
+        r#"{"id":1,"error":{"code":1,"message":"x"}}"#,
+    ] {
         assert!(legacy(line).unwrap().contains("Err("), "{line}");
     }
     assert_eq!(legacy(r#"{"id":1,"result":1,"error":"x"}"#).unwrap_err().kind, FaultKind::ResultAndError);
@@ -143,8 +156,12 @@ fn written(append: impl FnOnce(&mut Vec<u8>)) -> String {
 #[test]
 fn what_the_host_writes_is_one_line_each() {
     let params = raw("{\n  \"a\": [1,\r\n 2],\n\t\"b\": \"\\n\"\n}");
-    let request =
-        Outgoing { method: "call", params: &params, correlation_id: "c\"\n\u{1b}é", deadline_ms: Some(30_000) };
+    let request = Outgoing {
+        method: "call",
+        params: &params,
+        correlation_id: "c\"\n\u{1b}é",
+        deadline_ms: Some(30_000),
+    };
     let line = written(|to| append_request(to, Wire::JsonRpc, 18_446_744_073_709_551_615, request));
     assert!(line.len() <= request.length_max());
     let value: Value = serde_json::from_str(&line).unwrap();
@@ -162,7 +179,8 @@ fn what_the_host_writes_is_one_line_each() {
     let line = written(|to| append_cancel(to, Wire::JsonRpc, 10, "c"));
     let value: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&value["method"], &value["params"]), (&json!("$/cancel"), &json!({"id": 10})));
-    let line = written(|to| append_notification(to, Wire::JsonRpc, Outgoing { deadline_ms: None, ..request }));
+    let line =
+        written(|to| append_notification(to, Wire::JsonRpc, Outgoing { deadline_ms: None, ..request }));
     assert!(serde_json::from_str::<Value>(&line).unwrap().get("id").is_none());
     let id = PluginId::read(&raw("\"x\\u0022\"")).unwrap();
     let error = RpcError { code: -7, message: "a\nb".to_owned(), data: Some(raw("[\n1]")) };
