@@ -29,6 +29,8 @@ use super::shared::{News, Shared};
 const READS_PER_TURN: usize = 16;
 /// How many lines one turn takes.
 const LINES_PER_TURN: usize = 512;
+/// How many times one turn answers what is ready and reads on.
+const SERVINGS_PER_TURN: usize = 4;
 /// How long what a plugin has still to say is waited for, after it stopped reading or its process ended.
 const GRACE: Duration = Duration::from_millis(50);
 /// While reading is put off, it is looked so often whether the plugin is still there and may go on.
@@ -147,14 +149,25 @@ impl Driver {
                 self.ends = Some((Instant::now() + GRACE, reason));
             }
         }
-        // Room for answers comes from writing, and reading may depend on answers having been written.
         self.write(context);
-        if self.inbox.serving.answer_ready(&self.shared, context) {
+        let mut read = self.read(context);
+        // What was asked just now may be ready, and answering it may make room for what was not read.
+        for _ in 0..SERVINGS_PER_TURN {
+            let is_over = matches!(read, Poll::Ready(Turn::Over(_)));
+            if is_over || !self.inbox.serving.answer_ready(&self.shared, context) {
+                break;
+            }
             self.write(context);
+            if read.is_pending() {
+                read = self.read(context);
+            }
         }
-        let read = self.read(context);
-        let is_over = matches!(read, Poll::Ready(Turn::Over(_)));
-        if !is_over && self.keep_time(context) { Poll::Ready(self.after_time()) } else { read }
+        match read {
+            Poll::Ready(Turn::Over(reason)) => Poll::Ready(Turn::Over(reason)),
+            _ if self.keep_time(context) => Poll::Ready(self.after_time()),
+            Poll::Pending if self.inbox.serving.is_ready_again() => Poll::Ready(Turn::Again),
+            read => read,
+        }
     }
 
     /// Writes what waits: what was held back for the end of the last turn, and what did not fit before.

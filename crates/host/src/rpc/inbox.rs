@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::allowance::Allowance;
-use super::codec::{Answer, BadLine, Line, Lines, Message, Notification, PluginId, guess_answer, parse};
+use super::codec::{
+    Answer, BadLine, Line, Lines, Message, Notification, PluginId, guess_answer, object, parse,
+};
 use super::error::{CallError, RpcError};
 use super::fault::FaultKind;
 use super::service::IncomingNotification;
@@ -129,5 +131,5 @@ fn subject(params: Option<&RawValue>) -> Option<&RawValue> {
         #[serde(borrow)]
         id: &'a RawValue,
     }
-    serde_json::from_str::<Subject<'_>>(params?.get()).ok().map(|subject| subject.id)
+    object::<Subject<'_>>(params?).map(|subject| subject.id)
 }

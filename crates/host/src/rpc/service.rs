@@ -49,12 +49,14 @@ impl IncomingRequest {
     /// `invalid_params` with what is wrong with them.
     pub fn params_as<T: DeserializeOwned>(&self) -> Result<T, RpcError> {
         let text = self.params.as_ref().map_or("{}", |params| params.get());
-        serde_json::from_str(text).map_err(|error| {
-            RpcError::new(
-                RpcErrorCode::InvalidParams,
-                format!("{} does not take these parameters: {error}", self.method),
-            )
-        })
+        let refuse = |why: &dyn fmt::Display| {
+            let message = format!("{} does not take these parameters: {why}", self.method);
+            RpcError::new(RpcErrorCode::InvalidParams, message)
+        };
+        if !text.starts_with('{') {
+            return Err(refuse(&"they are no object"));
+        }
+        serde_json::from_str(text).map_err(|error| refuse(&error))
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Serving {
     held_bytes: usize,
     begun: u64,
     complaints: u32,
+    /// Whether something has begun since it was last looked what is ready, so nobody would be woken by its end.
+    is_unwatched: bool,
 }
 
 /// A request that runs.
@@ -54,6 +56,7 @@ impl Serving {
             held_bytes: 0,
             begun: 0,
             complaints: 0,
+            is_unwatched: false,
         }
     }
 
@@ -114,6 +117,7 @@ impl Serving {
                     Err(RpcError::new(RpcErrorCode::Timeout, "the deadline of the request has passed"))
                 })
             });
+            self.is_unwatched = true;
             self.live.push(Live { id, correlation_id, held_bytes, task });
         }
     }
@@ -121,6 +125,7 @@ impl Serving {
     /// Answers what is ready while there is room for answers. Whether anything was.
     pub(super) fn answer_ready(&mut self, shared: &Shared, context: &mut Context<'_>) -> bool {
         let mut any = false;
+        self.is_unwatched = false;
         while !self.running.is_empty() && shared.output.has_room_for_driver() {
             let Poll::Ready(Some(ended)) = self.running.poll_join_next_with_id(context) else { break };
             any = true;
@@ -141,6 +146,11 @@ impl Serving {
             self.start_waiting(shared);
         }
         any
+    }
+
+    /// Whether [`Serving::answer_ready`] must be called before the driver may sleep.
+    pub(super) fn is_ready_again(&self) -> bool {
+        self.is_unwatched
     }
 
     /// The plugin does not want an answer any more; it gets `cancelled`. An id that is not in use says nothing: the answer

@@ -236,7 +236,7 @@ fn ask<'a>(name: &'a RawValue, envelope: Envelope<'a>, wire: Wire) -> Result<Mes
     let Some(id) = id else { return Ok(Message::Notification(Notification { method, params })) };
     let id = PluginId::read(id).map_err(|_| FaultKind::Id)?;
     let meta = match envelope.meta {
-        Some(meta) => serde_json::from_str(meta.get()).map_err(|_| FaultKind::Meta)?,
+        Some(meta) => object(meta).ok_or(FaultKind::Meta)?,
         None => Meta::default(),
     };
     let Meta { correlation_id, deadline_ms } = meta;
@@ -272,7 +272,12 @@ fn read_error(error: &RawValue, wire: Wire) -> Result<ErrorObject<'_>, FaultKind
         let message = text(error).ok_or(FaultKind::ErrorObject)?;
         return Ok(ErrorObject { code: RpcErrorCode::PluginFailed.number(), message, data: None });
     }
-    serde_json::from_str(error.get()).map_err(|_| FaultKind::ErrorObject)
+    object(error).ok_or(FaultKind::ErrorObject)
+}
+
+/// An object as a type. An array would do for the derived readers too, member by member; here it does not.
+pub(crate) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    raw.get().starts_with('{').then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
 /// A JSON text, borrowed where nothing in it is escaped.

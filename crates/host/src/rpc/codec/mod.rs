@@ -42,5 +42,6 @@ pub(crate) use encode::{Outgoing, append_answer, append_cancel, append_notificat
 pub(crate) use guess::guess_answer;
 pub use id::{PluginId, PluginIdError};
 pub use lines::{Line, Lines};
+pub(crate) use message::object;
 pub use message::{Answer, BadLine, ErrorObject, Message, Notification, Request, parse};
 pub(crate) use scan::check as check_nesting;

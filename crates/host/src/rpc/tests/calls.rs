@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::rig::{Rig, request, soon};
+use super::rig::{Rig, prompt, request, soon};
 use crate::rpc::{CallError, CloseReason, FaultKind, Options};
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn the_plugins_end_ends_its_calls_at_once() {
     drop(rig.peer.stdout);
     assert!(matches!(soon(call).await.unwrap(), Err(CallError::Closed)));
     let closed = soon(rig.driver).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+    prompt(begun);
     assert_eq!((closed.reason, closed.counters.partial_lines), (CloseReason::OutputClosed, 1));
     let again = request(&rig.connection, json!({}), Duration::from_secs(5)).await;
     assert!(matches!(again, Err(CallError::Closed)) && rig.connection.is_closed());
