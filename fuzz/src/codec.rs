@@ -18,7 +18,10 @@ pub fn codec(data: &[u8]) {
             match parse(line, wire) {
                 Ok(message) => agree(line, &message),
                 // Whoever is blamed was named.
-                Err(bad) => assert!(bad.answers.is_none() || line.windows(4).any(|window| window == b"\"id\""), "{bad:?}"),
+                Err(bad) => assert!(
+                    bad.answers.is_none() || line.windows(4).any(|window| window == b"\"id\""),
+                    "{bad:?}"
+                ),
             }
         }
     }
@@ -58,7 +61,10 @@ fn agree(line: &[u8], message: &Message<'_>) {
             assert!(value.get("method").is_none());
             assert!(answer.id.is_none() || value["id"].as_u64() == answer.id);
             if let Ok(result) = &answer.outcome {
-                assert_eq!(serde_json::from_str::<serde_json::Value>(result.get()).ok().as_ref(), value.get("result"));
+                assert_eq!(
+                    serde_json::from_str::<serde_json::Value>(result.get()).ok().as_ref(),
+                    value.get("result")
+                );
             }
         }
     }
