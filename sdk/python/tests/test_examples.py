@@ -25,6 +25,14 @@ class Quoted(unittest.TestCase):
             with self.subTest(name):
                 self.assertIn("\n" + read("examples", "protocol", folder, name).rstrip("\n") + "\n```\n", document)
 
+    def test_the_shell_plugins_fork_nothing(self):
+        # Inside the sandbox a fork needs subprocess:execute, which neither asks for; the harness would not notice.
+        for parts in (("examples", "protocol", "shell", "greet.sh"), ("examples", "plugins", "log-summary", "log-summary.sh")):
+            code = "\n".join(line.split("  #")[0] for line in read(*parts).splitlines() if not line.startswith("#"))
+            for forks in ("$(", "`", " | ", " &\n", "<("):
+                with self.subTest(parts[-1], forks=forks):
+                    self.assertNotIn(forks, code.replace("ping | shutdown | config_changed | handle_event)", ""))
+
     def test_each_is_about_thirty_lines(self):
         for folder, name in FILES.items():
             self.assertLessEqual(len(read("examples", "protocol", folder, name).splitlines()), 40)
