@@ -98,7 +98,7 @@ impl HostBuilder {
                 None => Config::load(&home)?,
             };
             let store = Store::open(&home)?;
-            crate::lifecycle::recover::recover(&store)?;
+            crate::lifecycle::durable::recover(&store)?;
             Ok::<_, Error>((home, lock, config, store))
         });
         let (home, lock, config, store) = opened.await.map_err(|error| {

@@ -10,12 +10,9 @@ use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 use super::inspect::summary;
 use super::{Host, plugin_name};
 use crate::Error;
-use crate::consent::shown;
-use crate::lifecycle::upgrade::{self, Downgrade};
-use crate::lifecycle::{install, uninstall};
-use crate::manifest::Loaded;
+use crate::lifecycle::{durable, rules};
 use crate::plugin::{Broken, Consent, Discovered, Installed, KeepData, Scan, Upgraded};
-use crate::store::PluginRow;
+use crate::store::{PluginRow, UpgradeGrants};
 
 /// Plugin directories are read this far: more entries are not looked at, and that is said.
 const SCAN_MAX: usize = 10_000;
@@ -46,31 +43,27 @@ impl Host {
     /// Dropped, it is installed or it is not; nothing half-made stays.
     pub async fn install(&self, path: impl AsRef<Path>, consent: Consent) -> Result<Installed, Error> {
         let _one_at_a_time = self.inner.acts.lock().await;
-        let (context, path) = (Arc::clone(self.context()), path.as_ref().to_owned());
-        let store = context.store.clone();
+        let (store, path, by) = (self.context().store.clone(), path.as_ref().to_owned(), self.actor());
+        let world = Arc::clone(self.context());
         let placed = store
             .run(move |store| {
-                let inspect = |package: &Path, loaded: &Loaded| {
-                    crate::runtime::check_code(package, &loaded.manifest, &context.world())
+                let inspect = |package: &Path, manifest: &Manifest| {
+                    crate::runtime::check_code(package, manifest, &world.world())
                 };
-                install::install(store, &path, &inspect)
+                durable::install(store, &path, &by, &inspect)
             })
             .await?;
-        let name = placed.plugin.name().clone();
-        let asks_nothing = asked(&placed.plugin.package.manifest()?)?.is_empty();
-        let wants = consent != Consent::Absent || asks_nothing;
-        if wants && (placed.changed || placed.plugin.state == PluginState::Installed) {
+        let name = placed.row.name().clone();
+        let asks_nothing = placed.row.package.manifest()?.requested().is_ok_and(|asked| asked.is_empty());
+        let wants = !matches!(consent, Consent::Absent) || asks_nothing;
+        if wants && (placed.changed || placed.row.state == PluginState::Installed) {
             self.record_consent(&name, consent).await?;
         }
-        let skipped = placed
-            .skipped
-            .iter()
-            .map(|skipped| format!("{} was left out: {}", shown(&skipped.path), skipped.why));
         Ok(Installed {
             plugin: self.summary(&name).await?,
-            digest: placed.plugin.package.digest.clone(),
+            digest: placed.row.package.digest.clone(),
             changed: placed.changed,
-            notes: placed.notes.iter().map(ToString::to_string).chain(skipped).collect(),
+            notes: placed.notes,
         })
     }
 
@@ -121,28 +114,44 @@ impl Host {
     ) -> Result<Upgraded, Error> {
         let _one_at_a_time = self.inner.acts.lock().await;
         let (path, by, context) = (path.as_ref().to_owned(), self.actor(), Arc::clone(self.context()));
-        let downgrade = if options.allow_downgrade { Downgrade::Allow } else { Downgrade::Refuse };
         let store = context.store.clone();
         let staged = store
             .run(move |store| {
-                let inspect = |package: &Path, loaded: &Loaded| {
-                    crate::runtime::check_code(package, &loaded.manifest, &context.world())
+                let inspect = |package: &Path, manifest: &Manifest| {
+                    crate::runtime::check_code(package, manifest, &context.world())
                 };
-                upgrade::stage_upgrade(store, &path, downgrade, &inspect, &by)
+                let wider = |row: &PluginRow, package: &Path, manifest: &Manifest| {
+                    wider(&context, row, package, manifest)
+                };
+                durable::stage_upgrade(store, &path, options.allow_downgrade, &by, &inspect, &wider)
             })
             .await?;
-        if staged.needs_consent() && consent == Consent::Absent {
-            let pending = staged.plugin.pending.as_ref();
+        let name = staged.row.name().clone();
+        let Some(pending) = &staged.row.pending else {
+            // The same package again.
+            let version = staged.row.package.version.to_string();
             return Ok(Upgraded {
-                plugin: summary(&staged.plugin)?,
-                from_version: staged.plugin.package.version.to_string(),
-                to_version: pending.map(|pending| pending.version.to_string()).unwrap_or_default(),
+                plugin: summary(&staged.row)?,
+                from_version: version.clone(),
+                to_version: version,
+                done: true,
+                wider: Vec::new(),
+                rolled_back: None,
+            });
+        };
+        let same_publisher = pending.publisher == staged.row.package.publisher;
+        let needs_consent = !staged.wider.is_empty() || !same_publisher;
+        if needs_consent && consent == Consent::Absent {
+            return Ok(Upgraded {
+                plugin: summary(&staged.row)?,
+                from_version: staged.row.package.version.to_string(),
+                to_version: pending.version.to_string(),
                 done: false,
-                wider: staged.diff.added.into_iter().map(|(permission, _)| permission).collect(),
+                wider: staged.wider,
                 rolled_back: None,
             });
         }
-        self.commit_pending(staged.plugin.name(), consent).await
+        self.commit_pending(&name, consent).await
     }
 
     /// Carries out the upgrade that waits; puts the old version back when the new one does not come up.
@@ -156,11 +165,16 @@ impl Host {
             .pending
             .clone()
             .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("no upgrade of {name} waits")))?;
-        let granted = self.upgrade_consent(name, consent).await?;
-        let wider = granted.as_ref().map(|consent| consent.granted.clone()).unwrap_or_default();
+        let granted = self.upgrade_grants(name, &before, consent).await?;
+        let wider = match &granted {
+            UpgradeGrants::Consented(consent) => consent.granted.clone(),
+            UpgradeGrants::Keep(_) => Vec::new(),
+        };
         let (plugin, by) = (name.clone(), self.actor());
         let store = self.context().store.clone();
-        store.run(move |store| upgrade::commit_upgrade(store, &plugin, granted, &by)).await?;
+        store
+            .run(move |store| durable::commit_upgrade(store, &plugin, &pending.digest, granted, &by))
+            .await?;
         let healthy = match before.state {
             PluginState::Active | PluginState::Errored => self.start_anew(name).await,
             _ => Ok(()),
@@ -183,31 +197,36 @@ impl Host {
         })
     }
 
-    /// What a person allows the version that waits; `None` leaves the grants as they are, as far as it still asks for them.
-    async fn upgrade_consent(
+    /// What becomes of the grants: without a consent those of the old version that the new one still asks for.
+    async fn upgrade_grants(
         &self,
         name: &PluginName,
+        before: &PluginRow,
         consent: Consent,
-    ) -> Result<Option<crate::store::Consent>, Error> {
+    ) -> Result<UpgradeGrants, Error> {
         let (context, name, by) = (Arc::clone(self.context()), name.clone(), self.actor());
+        let same_publisher =
+            before.pending.as_ref().is_some_and(|pending| pending.publisher == before.package.publisher);
         let store = context.store.clone();
         store
-            .run(move |store| {
-                let request = super::inspect::consent_request(&context, &name)?;
+            .run(move |_| {
+                let asked = super::inspect::consent_request(&context, &name)?;
+                let kept = context.trusted(&name)?.grants;
                 let granted = match consent {
-                    Consent::Requested => request.all(),
+                    Consent::Requested => asked.all(),
                     Consent::Only(permissions) => permissions,
-                    // Another publisher that asks for nothing is accepted by whoever carries the upgrade out.
-                    Consent::Absent if request.is_empty() => Vec::new(),
-                    Consent::Absent if !upgrade::pending_upgrade(store, &name)?.needs_consent() => {
-                        return Ok(None);
-                    }
+                    Consent::Absent if same_publisher => return Ok(UpgradeGrants::Keep(kept)),
+                    Consent::Absent if asked.is_empty() => Vec::new(),
                     Consent::Absent => return Err(crate::lifecycle::consent_required(&name)),
                 };
                 let row = context.row(&name)?;
                 super::inspect::judge_grants(&context, &row, &granted)?;
-                let (digest, asked) = (request.digest.clone(), request.all());
-                Ok(Some(crate::store::Consent { digest, asked, granted, by }))
+                Ok(UpgradeGrants::Consented(crate::store::Consent {
+                    digest: asked.digest.clone(),
+                    asked: asked.all(),
+                    granted,
+                    by,
+                }))
             })
             .await
     }
@@ -222,7 +241,7 @@ impl Host {
     async fn put_back(&self, name: &PluginName, reason: &str) -> Result<(), Error> {
         let (plugin, why, by) = (name.clone(), reason.to_owned(), self.actor());
         let store = self.context().store.clone();
-        store.run(move |store| upgrade::rollback(store, &plugin, &why, &by).map(drop)).await?;
+        store.run(move |store| durable::rollback(store, &plugin, &why, &by).map(drop)).await?;
         // The old version ran before; if it does not start now, its own state and log say so.
         if let Err(error) = self.start_anew(name).await {
             tracing::error!(plugin = %name, error = %error.chain(), "the version before did not start either");
@@ -244,7 +263,7 @@ impl Host {
         let (plugin, by) = (name.clone(), self.actor());
         let store = self.context().store.clone();
         let after =
-            store.run(move |store| upgrade::rollback(store, &plugin, "asked for by a person", &by)).await?;
+            store.run(move |store| durable::rollback(store, &plugin, "asked for by a person", &by)).await?;
         if matches!(before.state, PluginState::Active | PluginState::Errored) {
             self.start_anew(&name).await?;
         } else if let Some(supervisor) = self.known_supervisor(&name) {
@@ -283,11 +302,33 @@ impl Host {
         let store = self.context().store.clone();
         store
             .run(move |store| {
-                uninstall::uninstall(store, &plugin, keep, &by)?;
+                durable::uninstall(store, &plugin, keep, &by)?;
                 crate::lifecycle::remove_log(&home, &plugin)
             })
             .await
     }
+}
+
+/// What a new version asks for beyond what is granted, as its own words.
+fn wider(
+    context: &crate::lifecycle::Context,
+    row: &PluginRow,
+    package: &Path,
+    manifest: &Manifest,
+) -> Result<Vec<Permission>, Error> {
+    let granted: Vec<Permission> =
+        context.trusted(row.name())?.grants.into_iter().map(|grant| grant.permission).collect();
+    let old_asked: Vec<Permission> = asked(&row.package.manifest()?)?;
+    // What was asked for before and refused is not asked for again: it is no wider than what was looked at.
+    let known: Vec<Permission> = granted.into_iter().chain(old_asked).collect();
+    let data = context.store.layout().data_dir(row.name());
+    let requested = asked(manifest)?;
+    let new_rules = rules(context, manifest, package, &data, &requested)?;
+    let old_rules = rules(context, manifest, package, &data, &known)?;
+    let wider = ringfence_policy::is_wider(new_rules.rules(), old_rules.rules());
+    let texts: Vec<String> =
+        wider.iter().map(|rule| rule.origin().trim_start_matches("--grant ").to_owned()).collect();
+    Ok(requested.into_iter().filter(|permission| texts.contains(&permission.to_string())).collect())
 }
 
 fn asked(manifest: &Manifest) -> Result<Vec<Permission>, Error> {

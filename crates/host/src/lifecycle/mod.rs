@@ -1,22 +1,15 @@
 //! The life of a plugin: which states there are, what moves it, and when it is tried again.
 
 mod context;
-mod data_dirs;
-pub(crate) mod install;
+pub(crate) mod durable;
 mod instance;
 mod log;
 mod monitor;
-pub(crate) mod recover;
 mod restart;
 mod service;
 mod state;
 mod supervisor;
 mod target;
-pub(crate) mod uninstall;
-pub(crate) mod upgrade;
-
-#[cfg(test)]
-mod durable_tests;
 
 pub use instance::ORDERLY_STOP;
 pub use log::{LOG_LINE_MAX_BYTES, LOG_TAIL_LINES, LogLine, LogSource};

@@ -100,7 +100,7 @@ impl Target {
         let config =
             store.config(&row.owner())?.map_or_else(|| Value::Object(Default::default()), |row| row.value);
         let source = Source {
-            package: super::install::verified_package(store, &row)?,
+            package: crate::package::verified(store, &row.package.digest)?,
             data: store.layout().data_dir(name),
             owner: row.owner(),
             digest: row.package.digest.clone(),

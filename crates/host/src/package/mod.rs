@@ -21,7 +21,7 @@ mod tests;
 
 pub(crate) use listing::{Entry, EntryKind, Listing};
 pub(crate) use stage::{Staged, remove_stale, stage};
-pub(crate) use verify::{Verified, verify};
+pub(crate) use verify::{Verified, verified, verify};
 pub(crate) use walk::{Leave, Skipped, walk};
 
 use std::path::{Path, PathBuf};

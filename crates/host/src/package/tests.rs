@@ -286,7 +286,7 @@ fn an_installed_package_is_read_once_and_any_change_is_noticed() {
         source: String::new(),
         stored_at_ms: 0,
     };
-    place.store.add_plugin(row).unwrap();
+    place.store.add_plugin(row, "ada").unwrap();
     let stored = place.store.layout().package(&digest);
     let check = || verify(&place.store, &digest);
     let settle = || {

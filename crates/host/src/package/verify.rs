@@ -8,7 +8,7 @@
 //! has another time.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringfence_api::ErrorCode;
@@ -63,6 +63,15 @@ pub(crate) fn verify(store: &Store, digest: &str) -> Result<Verified, Error> {
         store.set_fingerprint(digest, Some(code))?;
     }
     Ok(Verified::Read)
+}
+
+/// Where the package is, for starting it, once it was checked.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn verified(store: &Store, digest: &str) -> Result<PathBuf, Error> {
+    verify(store, digest)?;
+    Ok(store.layout().package(digest))
 }
 
 fn changed(path: &Path, why: &str) -> Error {

@@ -43,7 +43,7 @@ fn the_connection_has_the_settings_that_durability_and_safety_rest_on() {
 fn every_file_is_for_the_owner_alone() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let mut seen = 0;
     for entry in std::fs::read_dir(home.path()).unwrap() {
         let entry = entry.unwrap();
@@ -75,7 +75,7 @@ fn a_link_in_place_of_a_file_is_refused_and_one_to_the_home_is_not() {
 fn a_newer_database_is_refused_with_what_to_do() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let path = store.layout().database();
     drop(store);
     let connection = Connection::open(&path).unwrap();
@@ -112,7 +112,7 @@ fn next(second: &'static str) -> Migrations<'static> {
 fn a_migration_keeps_a_copy_and_one_that_fails_goes_on_from_where_it_was() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let layout = store.layout().clone();
     drop(store);
     let version = || {

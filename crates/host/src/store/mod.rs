@@ -47,7 +47,7 @@ pub(crate) use key::{hex, sha256_hex};
 pub(crate) use layout::Layout;
 pub(crate) use owner::Owner;
 pub(crate) use plugins::{PackageRow, PluginRow, StateChange};
-pub(crate) use versions::{KeepData, Removed, UpgradeGrants};
+pub(crate) use versions::{KeepData, Removed, UpgradeGrants, already_installed};
 
 use std::path::Path;
 use std::sync::Arc;

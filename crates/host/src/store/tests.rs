@@ -57,9 +57,9 @@ fn a_plugin_waits_for_consent_and_comes_back_after_a_restart() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let package = package("notes", "1.0.0", "Ada");
-    let row = store.add_plugin(package.clone()).unwrap();
+    let row = store.add_plugin(package.clone(), "ada").unwrap();
     assert_eq!((row.state, row.revision, &row.package), (PluginState::Installed, 1, &package));
-    assert_eq!(store.add_plugin(package.clone()).unwrap(), row);
+    assert_eq!(store.add_plugin(package.clone(), "ada").unwrap(), row);
     assert_eq!(store.trusted(&name("notes")).unwrap().consent, None);
 
     let row = store.consent(&name("notes"), consent(&package.digest, &["file:read=/srv/**"])).unwrap();
@@ -78,7 +78,7 @@ fn a_plugin_waits_for_consent_and_comes_back_after_a_restart() {
 fn consent_is_to_the_package_that_was_looked_at() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let error = store.consent(&name("notes"), consent("00", &["file:read"])).unwrap_err();
     assert_eq!(error.code(), ErrorCode::Busy);
     assert!(granted(&store, "notes").is_empty());
@@ -89,7 +89,7 @@ fn consent_is_to_the_package_that_was_looked_at() {
 fn grants_are_added_and_taken_back() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     store.grant(&name("notes"), permissions(&["env:read=LANG", "file:read=/a"]), "ada").unwrap();
     store.grant(&name("notes"), permissions(&["file:read=/a"]), "bob").unwrap();
     assert_eq!(granted(&store, "notes"), ["env:read=LANG", "file:read=/a"]);
@@ -118,7 +118,7 @@ fn rows_that_were_edited_by_hand_stop_the_plugin() {
         let (_dir, home) = home();
         let store = Store::open(&home).unwrap();
         let package = package("notes", "1.0.0", "Ada");
-        store.add_plugin(package.clone()).unwrap();
+        store.add_plugin(package.clone(), "ada").unwrap();
         store.consent(&name("notes"), consent(&package.digest, &["file:read=/srv/**"])).unwrap();
         assert!(store.trusted(&name("notes")).is_ok() && store.broken_seals().unwrap().is_empty());
 
@@ -145,7 +145,7 @@ fn rows_that_were_edited_by_hand_stop_the_plugin() {
 fn a_key_of_another_home_is_refused() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let key = store.layout().key();
     drop(store);
     let right = std::fs::read(&key).unwrap();
@@ -162,7 +162,7 @@ fn a_key_of_another_home_is_refused() {
 fn a_state_moves_from_the_revision_that_was_looked_at() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    let row = store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    let row = store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let change = StateChange {
         state: PluginState::Quarantined,
         reason: Some("crashed 6 times".to_owned()),
@@ -186,7 +186,7 @@ fn another_publisher_inherits_nothing_and_the_same_one_gets_its_data_back() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let ada = package("notes", "1.0.0", "Ada");
-    store.add_plugin(ada.clone()).unwrap();
+    store.add_plugin(ada.clone(), "ada").unwrap();
     store.consent(&name("notes"), consent(&ada.digest, &["file:read=/srv/**"])).unwrap();
     store.set_config(&ada.owner(), json!({"a": 1}), None, "ada").unwrap();
     store.data_put(&ada.owner(), "key", b"value".to_vec(), DATA_BYTES_MAX).unwrap();
@@ -195,19 +195,19 @@ fn another_publisher_inherits_nothing_and_the_same_one_gets_its_data_back() {
     assert_eq!(store.kept_data().unwrap(), [ada.owner()]);
 
     let eve = package("notes", "1.0.0", "Eve");
-    store.add_plugin(eve.clone()).unwrap();
+    store.add_plugin(eve.clone(), "ada").unwrap();
     assert!(granted(&store, "notes").is_empty() && store.crashes(&name("notes")).unwrap().is_empty());
     assert_eq!(store.config(&eve.owner()).unwrap(), None);
     assert_eq!(store.data_get(&eve.owner(), "key").unwrap(), None);
     assert_eq!(store.data_usage(&eve.owner()).unwrap(), DataUsage::default());
     store.remove_plugin(&name("notes"), KeepData::Remove, "ada").unwrap();
 
-    store.add_plugin(ada.clone()).unwrap();
+    store.add_plugin(ada.clone(), "ada").unwrap();
     assert_eq!(store.data_get(&ada.owner(), "key").unwrap().as_deref(), Some(&b"value"[..]));
     assert!(granted(&store, "notes").is_empty(), "data is kept, trust is not");
     assert_eq!(store.config(&ada.owner()).unwrap(), None);
     store.remove_plugin(&name("notes"), KeepData::Remove, "ada").unwrap();
-    store.add_plugin(ada.clone()).unwrap();
+    store.add_plugin(ada.clone(), "ada").unwrap();
     assert_eq!(store.data_get(&ada.owner(), "key").unwrap(), None);
 }
 
@@ -216,8 +216,8 @@ fn an_upgrade_waits_is_committed_and_rolled_back_with_the_grants_of_each() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let (old, new) = (package("notes", "1.0.0", "Ada"), package("notes", "2.0.0", "Ada"));
-    store.add_plugin(old.clone()).unwrap();
-    assert_eq!(store.add_plugin(new.clone()).unwrap_err().code(), ErrorCode::AlreadyInstalled);
+    store.add_plugin(old.clone(), "ada").unwrap();
+    assert_eq!(store.add_plugin(new.clone(), "ada").unwrap_err().code(), ErrorCode::AlreadyInstalled);
     store.consent(&name("notes"), consent(&old.digest, &["file:read=/old/**"])).unwrap();
 
     let added = vec!["env:read=LANG".to_owned()];
@@ -257,7 +257,7 @@ fn an_upgrade_that_asks_for_no_more_keeps_its_consent_unless_the_publisher_chang
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let old = package("notes", "1.0.0", "Ada");
-    store.add_plugin(old.clone()).unwrap();
+    store.add_plugin(old.clone(), "ada").unwrap();
     store.consent(&name("notes"), consent(&old.digest, &["file:read=/a", "env:read=LANG"])).unwrap();
     let keep = || {
         let rows = store.grants(&name("notes")).unwrap();
@@ -283,7 +283,7 @@ fn configuration_has_a_revision_and_its_values_stay_out_of_the_trail() {
     let owner = package("notes", "1.0.0", "Ada").owner();
     let secret = json!({"token": "hunter2", "kept": 1});
     assert_eq!(store.set_config(&owner, json!({}), None, "x").unwrap_err().code(), ErrorCode::NotFound);
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let first = store.set_config(&owner, json!({"kept": 1}), Some(0), "ada").unwrap();
     let second = store.set_config(&owner, secret.clone(), Some(first.revision), "ada").unwrap();
     assert_eq!(store.set_config(&owner, json!({}), Some(1), "x").unwrap_err().code(), ErrorCode::Busy);
@@ -302,7 +302,7 @@ fn data_is_counted_exactly_and_a_refused_write_changes_nothing() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let owner = package("notes", "1.0.0", "Ada").owner();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let put = |key: &str, length: usize| store.data_put(&owner, key, vec![7; length], 100);
     assert_eq!(put("a", 49).unwrap(), DataUsage { keys: 1, bytes: 50 });
     assert_eq!(put("b", 49).unwrap(), DataUsage { keys: 2, bytes: 100 });
@@ -328,7 +328,7 @@ fn the_number_of_keys_is_bounded() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let owner = package("notes", "1.0.0", "Ada").owner();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     store.data_put(&owner, "a", Vec::new(), DATA_BYTES_MAX).unwrap();
     edit(&store, "UPDATE data_usage SET keys = 99999");
     assert_eq!(store.data_put(&owner, "b", Vec::new(), DATA_BYTES_MAX).unwrap().keys, DATA_KEYS_MAX);
@@ -341,7 +341,7 @@ fn keys_are_listed_by_prefix_in_pages() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let owner = package("notes", "1.0.0", "Ada").owner();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let all = ["a", "b/1", "b/2", "b/\u{7f}", "b/\u{10ffff}", "b0", "c\0d"];
     for key in all {
         store.data_put(&owner, key, vec![1], DATA_BYTES_MAX).unwrap();
@@ -362,7 +362,7 @@ fn crashes_survive_a_restart_and_are_counted_within_the_window() {
     let store = Store::open(&home).unwrap();
     let window = Duration::from_secs(600);
     assert!(store.add_crash(&name("notes"), "x", window).is_err(), "not installed");
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     for count in 1..=3 {
         assert_eq!(store.add_crash(&name("notes"), "signal 11", window).unwrap(), count);
     }
@@ -382,7 +382,7 @@ fn crashes_survive_a_restart_and_are_counted_within_the_window() {
 fn resources_and_breakers_are_kept_and_bounded() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let samples = (0..1_005).map(|at_ms| ResourceRow { at_ms, memory_bytes: 1 << 30, ..Default::default() });
     store.add_resources(&name("notes"), samples.collect()).unwrap();
     let rows = store.resources(&name("notes"), 0).unwrap();
@@ -398,7 +398,7 @@ fn many_writers_at_once_lose_nothing() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     let owner = package("notes", "1.0.0", "Ada").owner();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let (store, owner) = (&store, &owner);
@@ -422,7 +422,7 @@ fn async_callers_use_it_without_blocking_the_runtime() {
     let store = Store::open(&home).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
-        let row = store.run(|store| store.add_plugin(package("notes", "1.0.0", "Ada"))).await.unwrap();
+        let row = store.run(|store| store.add_plugin(package("notes", "1.0.0", "Ada"), "ada")).await.unwrap();
         assert_eq!(row.name().as_str(), "notes");
     });
 }

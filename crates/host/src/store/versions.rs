@@ -40,7 +40,8 @@ pub(crate) struct Removed {
     pub(crate) data: KeepData,
 }
 
-fn already_installed(found: &PluginRow, wanted: &PackageRow) -> Error {
+/// The refusal of a package whose name another one has.
+pub(crate) fn already_installed(found: &PluginRow, wanted: &PackageRow) -> Error {
     Error::new(
         ErrorCode::AlreadyInstalled,
         format!(
@@ -81,7 +82,8 @@ impl Store {
     ///
     /// # Errors
     /// `already_installed` when the name has another package; `busy` or `io`. The same package again is no error.
-    pub(crate) fn add_plugin(&self, package: PackageRow) -> Result<PluginRow, Error> {
+    pub(crate) fn add_plugin(&self, package: PackageRow, by: &str) -> Result<PluginRow, Error> {
+        let by = by.to_owned();
         self.write("record the plugin", move |transaction, context| {
             let (owner, now) = (package.owner(), now_ms());
             if let Some(found) = plugins::find(transaction, owner.name())? {
@@ -111,6 +113,7 @@ impl Store {
                 version: package.version.to_string(),
                 digest: package.digest.clone(),
                 source: package.source.clone(),
+                by,
             };
             record(transaction, context, &owner, &event)?;
             plugins::changed(transaction, context, owner.name())

@@ -62,7 +62,7 @@ impl Subject {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum AuditEvent {
     /// A package entered the store and became a plugin.
-    Install { version: String, digest: String, source: String },
+    Install { version: String, digest: String, source: String, by: String },
     /// A person granted permissions.
     Consent { digest: String, asked: Vec<String>, granted: Vec<String>, by: String },
     /// A person took permissions back.

@@ -269,7 +269,7 @@ fn above_the_rate_calls_are_counted_and_none_is_lost() {
 fn denials_are_recorded_and_counted_together() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada")).unwrap();
+    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let mut denial = Denial::new("landlock", "open");
     denial.object = "/etc/shadow".to_owned();
     denial.grant = Some("file:read=/etc/shadow".to_owned());

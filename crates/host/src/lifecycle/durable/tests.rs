@@ -1,12 +1,10 @@
 //! Install, upgrade, rollback and uninstall on the disk: what is left, and what another publisher finds.
 
-use super::install::{Installed, install, verified_package};
-use super::recover::{check, recover};
-use super::uninstall::uninstall;
-use super::upgrade::{self, Downgrade, StagedUpgrade};
-use crate::store::{Consent, KeepData, Store};
+use super::*;
+use crate::package::verified;
+use crate::store::{Consent, KeepData, Store, UpgradeGrants};
 use crate::{Error, Home};
-use ringfence_api::{ErrorCode, PluginName};
+use ringfence_api::{ErrorCode, Manifest, Permission, PluginName};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,12 +36,20 @@ impl Place {
         path
     }
 
-    fn install(&self, version: &str, author: &str) -> Result<Installed, Error> {
-        install(&self.store, &self.package(version, author, &["file:read=/srv/**"]), &|_, _| Ok(()))
+    fn install(&self, version: &str, author: &str) -> Result<Placed, Error> {
+        let package = self.package(version, author, &["file:read=/srv/**"]);
+        install(&self.store, &package, "ada", &|_, _| Ok(()))
     }
 
-    fn upgrade(&self, package: &Path, downgrade: Downgrade) -> Result<StagedUpgrade, Error> {
-        upgrade::stage_upgrade(&self.store, package, downgrade, &|_, _| Ok(()), "ada")
+    fn upgrade(&self, package: &Path, allow_downgrade: bool) -> Result<Staged, Error> {
+        let asks = |_: &crate::store::PluginRow, _: &Path, manifest: &Manifest| {
+            Ok(manifest.requested().unwrap().into_iter().map(|(permission, _)| permission).collect())
+        };
+        stage_upgrade(&self.store, package, allow_downgrade, "ada", &|_, _| Ok(()), &asks)
+    }
+
+    fn keep(&self) -> UpgradeGrants {
+        UpgradeGrants::Keep(self.store.grants(&name()).unwrap())
     }
 
     fn data(&self) -> PathBuf {
@@ -71,11 +77,11 @@ fn installing_again_changes_nothing_and_another_version_is_refused() {
     let place = Place::new();
     let first = place.install("1.0.0", "Ada").unwrap();
     assert!(first.changed && place.data().is_dir());
-    let package = verified_package(&place.store, &first.plugin).unwrap();
+    let package = verified(&place.store, &first.row.package.digest).unwrap();
     assert_eq!(fs::read_to_string(package.join("main.py")).unwrap(), "pass\n");
     let again = place.install("1.0.0", "Ada").unwrap();
     assert!(!again.changed);
-    assert_eq!(again.plugin, first.plugin);
+    assert_eq!(again.row, first.row);
     for (version, author) in [("1.1.0", "Ada"), ("1.0.0", "Eve")] {
         let error = place.install(version, author).unwrap_err();
         assert_eq!(error.code(), ErrorCode::AlreadyInstalled);
@@ -90,13 +96,12 @@ fn a_package_that_is_refused_leaves_nothing() {
     let place = Place::new();
     let package = place.package("1.0.0", "Ada", &[]);
     fs::remove_file(package.join("main.py")).unwrap();
-    let error = install(&place.store, &package, &|_, _| Ok(())).unwrap_err();
+    let error = install(&place.store, &package, "ada", &|_, _| Ok(())).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
     assert!(!error.chain().contains("staging"), "the caller's path is named: {error}");
     fs::write(package.join("main.py"), "pass\n").unwrap();
-    let no =
-        |_: &Path, _: &crate::manifest::Loaded| Err(Error::new(ErrorCode::InvalidPackage, "no such class"));
-    assert_eq!(install(&place.store, &package, &no).unwrap_err().message(), "no such class");
+    let no = |_: &Path, _: &Manifest| Err(Error::new(ErrorCode::InvalidPackage, "no such class"));
+    assert_eq!(install(&place.store, &package, "ada", &no).unwrap_err().message(), "no such class");
     assert_eq!(place.store.plugins().unwrap(), []);
     place.is_clean();
 }
@@ -132,7 +137,7 @@ fn uninstalling_removes_everything_or_keeps_the_data_for_the_same_publisher() {
 #[test]
 fn data_that_waits_is_kept_until_it_is_dropped() {
     let place = Place::new();
-    let owner = place.install("1.0.0", "Ada").unwrap().plugin.owner();
+    let owner = place.install("1.0.0", "Ada").unwrap().row.owner();
     uninstall(&place.store, &name(), KeepData::Keep, "ada").unwrap();
     recover(&place.store).unwrap();
     assert_eq!(fs::read_dir(place.store.layout().kept_dirs()).unwrap().count(), 1);
@@ -142,29 +147,26 @@ fn data_that_waits_is_kept_until_it_is_dropped() {
 }
 
 #[test]
-fn an_upgrade_that_asks_for_more_waits_for_consent_and_can_be_taken_back() {
+fn an_upgrade_waits_is_committed_and_can_be_taken_back() {
     let place = Place::new();
-    let old = place.install("1.0.0", "Ada").unwrap().plugin;
+    let old = place.install("1.0.0", "Ada").unwrap().row;
     place.store.consent(&name(), place.consent(&old.package.digest, "file:read=/srv/**")).unwrap();
     fs::write(place.data().join("file"), "mine").unwrap();
 
-    let package = place.package("1.1.0", "Ada", &["file:read=/srv/notes/**", "env:read=LANG"]);
-    let staged = place.upgrade(&package, Downgrade::Refuse).unwrap();
-    let added: Vec<_> = staged.diff.added.iter().map(|(permission, _)| permission.to_string()).collect();
-    assert_eq!(added, ["env:read=LANG"]);
-    assert!(staged.needs_consent() && !staged.publisher_changed);
-    assert_eq!(staged.plugin.package, old.package, "the version before runs on");
-    let refused = upgrade::commit_upgrade(&place.store, &name(), None, "ada").unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::ConsentRequired);
-    assert!(refused.message().contains("env:read=LANG"), "{refused}");
+    let package = place.package("1.1.0", "Ada", &["env:read=LANG"]);
+    let staged = place.upgrade(&package, false).unwrap();
+    assert_eq!(staged.wider, ["env:read=LANG".parse::<Permission>().unwrap()]);
+    assert_eq!(staged.row.package, old.package, "the version before runs on");
+    assert_eq!(place.packages(), 2);
+    place.is_clean();
 
-    let pending = staged.plugin.pending.unwrap();
-    let consent = place.consent(&pending.digest, "env:read=LANG");
-    let new = upgrade::commit_upgrade(&place.store, &name(), Some(consent), "ada").unwrap();
+    let pending = staged.row.pending.unwrap();
+    let consent = UpgradeGrants::Consented(place.consent(&pending.digest, "env:read=LANG"));
+    let new = commit_upgrade(&place.store, &name(), &pending.digest, consent, "ada").unwrap();
     assert_eq!((new.package.version.to_string(), place.packages()), ("1.1.0".to_owned(), 2));
     place.is_clean();
 
-    let back = upgrade::rollback(&place.store, &name(), "not healthy", "host").unwrap();
+    let back = rollback(&place.store, &name(), "not healthy", "host").unwrap();
     assert_eq!((back.package.version.to_string(), place.packages()), ("1.0.0".to_owned(), 1));
     let grants = place.store.grants(&name()).unwrap();
     assert_eq!(grants[0].permission.to_string(), "file:read=/srv/**");
@@ -173,14 +175,14 @@ fn an_upgrade_that_asks_for_more_waits_for_consent_and_can_be_taken_back() {
 }
 
 #[test]
-fn an_upgrade_that_asks_for_no_more_needs_nobody_and_drops_grants_it_no_longer_asks_for() {
+fn grants_that_are_kept_are_those_that_are_still_asked_for() {
     let place = Place::new();
-    let old = place.install("1.0.0", "Ada").unwrap().plugin;
+    let old = place.install("1.0.0", "Ada").unwrap().row;
     place.store.consent(&name(), place.consent(&old.package.digest, "file:read=/srv/a/**")).unwrap();
-    place.store.grant(&name(), vec!["file:read=/srv/b".parse().unwrap()], "ada").unwrap();
+    place.store.grant(&name(), vec!["env:read=LANG".parse().unwrap()], "ada").unwrap();
     let package = place.package("1.1.0", "Ada", &["file:read=/srv/a/**"]);
-    assert!(!place.upgrade(&package, Downgrade::Refuse).unwrap().needs_consent());
-    upgrade::commit_upgrade(&place.store, &name(), None, "ada").unwrap();
+    let pending = place.upgrade(&package, false).unwrap().row.pending.unwrap();
+    commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), "ada").unwrap();
     let grants = place.store.grants(&name()).unwrap();
     let texts: Vec<_> = grants.iter().map(|grant| grant.permission.to_string()).collect();
     assert_eq!(texts, ["file:read=/srv/a/**"]);
@@ -194,17 +196,18 @@ fn an_older_version_and_other_bytes_of_the_same_one_need_the_flag() {
     let older = place.package("1.0.0", "Ada", &[]);
     let same = place.package("1.1.0", "Ada", &["env:read=LANG"]);
     for package in [&older, &same] {
-        let error = place.upgrade(package, Downgrade::Refuse).unwrap_err();
-        assert_eq!(error.code(), ErrorCode::AlreadyInstalled);
+        let error = place.upgrade(package, false).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Usage);
         assert!(error.hint().unwrap().contains("--allow-downgrade"));
         place.is_clean();
-        place.upgrade(package, Downgrade::Allow).unwrap();
+        place.upgrade(package, true).unwrap();
     }
     assert_eq!(place.packages(), 2, "the one that waited before is gone");
-    place.package("1.1.0", "Ada", &["file:read=/srv/**"]);
-    let this = place.dir.path().join("1.1.0-Ada");
-    assert_eq!(place.upgrade(&this, Downgrade::Allow).unwrap_err().code(), ErrorCode::AlreadyInstalled);
-    upgrade::abandon_upgrade(&place.store, &name(), "ada").unwrap();
+    let this = place.package("1.1.0", "Ada", &["file:read=/srv/**"]);
+    assert_eq!(place.upgrade(&this, false).unwrap().row.pending, None, "and nothing waits any more");
+    assert_eq!(place.packages(), 1);
+    place.upgrade(&older, true).unwrap();
+    abandon_upgrade(&place.store, &name(), "ada").unwrap();
     assert_eq!(place.packages(), 1);
     place.is_clean();
 }
@@ -212,34 +215,34 @@ fn an_older_version_and_other_bytes_of_the_same_one_need_the_flag() {
 #[test]
 fn another_publisher_needs_fresh_consent_and_inherits_no_grant() {
     let place = Place::new();
-    let old = place.install("1.0.0", "Ada").unwrap().plugin;
+    let old = place.install("1.0.0", "Ada").unwrap().row;
     place.store.consent(&name(), place.consent(&old.package.digest, "file:read=/srv/**")).unwrap();
     let package = place.package("2.0.0", "Eve", &["file:read=/srv/**"]);
-    let staged = place.upgrade(&package, Downgrade::Refuse).unwrap();
-    assert!(staged.publisher_changed && staged.diff.added.is_empty() && staged.needs_consent());
-    let error = upgrade::commit_upgrade(&place.store, &name(), None, "ada").unwrap_err();
+    let pending = place.upgrade(&package, false).unwrap().row.pending.unwrap();
+    let error = commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), "ada").unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ConsentRequired);
     assert!(error.message().contains("another publisher"), "{error}");
-    let pending = staged.plugin.pending.unwrap();
     let none = Consent { granted: Vec::new(), ..place.consent(&pending.digest, "file:read=/srv/**") };
-    upgrade::commit_upgrade(&place.store, &name(), Some(none), "ada").unwrap();
+    let none = UpgradeGrants::Consented(none);
+    commit_upgrade(&place.store, &name(), &pending.digest, none, "ada").unwrap();
     assert!(place.store.grants(&name()).unwrap().is_empty());
     place.is_clean();
 }
 
 #[test]
-fn a_package_that_was_changed_in_the_store_is_not_started_committed_or_brought_back() {
+fn a_package_that_was_changed_in_the_store_is_not_started_or_brought_back() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
-    let old = place.install("1.0.0", "Ada").unwrap().plugin;
-    place.upgrade(&place.package("1.1.0", "Ada", &[]), Downgrade::Refuse).unwrap();
-    upgrade::commit_upgrade(&place.store, &name(), None, "ada").unwrap();
+    let old = place.install("1.0.0", "Ada").unwrap().row;
+    let pending = place.upgrade(&place.package("1.1.0", "Ada", &[]), false).unwrap().row.pending.unwrap();
+    commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), "ada").unwrap();
     let file = place.store.layout().package(&old.package.digest).join("main.py");
     fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(&file, "evil\n").unwrap();
-    let error = upgrade::rollback(&place.store, &name(), "", "ada").unwrap_err();
+    let error = rollback(&place.store, &name(), "", "ada").unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidPackage);
     assert_eq!(place.store.plugin(&name()).unwrap().unwrap().package.version.to_string(), "1.1.0");
-    assert!(verified_package(&place.store, &old).is_err());
+    assert!(verified(&place.store, &old.package.digest).is_err());
     assert_eq!(check(&place.store).unwrap().packages.len(), 1);
 }
 
@@ -251,7 +254,7 @@ fn at_once_one_install_wins_and_nothing_is_left_of_the_others() {
         let threads: Vec<_> = packages
             .iter()
             .chain(&packages)
-            .map(|package| scope.spawn(|| install(&place.store, package, &|_, _| Ok(()))))
+            .map(|package| scope.spawn(|| install(&place.store, package, "ada", &|_, _| Ok(()))))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
