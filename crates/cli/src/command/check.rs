@@ -8,6 +8,7 @@ use ringfence::check::Checked;
 use ringfence::check::{self, Described, Written};
 use ringfence::manifest::{self, Severity};
 use ringfence::{Config, Error, Home};
+use ringfence_api::ErrorCode;
 
 use crate::print;
 
@@ -61,7 +62,10 @@ pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
 fn describe(package: &Path) -> Result<Described, Error> {
     let home = Home::from_env()?;
     let config = Config::load(&home)?;
-    ringfence::runtime::describe_package(package, &home, &config)
+    // The sandbox mounts the package, and what it mounts it names in full.
+    let package = std::path::absolute(package)
+        .map_err(|error| Error::new(ErrorCode::Io, "cannot find the working directory").with_source(error))?;
+    ringfence::runtime::describe_package(&package, &home, &config)
 }
 
 /// The same with another way to ask the code.
@@ -73,8 +77,8 @@ fn run_with(arguments: &CheckArguments, describe: &dyn Fn(&Path) -> Result<Descr
     };
     // A manifest with mistakes is told by its findings, not by a failed attempt to write it.
     if arguments.write && check::check(&package).loaded.is_some() {
-        match describe(&package).and_then(|described| check::write(&package, &described)) {
-            Ok(written) => print::talk(&told(&written)),
+        match fill(&package, describe) {
+            Ok(written) => print::talk(&written),
             Err(error) => return super::finish(Err(error), json),
         }
     }
@@ -86,6 +90,17 @@ fn run_with(arguments: &CheckArguments, describe: &dyn Fn(&Path) -> Result<Descr
         print::talk(&sum(&checked));
     }
     if checked.has_errors() { ExitCode::FAILURE } else { printed }
+}
+
+/// Fills the manifest, and says what was done. Code that cannot be asked is no failure: there is only nothing to fill from it.
+fn fill(package: &Path, describe: &dyn Fn(&Path) -> Result<Described, Error>) -> Result<String, Error> {
+    match describe(package) {
+        Ok(described) => check::write(package, &described).map(|written| told(&written)),
+        Err(error) if error.code() == ErrorCode::NotSupported => {
+            Ok(format!("nothing is written: {}; {}", error.message(), error.hint().unwrap_or_default()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn rendered(checked: &Checked, format: Format) -> String {
@@ -116,4 +131,42 @@ fn sum(checked: &Checked) -> String {
     let count = |severity| checked.findings.iter().filter(|finding| finding.severity == severity).count();
     let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     format!("{}, {}", number(count(Severity::Error), "error"), number(count(Severity::Warning), "warning"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "name: a\nversion: 1.0.0\nruntime: python\nentry_point: a.py\n";
+
+    fn package() -> tempfile::TempDir {
+        let package = tempfile::tempdir().unwrap();
+        std::fs::write(package.path().join("plugin.yaml"), MANIFEST).unwrap();
+        package
+    }
+
+    #[test]
+    fn what_the_code_declares_is_filled_in_and_told() {
+        let package = package();
+        let text = r#"{"tools": [{"name": "t"}], "hooks": [{"event": "onX", "kind": "observer"}]}"#;
+        let describe = |_: &Path| Ok(serde_json::from_str::<Described>(text).unwrap());
+        assert_eq!(fill(package.path(), &describe).unwrap(), "wrote tools t and hooks onX");
+        let again = fill(package.path(), &describe).unwrap();
+        assert_eq!(again, "the manifest says already what the code declares");
+        assert_eq!(manifest::load(package.path()).unwrap().manifest.tools.len(), 1);
+    }
+
+    #[test]
+    fn code_that_cannot_be_asked_is_told_and_code_that_fails_is_an_error() {
+        let package = package();
+        let cannot = |_: &Path| {
+            Err(Error::new(ErrorCode::NotSupported, "native code cannot be asked").with_hint("declare it"))
+        };
+        let told = fill(package.path(), &cannot).unwrap();
+        assert_eq!(told, "nothing is written: native code cannot be asked; declare it");
+        let failed =
+            |_: &Path| Ok(Described { error: Some("SyntaxError".to_owned()), ..Described::default() });
+        assert_eq!(fill(package.path(), &failed).unwrap_err().code(), ErrorCode::PluginFailed);
+        assert_eq!(std::fs::read_to_string(package.path().join("plugin.yaml")).unwrap(), MANIFEST);
+    }
 }
