@@ -73,7 +73,8 @@ impl Stdio {
     }
 }
 
-/// Starts sandboxes, one after another or from many threads at once. Keeps one small process, which ends with it.
+/// Starts sandboxes, one after another or from many threads at once. Keeps one small process (an ordinary user: two), which
+/// ends with it.
 ///
 /// Dropping it does not end its sandboxes. But only a launcher removes their cgroup directories when this process is
 /// killed, so keep it for as long as they run.
@@ -247,11 +248,17 @@ impl Launcher {
 
     /// Ends the launcher now that every sandbox it made has ended and has been dropped: it need not look for what they
     /// left. Dropping it is right in any case.
-    pub fn end(self) {
+    pub fn end(mut self) {
+        self.dismiss();
+    }
+
+    /// As [`Launcher::end`], without waiting: the launcher's process ends while the caller goes on, and drop waits for it.
+    /// Nothing can be launched any more ([`LaunchError::Launcher`]).
+    pub fn dismiss(&mut self) {
         self.leaves.clear();
-        self.process.say_nothing_left();
-        if let Some(process) = self.unprepared.get() {
-            process.say_nothing_left();
+        self.process.dismiss();
+        if let Some(process) = self.unprepared.get_mut() {
+            process.dismiss();
         }
     }
 

@@ -115,10 +115,11 @@ impl Process {
         }
     }
 
-    /// Tells it that every sandbox it made has ended and is put away.
-    pub(crate) fn say_nothing_left(&self) {
+    /// Tells it that every sandbox it made has ended and is put away, and to end. Does not wait for that; drop does.
+    pub(crate) fn dismiss(&mut self) {
         // If it cannot be told, it looks.
         let _not_told = self.socket().and_then(|socket| send(socket, &[setup::NOTHING_LEFT], &[]));
+        self.socket = None;
     }
 }
 

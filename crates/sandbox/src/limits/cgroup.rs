@@ -79,9 +79,11 @@ pub(crate) struct Leaf {
     removed: bool,
 }
 
-/// The mark of this process's leaves. The launcher removes what carries it if this process dies.
+/// The mark of this process's leaves: its id, when it began, and the pid namespace in which the id means something. The
+/// launcher removes what carries it if this process dies, and what carries that of a process that has gone.
 pub(crate) fn mark() -> String {
-    format!("{}-{:x}-", std::process::id(), start_time())
+    let [_user, _mount, pids, ..] = crate::kernel::Facts::get().namespaces;
+    format!("{}-{:x}.{pids:x}-", std::process::id(), start_time())
 }
 
 /// The name of a leaf in use.
@@ -105,6 +107,14 @@ fn start_time() -> u128 {
 
 /// The directories in which leaves of this user may lie.
 pub(crate) fn sweep_directories(uid: u32) -> Vec<PathBuf> {
+    if uid == 0 {
+        // The launcher opens them before the first leaf is made.
+        for controller in
+            V1_CONTROLLERS.iter().filter(|name| Path::new(TOP).join(name).join("tasks").exists())
+        {
+            let _there_or_impossible = fs::create_dir(v1_base(controller, uid));
+        }
+    }
     let mut all: Vec<PathBuf> = V1_CONTROLLERS.iter().map(|controller| v1_base(controller, uid)).collect();
     all.extend(v2_base(uid));
     all.retain(|path| path.exists());

@@ -9,6 +9,7 @@ pub(crate) mod check;
 pub(crate) mod confine;
 pub(crate) mod connect;
 pub(crate) mod init;
+pub(crate) mod maker;
 pub(crate) mod mounts;
 pub(crate) mod opener;
 pub(crate) mod program;

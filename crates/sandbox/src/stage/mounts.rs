@@ -188,15 +188,16 @@ pub(crate) fn build_root(request: &Request<'_>, granted: &[Fd; SOURCES_MAX]) -> 
     enter(root).map_err(Failure::of(Step::Pivot))
 }
 
-/// Builds a root that many sandboxes will start from, and enters it. Its file system is closed for writing for good: no
-/// mount of it, whatever its attributes, can change it.
-pub(crate) fn build_shared_root(
-    recipe: &Recipe<'_>,
-    sources: &[Fd; SOURCES_MAX],
-    empty_proc: Fd,
-) -> Result<(), Failure> {
+/// Builds a root that many sandboxes will start from, but for its /proc.
+pub(crate) fn begin_shared_root(recipe: &Recipe<'_>, sources: &[Fd; SOURCES_MAX]) -> Result<Fd, Failure> {
     let root = make_root().map_err(Failure::of(Step::RootMount))?;
     run_steps(root, &recipe.steps, sources)?;
+    Ok(root)
+}
+
+/// Closes the file system of a shared root for writing for good (no mount of it, whatever its attributes, can change it
+/// then), and enters it.
+pub(crate) fn finish_shared_root(root: Fd, empty_proc: Fd) -> Result<(), Failure> {
     attach_at(empty_proc, root, c"proc").map_err(Failure::of(Step::Proc))?;
     let seal = || {
         let instance = mounts::fs_pick(root)?;

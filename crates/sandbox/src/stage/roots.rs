@@ -10,6 +10,7 @@
 
 use core::cell::Cell;
 
+use super::maker::Maker;
 use super::opener::{self, Opener};
 use super::{Failure, mounts};
 use crate::sys::calls::{self, EINVAL, Errno, Fd, NO_FD, Namespaces};
@@ -72,6 +73,8 @@ pub(crate) struct Roots {
     /// In which the launcher is.
     here: Option<usize>,
     uses: u32,
+    /// Makes the empty procfs of the first root.
+    maker: Option<Maker>,
     message: &'static mut [u8],
     stack: &'static mut [u8],
 }
@@ -79,7 +82,7 @@ pub(crate) struct Roots {
 impl Roots {
     /// With no root yet; the launcher is still among the host's mounts, or among a copy of them that is its own. In both
     /// cases but for an ordinary user among the host's own it may come back to them.
-    pub(crate) fn start(may_return: bool) -> Result<Self, Errno> {
+    pub(crate) fn start(may_return: bool, maker: Option<Maker>) -> Result<Self, Errno> {
         let host = if may_return {
             let own = calls::open_at(PROC, c"self/ns/mnt", 0, 0)?;
             calls::dup_onto(own, HOST, true)?;
@@ -95,6 +98,7 @@ impl Roots {
             known: [const { None }; ROOTS_MAX],
             here: None,
             uses: 0,
+            maker,
             message: calls::region(REQUEST_MAX)?,
             stack: calls::region(STACK_BYTES)?,
         })
@@ -171,8 +175,13 @@ impl Roots {
         calls::unshare(CLONE_NEWNS).map_err(Failure::of(Step::RootMount))?;
         self.here = None;
         kernel::make_all_private().map_err(Failure::of(Step::RootMount))?;
-        let empty = self.empty_proc().map_err(Failure::of(Step::Proc))?;
-        let built = mounts::build_shared_root(recipe, sources, empty);
+        let root = mounts::begin_shared_root(recipe, sources)?;
+        let empty = match self.maker.take() {
+            // It enters the network namespace too.
+            Some(maker) => maker.finish().map_err(Failure::of(Step::Clone))?,
+            None => self.empty_proc().map_err(Failure::of(Step::Proc))?,
+        };
+        let built = mounts::finish_shared_root(root, empty);
         calls::close(empty);
         built
     }

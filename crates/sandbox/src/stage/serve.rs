@@ -7,7 +7,7 @@
 use core::ffi::CStr;
 
 use super::roots::{self, PROC, Roots};
-use super::{Failure, Handles, Place, init, mounts, send_failure};
+use super::{Failure, Handles, Place, init, maker, mounts, send_failure};
 use crate::sys::calls::{self, EINVAL, Errno, Fd, NO_FD};
 use crate::sys::privileges;
 use crate::sys::sockets::{self, DESCRIPTORS_MAX};
@@ -44,6 +44,7 @@ pub(crate) fn run() -> ! {
         }
     };
     let mut something_left = true;
+    let mut swept = false;
     loop {
         match sockets::receive(SOCKET, buffer, &mut fds) {
             Ok((0, _)) => break,
@@ -56,6 +57,11 @@ pub(crate) fn run() -> ! {
                     break;
                 }
                 launcher.answer(message, fds.get(..count).unwrap_or_default());
+                if !swept {
+                    // Now nobody waits.
+                    sweep_stale(set_up);
+                    swept = true;
+                }
             }
             Err(calls::EINTR) => {}
             Err(_) => break,
@@ -112,11 +118,13 @@ fn prepare(message: &[u8]) -> Result<Launcher, Failure> {
     let user_namespace = calls::stat_at(PROC, c"self/ns/user", true).map_err(Failure::of(Step::Clone))?.inode;
     let mut roots = None;
     if set_up.has(setup::PREPARE) {
-        if set_up.has(setup::BRIEF) && !as_root {
+        let brief = set_up.has(setup::BRIEF);
+        if brief && !as_root {
             calls::unshare(CLONE_NEWNS).map_err(Failure::of(Step::RootMount))?;
         }
-        let may_return = as_root || set_up.has(setup::BRIEF);
-        let mut prepared = Roots::start(may_return).map_err(Failure::of(Step::RootMount))?;
+        let made = if brief { Some(maker::start(set_up.has(setup::HOLD_NETWORK))) } else { None };
+        let maker = made.transpose().map_err(Failure::of(Step::Clone))?;
+        let mut prepared = Roots::start(as_root || brief, maker).map_err(Failure::of(Step::RootMount))?;
         prepared.enter(set_up.recipe)?;
         roots = Some(prepared);
     }
@@ -132,7 +140,9 @@ fn enter_own_namespaces(set_up: &SetUp<'_>) -> Result<(), Errno> {
     calls::default_signals();
     privileges::set_name(c"ringfence");
     privileges::set_dumpable(false)?;
-    let network = if set_up.has(setup::HOLD_NETWORK) { CLONE_NEWNET } else { 0 };
+    // A brief launcher has it made beside.
+    let own = set_up.has(setup::HOLD_NETWORK) && !(set_up.has(setup::BRIEF) && set_up.has(setup::PREPARE));
+    let network = if own { CLONE_NEWNET } else { 0 };
     if set_up.has(setup::ROOT) {
         privileges::drop_groups()?;
         privileges::keep_capabilities_across_ids()?;
@@ -291,8 +301,47 @@ fn sweep(message: &[u8]) {
     }
 }
 
+/// Removes the cgroup directories of hosts that were killed after their launchers had ended.
+fn sweep_stale(message: &[u8]) {
+    let Ok(own) = calls::stat_at(PROC, c"self/ns/pid", true) else { return };
+    for number in (roots::CGROUPS_FIRST..).take(SetUp::read(message).count) {
+        remove_from(Fd(number), |name| is_stale(name, own.inode));
+    }
+}
+
+/// Whether the name is a mark of ours, and the process that it names has gone. A process of another pid namespace may
+/// be there without being seen.
+fn is_stale(name: &[u8], namespace: u64) -> bool {
+    const ENOENT: Errno = Errno(2);
+    let mut parts = name.strip_prefix(FREE).unwrap_or(name).split(|byte| *byte == b'-');
+    let (Some(pid), Some(mark), Some(_number), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let named = mark.split(|byte| *byte == b'.').nth(1).and_then(hexadecimal);
+    if pid.is_empty() || !pid.iter().all(u8::is_ascii_digit) || named != Some(namespace) {
+        return false;
+    }
+    let mut path = calls::Line::<64>::new();
+    path.text(pid);
+    calls::stat_at(PROC, path.as_c_str(), false).err() == Some(ENOENT)
+}
+
+fn hexadecimal(text: &[u8]) -> Option<u64> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(u64::from);
+    text.iter().try_fold(0u64, |number, byte| Some(number.checked_mul(16)? + digit(byte)?))
+}
+
 /// How many directories with the mark are left below `kept`.
 fn sweep_directory(kept: Fd, mark: &[u8]) -> u32 {
+    // One in use is named by the mark and a number; one that waits for a sandbox has a word before it.
+    let own = |name: &[u8]| !mark.is_empty() && name.strip_prefix(FREE).unwrap_or(name).starts_with(mark);
+    remove_from(kept, own)
+}
+
+/// Removes the directories below `kept` whose names are `wanted`; how many could not be removed.
+fn remove_from(kept: Fd, wanted: impl Fn(&[u8]) -> bool) -> u32 {
     // Opened anew, to be read from its beginning.
     let Ok(dir) = calls::open_at(kept, c".", calls::O_DIRECTORY, 0) else { return 0 };
     let mut left = 0;
@@ -301,10 +350,7 @@ fn sweep_directory(kept: Fd, mark: &[u8]) -> u32 {
         let mut rest = buffer.get(..length).unwrap_or_default();
         while let Some((name, tail)) = wire::next_directory_entry(rest) {
             rest = tail;
-            // One in use is named by the mark and a number; one that waits for a sandbox has a word before it.
-            let own = name.to_bytes();
-            let marked = own.strip_prefix(FREE).unwrap_or(own).starts_with(mark);
-            if !mark.is_empty() && marked && calls::remove_dir(dir, name).is_err() {
+            if wanted(name.to_bytes()) && calls::remove_dir(dir, name).is_err() {
                 left += 1;
             }
         }

@@ -291,6 +291,12 @@ pub(crate) fn enter_mounts(fd: Fd) -> Result<()> {
     scalar(308, word(fd), CLONE_NEWNS, 0, 0).map(drop)
 }
 
+/// Enters the network namespace behind `fd` (setns(2)).
+pub(crate) fn enter_network(fd: Fd) -> Result<()> {
+    const CLONE_NEWNET: usize = 0x4000_0000;
+    scalar(308, word(fd), CLONE_NEWNET, 0, 0).map(drop)
+}
+
 pub(crate) fn set_session() -> Result<()> {
     scalar(112, 0, 0, 0, 0).map(drop)
 }
@@ -467,6 +473,20 @@ pub(crate) fn survives_exec(fd: Fd) -> bool {
 /// Waits for the child `pid` to end (wait4(2)).
 pub(crate) fn wait_for(pid: i32) {
     while scalar(61, pid.unsigned_abs() as usize, 0, 0, 0) == Err(EINTR) {}
+}
+
+/// As [`wait_for`], with the status that the child exited with; `None` if it was killed, or is no child.
+pub(crate) fn exit_status_of(pid: i32) -> Option<u32> {
+    let mut status = 0u32;
+    loop {
+        let at = core::ptr::from_mut(&mut status).addr();
+        // SAFETY: wait4(2) writes the 4 bytes of `status`; usage is not asked for.
+        match check(unsafe { syscall6(61, pid.unsigned_abs() as usize, at, 0, 0, 0, 0) }) {
+            Ok(_) => return (status & 0x7f == 0).then_some(status >> 8 & 0xff),
+            Err(EINTR) => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// A short text that is put together without allocating, always NUL-terminated. What does not fit is cut, which

@@ -20,4 +20,5 @@ mod lifecycle;
 mod limits;
 mod load;
 mod network;
+mod prepared;
 mod rig;

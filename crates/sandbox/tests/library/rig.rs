@@ -107,6 +107,11 @@ pub(crate) fn with_role(case: &str, role: &str) -> Command {
     command
 }
 
+/// Gives a process of one's own making a role.
+pub(crate) fn as_role(command: &mut Command, role: &str) {
+    command.env(ROLE, role).env(PROBE, probe());
+}
+
 pub(crate) fn role() -> Option<String> {
     std::env::var(ROLE).ok()
 }
