@@ -35,7 +35,7 @@ pub(crate) fn enforced(report: &Report) -> BTreeMap<String, EnforcedLayer> {
 pub(crate) fn denials(sandbox: &Sandbox, translated: &Translated) -> Vec<Denial> {
     let mut all: Vec<Denial> = sandbox.refusals().map(refused).collect();
     for observation in sandbox.observations() {
-        for denial in out_of_reach(observation, &translated.rules) {
+        for denial in out_of_reach(observation, &translated.rules, translated.left_directory.as_deref()) {
             let same =
                 |known: &&mut Denial| known.operation == denial.operation && known.object == denial.object;
             if let Some(known) = all.iter_mut().find(same) {
@@ -88,8 +88,10 @@ fn socket_grant(path: &Path) -> Option<String> {
 
 /// What of an observed call the mounts kept away: a path that exists on the host (or whose directory does, for what
 /// would create it) and that no rule allows.
-fn out_of_reach(observation: &Observation, rules: &RuleSet) -> Vec<Denial> {
-    let path = lexical(Path::new(&observation.path));
+///
+/// `left` is the caller's directory when the command was started in /tmp instead: a relative name means something there.
+fn out_of_reach(observation: &Observation, rules: &RuleSet, left: Option<&Path>) -> Vec<Denial> {
+    let path = meant(lexical(Path::new(&observation.path)), left);
     // The private /tmp hides the host's, of which things can be granted.
     if ringfence_sandbox::is_always_shown(&path) && !path.starts_with("/tmp") {
         return Vec::new();
@@ -112,6 +114,16 @@ fn out_of_reach(observation: &Observation, rules: &RuleSet) -> Vec<Denial> {
             })
         })
         .collect()
+}
+
+/// What a name in /tmp stands for if the command was written for the directory `left`.
+fn meant(path: PathBuf, left: Option<&Path>) -> PathBuf {
+    let Ok(name) = path.strip_prefix("/tmp") else { return path };
+    let there = left.map(|left| left.join(name)).filter(|_| !name.as_os_str().is_empty());
+    match there {
+        Some(there) if path.symlink_metadata().is_err() && there.symlink_metadata().is_ok() => there,
+        _ => path,
+    }
 }
 
 /// The path without links: of the file itself, or of its directory if only that exists.
@@ -168,15 +180,31 @@ mod tests {
         let vars = Vars::new(CanonicalPath::root());
         let rules = |text: &str| RuleSet::new(vec![Rule::parse(Effect::Allow, text, &vars, "test").unwrap()]);
         let none = RuleSet::new(Vec::new());
-        let denied = out_of_reach(&observed("openat", &file, 0), &none);
+        let denied = out_of_reach(&observed("openat", &file, 0), &none, None);
         assert_eq!(denied.len(), 1);
         assert_eq!(denied[0].grant, Some(format!("file:read={}", file.display())));
-        assert!(out_of_reach(&observed("openat", &dir_path.join("missing"), 0), &none).is_empty());
+        assert!(out_of_reach(&observed("openat", &dir_path.join("missing"), 0), &none, None).is_empty());
         let granted = rules(&format!("file:read={}/**", dir_path.display()));
-        assert!(out_of_reach(&observed("openat", &file, 0), &granted).is_empty());
-        let write = out_of_reach(&observed("openat", &dir_path.join("new"), 0o101), &granted);
+        assert!(out_of_reach(&observed("openat", &file, 0), &granted, None).is_empty());
+        let write = out_of_reach(&observed("openat", &dir_path.join("new"), 0o101), &granted, None);
         assert_eq!((write.len(), write[0].operation.as_str()), (1, "file:write"));
-        assert_eq!(out_of_reach(&observed("unlink", &file, 0), &granted)[0].operation, "file:delete");
-        assert!(out_of_reach(&observed("openat", Path::new("/usr/nothing"), 0), &none).is_empty());
+        assert_eq!(out_of_reach(&observed("unlink", &file, 0), &granted, None)[0].operation, "file:delete");
+        assert!(out_of_reach(&observed("openat", Path::new("/usr/nothing"), 0), &none, None).is_empty());
+    }
+
+    #[test]
+    fn a_relative_name_is_looked_for_where_the_caller_was() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let left = ringfence_sandbox::Resolved::find(dir.path()).unwrap().path().to_owned();
+        let name = left.file_name().unwrap().to_owned();
+        std::fs::write(left.join(&name), "x").unwrap();
+        let none = RuleSet::new(Vec::new());
+        let inside = observed("openat", &Path::new("/tmp").join(&name), 0);
+        let denied = out_of_reach(&inside, &none, Some(&left));
+        assert_eq!(denied.len(), 1);
+        assert_eq!(denied[0].grant, Some(format!("file:read={}", left.join(&name).display())));
+        assert!(out_of_reach(&inside, &none, None).is_empty(), "its own /tmp was meant");
+        let missing = observed("openat", Path::new("/tmp/missing"), 0);
+        assert!(out_of_reach(&missing, &none, Some(&left)).is_empty());
     }
 }

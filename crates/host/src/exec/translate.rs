@@ -44,6 +44,8 @@ pub(crate) struct Translated {
     pub(crate) rules: RuleSet,
     /// What is worth knowing about the grants if the command fails.
     pub(crate) hints: Vec<String>,
+    /// The caller's directory, if the command starts in /tmp because that is not granted.
+    pub(crate) left_directory: Option<PathBuf>,
 }
 
 /// Turns a request into a plan.
@@ -63,12 +65,13 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     for argument in exec.command.iter().skip(1) {
         plan.argument(argument);
     }
-    let hints = mounts::mount(&mut plan, &rules, &vars)?;
+    let mut hints = mounts::mount(&mut plan, &rules, &vars)?;
     processes(&mut plan, &rules)?;
     environment(&mut plan, exec, &rules)?;
     plan.limits(limits(exec)?).observe(exec.explain);
-    working_directory(&mut plan, exec, &rules, &directory)?;
-    Ok(Translated { plan, rules: rules.set, hints })
+    let left_directory = working_directory(&mut plan, exec, &rules, &directory)?;
+    hints.extend(left_directory.as_deref().and_then(|left| relative_name(exec, left)));
+    Ok(Translated { plan, rules: rules.set, hints, left_directory })
 }
 
 /// What the grants of a plugin say, without starting anything: for asking, and for judging what the host does on its behalf.
@@ -473,22 +476,38 @@ fn limits(exec: &Exec) -> Result<Limits, Error> {
 }
 
 /// The asked-for directory; else the caller's own if it is granted; else /tmp.
+/// Where the command starts. The caller's directory, if it would have started there and cannot because it is not granted.
 fn working_directory(
     plan: &mut Plan,
     exec: &Exec,
     rules: &Resolution,
     directory: &Path,
-) -> Result<(), Error> {
+) -> Result<Option<PathBuf>, Error> {
     if let Some(asked) = &exec.working_directory {
         let asked = lexical(&directory.join(asked));
         plan.working_directory(asked);
-        return Ok(());
+        return Ok(None);
     }
-    let Ok(found) = Resolved::find(directory) else { return Ok(()) };
+    let Ok(found) = Resolved::find(directory) else { return Ok(None) };
     if shows(mounts::access(&rules.set, found.path(), true)?) {
         plan.working_directory(found.path());
+        return Ok(None);
     }
-    Ok(())
+    Ok(Some(found.path().to_owned()))
+}
+
+/// What to say when an argument names something in the directory that the command was not started in.
+fn relative_name(exec: &Exec, left: &Path) -> Option<String> {
+    let names_something = |argument: &&std::ffi::OsString| {
+        let path = Path::new(argument);
+        let empty = path.as_os_str().is_empty();
+        !empty && path.is_relative() && left.join(path).symlink_metadata().is_ok()
+    };
+    let name = exec.command.iter().skip(1).find(names_something)?;
+    let (name, left) = (Path::new(name).display(), left.display());
+    Some(format!(
+        "the command started in /tmp, because {left} is not granted, and {name} is not there: with --ro {left} it starts in {left}"
+    ))
 }
 
 #[cfg(test)]

@@ -151,3 +151,23 @@ fn a_command_of_the_callers_own_path_is_named() {
         assert!(error.hint().unwrap().contains("--ro"), "{error}");
     }
 }
+
+#[test]
+fn a_relative_name_in_an_ungranted_directory_has_a_hint() {
+    // Not in /tmp, of which a sandbox has its own.
+    let made = tempfile::tempdir_in("/var/tmp").unwrap();
+    let root = Resolved::find(made.path()).unwrap().path().to_owned();
+    std::fs::write(root.join("notes"), "x").unwrap();
+    let hints = |words: [&str; 2], grant: bool| {
+        let mut exec = Exec::new(words);
+        exec.directory(&root);
+        if grant {
+            exec.read_path(&root);
+        }
+        translate(&exec).unwrap().hints
+    };
+    let told = hints(["cat", "notes"], false);
+    assert!(told.len() == 1 && told[0].contains(&format!("--ro {}", root.display())), "{told:?}");
+    assert!(hints(["cat", "notes"], true).is_empty(), "it starts there");
+    assert!(hints(["cat", "elsewhere"], false).is_empty(), "nothing was meant");
+}
