@@ -137,7 +137,7 @@ impl Exec {
         let input = if source.is_some() { Input::Pipe } else { Input::Closed };
         let (stdio, pipes) = Stdio::pipes(input)
             .map_err(|error| Error::new(ErrorCode::Io, "no pipe for the command").with_source(error))?;
-        let launcher = launcher.map_err(|error| launch_error(&error))?;
+        let mut launcher = launcher.map_err(|error| launch_error(&error))?;
         let sandbox =
             launcher.launch(&translated.plan, stdio).map_err(|error| match (&error, self.strict) {
                 (LaunchError::Limits(why), true) => Error::new(
@@ -147,6 +147,10 @@ impl Exec {
                 .with_hint("delegate a cgroup (`ringfence doctor` says how), or leave --strict out"),
                 _ => launch_error(&error),
             })?;
+        if sandbox.is_sampled() {
+            // There is no cgroup that somebody would have to remove if this process died: it can end beside the command.
+            launcher.dismiss();
+        }
         Ok(Started { translated, launcher, sandbox, pipes, source })
     }
 }
@@ -460,19 +464,26 @@ impl<'a> Run<'a> {
         report.enforced = explain::enforced(self.sandbox.report());
         report.denials = explain::denials(&self.sandbox, &self.translated);
         report.duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let id = self.writer.as_ref().map(RunWriter::id);
-        if let Some(writer) = self.writer.take()
-            && let Err(error) = writer.finish(&report)
-        {
-            self.warning.get_or_insert(error);
-        }
         let cancelled_by = match self.stopped_by {
             Some(Stop::Cancelled { signal }) => Some(signal),
             _ => None,
         };
         let failed = report.status == RunStatus::Exited && report.exit_code != Some(0);
         let hints = if failed { std::mem::take(&mut self.translated.hints) } else { Vec::new() };
-        let warning = self.close();
+        let Self { sandbox, mut launcher, writer, mut warning, .. } = self;
+        // The sandbox is put away before the launcher, which would otherwise sweep what is being removed. The launcher ends
+        // while the report is written.
+        let closed = sandbox.close();
+        launcher.dismiss();
+        let id = writer.as_ref().map(RunWriter::id);
+        if let Some(Err(error)) = writer.map(|writer| writer.finish(&report)) {
+            warning.get_or_insert(error);
+        }
+        if let Err(error) = closed {
+            let left = Error::new(ErrorCode::Io, "cannot remove the cgroup of the run").with_source(error);
+            warning.get_or_insert(left);
+        }
+        drop(launcher);
         Outcome { report, id, cancelled_by, warning, hints }
     }
 
@@ -483,17 +494,6 @@ impl<'a> Run<'a> {
         } else {
             usage.memory_peak_bytes.min(self.in_use_peak_bytes)
         }
-    }
-
-    /// Puts the sandbox away before the launcher, which would otherwise sweep what is being removed.
-    fn close(self) -> Option<Error> {
-        let Self { sandbox, launcher, warning, .. } = self;
-        let closed = sandbox
-            .close()
-            .err()
-            .map(|error| Error::new(ErrorCode::Io, "cannot remove the cgroup of the run").with_source(error));
-        launcher.end();
-        warning.or(closed)
     }
 }
 
