@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -116,7 +117,7 @@ impl Opened {
         let built = runtime.block_on(async {
             tokio::select! {
                 number = arrivals.next() => Err(Stopped::Signal(number)),
-                host = Host::builder().home(home).config(config).build() => host.map_err(Stopped::from),
+                host = Host::builder().home(home).config(config).actor(actor()).build() => host.map_err(Stopped::from),
             }
         });
         Ok(Self { host: built?, runtime, arrivals })
@@ -175,6 +176,14 @@ async fn with_progress<T>(doing: &str, work: impl Future<Output = T>) -> T {
 )]
 fn watched(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
+}
+
+/// Who acts, as grants and the audit trail name it.
+fn actor() -> String {
+    match std::fs::metadata("/proc/self") {
+        Ok(process) => format!("command line, uid {}", process.uid()),
+        Err(_) => "command line".to_owned(),
+    }
 }
 
 fn broken(message: &str, cause: std::io::Error) -> Stopped {

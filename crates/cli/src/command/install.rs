@@ -64,7 +64,7 @@ fn install(opened: &mut Opened, arguments: &InstallArguments) -> Result<Answer, 
     let path = package(&arguments.path)?;
     let flags = arguments.consent.flags();
     let given = flags.consent()?;
-    let mut installed = opened.wait("checking and copying the package", |host| host.install(path, given))?;
+    let mut installed = opened.wait("checking and copying the package", |host| host.install(&path, given))?;
     if flags == Flags::Silent && installed.plugin.state == PluginState::Installed && consent::can_ask() {
         let name = installed.plugin.name.to_string();
         if let Some(given) = ask(opened, &name)? {
@@ -80,19 +80,24 @@ pub(super) fn ask(opened: &Opened, name: &str) -> Result<Option<Consent>, Stoppe
     consent::ask(&request, opened.arrivals())
 }
 
-/// A directory on this machine, and nothing else.
+/// A directory on this machine, by its whole path, and nothing else.
 ///
 /// # Errors
-/// `not_supported` for an address.
-pub(super) fn package(path: &Path) -> Result<&Path, Error> {
-    let is_address = path.to_str().is_some_and(|text| text.contains("://"));
-    if !is_address || path.exists() {
-        return Ok(path);
+/// `not_supported` for an address; `path_not_found` for what does not exist; `io` when the working directory is gone.
+pub(super) fn package(path: &Path) -> Result<PathBuf, Error> {
+    let shown = one_line(&path.to_string_lossy());
+    if path.exists() {
+        return std::path::absolute(path).map_err(|cause| {
+            Error::new(ErrorCode::Io, format!("cannot say where '{shown}' is")).with_source(cause)
+        });
     }
-    let message =
-        format!("'{}' is no path: plugins are installed from a directory", one_line(&path.to_string_lossy()));
-    Err(Error::new(ErrorCode::NotSupported, message)
-        .with_hint("download it, look at it, and install the directory"))
+    if path.to_str().is_some_and(|text| text.contains("://")) {
+        let message = format!("'{shown}' is no path: plugins are installed from a directory");
+        return Err(Error::new(ErrorCode::NotSupported, message)
+            .with_hint("download it, look at it, and install the directory"));
+    }
+    Err(Error::new(ErrorCode::PathNotFound, format!("there is no '{shown}'"))
+        .with_hint("name the directory of the plugin, the one with plugin.json, plugin.yaml or plugin.toml"))
 }
 
 fn installed_answer(installed: &Installed) -> Result<Answer, Error> {
@@ -186,7 +191,8 @@ mod tests {
     fn an_address_is_no_directory() {
         let error = package(Path::new("https://example.com/p.git")).unwrap_err();
         assert_eq!(error.code(), ErrorCode::NotSupported);
-        assert!(package(Path::new("./p")).is_ok());
+        assert_eq!(package(Path::new("./none")).unwrap_err().code(), ErrorCode::PathNotFound);
+        assert_eq!(package(Path::new("src")).unwrap(), std::env::current_dir().unwrap().join("src"));
     }
 
     #[test]

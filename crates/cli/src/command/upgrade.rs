@@ -26,7 +26,7 @@ Examples:
   ringfence upgrade ./translator --grant-requested
   ringfence upgrade ./translator-1.1.0 --allow-downgrade
 
-Exit status: 0 upgraded, or this version was in place already; 1 the package has errors, or is older; 2 usage; 3 no such path or plugin; \
+Exit status: 0 upgraded, or this version was in place already; 1 the package has errors; 2 usage, or it is older; 3 no such path or plugin; \
 4 it asks for more and nobody consented: the old version stays; 5 the new version failed: the old one is back; 6 it broke a limit; \
 7 not enforceable here; 8 busy."
 )]
@@ -74,7 +74,7 @@ fn upgrade(opened: &Opened, arguments: &UpgradeArguments) -> Result<Upgraded, St
     let flags = arguments.consent.flags();
     let doing = "checking the new version and starting it";
     let options = || UpgradeOptions { allow_downgrade: arguments.allow_downgrade };
-    let attempt = |given: Consent| opened.wait(doing, |host| host.upgrade(path, given, options()));
+    let attempt = |given: Consent| opened.wait(doing, |host| host.upgrade(&path, given, options()));
     // What is granted already is known only when the package has said whose upgrade it is.
     let first = match &flags {
         Flags::These(words) => {

@@ -1,0 +1,48 @@
+#!/usr/bin/python3 -ISB
+"""A plugin that speaks the protocol by hand: one JSON-RPC message a line."""
+import json
+import os
+import sys
+import time
+
+VERSION = "@VERSION@"
+
+
+def answer(ident, **members):
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": ident, **members}) + "\n")
+    sys.stdout.flush()
+
+
+def call(ident, tool, arguments):
+    if tool == "echo":
+        answer(ident, result=arguments)
+    elif tool == "version":
+        answer(ident, result=VERSION)
+    elif tool == "read":
+        try:
+            with open(arguments["path"], encoding="utf-8") as file:
+                answer(ident, result=file.read())
+        except OSError as error:
+            data = {"operation": "open", "object": arguments["path"]}
+            answer(ident, error={"code": -31008, "message": str(error), "data": data})
+    elif tool == "fail":
+        answer(ident, error={"code": -31008, "message": "\u001b[2J no luck"})
+    elif tool == "die":
+        os._exit(3)
+    elif tool == "sleep":
+        print("sleeping", file=sys.stderr, flush=True)
+        time.sleep(60)
+
+
+if VERSION.startswith("9"):
+    os._exit(4)
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message:
+        continue
+    if message["method"] == "initialize":
+        answer(message["id"], result={"protocol_version": "1"})
+    elif message["method"] == "call":
+        call(message["id"], message["params"]["tool"], message["params"]["arguments"])
+    else:
+        answer(message["id"], result={})
