@@ -1,13 +1,16 @@
 //! `ringfence call NAME TOOL [ARGUMENTS]`.
 
 use std::ffi::OsString;
+use std::future::Future;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use ringfence::Error;
+use ringfence::event::{Event, EventKind, Heard};
 use ringfence::plugin::CallOptions;
 use ringfence::units::Limit;
+use ringfence::{Error, Host};
 use ringfence_api::ErrorCode;
 use serde_json::Value;
 
@@ -15,7 +18,9 @@ use crate::answer::Answer;
 use crate::arguments::{self, Given};
 use crate::duration::parse_duration;
 use crate::host::{self, Opened, Stopped};
-use crate::json;
+use crate::table::LINE_CHARS;
+use crate::text::{cut, one_line};
+use crate::{json, print};
 
 #[derive(Debug, Args)]
 #[command(
@@ -85,9 +90,44 @@ fn call(
     let schema = if given.depends_on_schema() { schema(opened, name, tool)? } else { None };
     let raw = given.into_json(schema.as_ref())?;
     let doing = format!("calling {tool} of {name}");
-    let result = opened.wait(&doing, |host| host.call_with(name, tool, &raw, options))?;
+    let result = opened.wait(&doing, |host| watched(host, host.call_with(name, tool, &raw, options)))?;
     let text = json::for_stdout(result.get());
     Ok(Answer::written(json::compact(result.get())).text(text))
+}
+
+/// Waits for the call, and shows on a terminal how far it says it is.
+async fn watched<T>(host: &Host, call: impl Future<Output = T>) -> T {
+    let mut call = std::pin::pin!(call);
+    if !std::io::stderr().is_terminal() {
+        return call.await;
+    }
+    let mut events = host.subscribe();
+    let mut shown = false;
+    let done = loop {
+        tokio::select! {
+            done = &mut call => break done,
+            Some(heard) = events.next() => {
+                if let Heard::Event(Event { kind: EventKind::Progress { progress, total, message, .. }, .. }) = heard {
+                    print::prompt(&format!("\r{}\x1b[K", progress_line(progress, total, message.as_deref())));
+                    shown = true;
+                }
+            }
+        }
+    };
+    if shown {
+        print::prompt("\r\x1b[K");
+    }
+    done
+}
+
+/// One line of a terminal.
+fn progress_line(progress: f64, total: Option<f64>, message: Option<&str>) -> String {
+    let far = match total {
+        Some(total) if total > 0.0 => format!("{:.0} %", (progress / total * 100.0).clamp(0.0, 100.0)),
+        _ => format!("{progress}"),
+    };
+    let message = message.map(|message| format!("  {}", one_line(message))).unwrap_or_default();
+    cut(&format!("{far}{message}"), LINE_CHARS - 1)
 }
 
 /// What the tool says of its arguments. An unknown tool has nothing to say: the call itself is refused.
@@ -95,4 +135,18 @@ fn schema(opened: &Opened, name: &str, tool: &str) -> Result<Option<Value>, Stop
     let details = opened.wait("reading the tool's schema", |host| host.show(name))?;
     let declared = details.manifest.tools.into_iter().find(|declared| declared.name == tool);
     Ok(declared.and_then(|declared| declared.input_schema))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_one_line_that_fits_and_obeys_nothing() {
+        assert_eq!(progress_line(3.0, Some(4.0), Some("page 3")), "75 %  page 3");
+        assert_eq!(progress_line(9.0, Some(4.0), None), "100 %");
+        assert_eq!(progress_line(7.0, None, None), "7");
+        assert_eq!(progress_line(7.0, Some(0.0), Some("a\n\u{1b}[2J")), "7  a\\n\\u{1b}[2J");
+        assert_eq!(progress_line(1.0, None, Some(&"x".repeat(500))).chars().count(), LINE_CHARS - 1);
+    }
 }

@@ -29,6 +29,13 @@ def call(ident, tool, arguments):
         answer(ident, error={"code": -31008, "message": "\u001b[2J no luck"})
     elif tool == "die":
         os._exit(3)
+    elif tool == "pages":
+        for page in range(1, 4):
+            params = {"id": ident, "progress": page, "total": 4, "message": f"page {page}"}
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", "method": "$/progress", "params": params}) + "\n")
+            sys.stdout.flush()
+            time.sleep(0.05)
+        answer(ident, result=3)
     elif tool == "sleep":
         print("sleeping", file=sys.stderr, flush=True)
         time.sleep(60)

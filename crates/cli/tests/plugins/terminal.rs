@@ -74,6 +74,15 @@ fn an_upgrade_is_asked_for_what_is_new() {
 }
 
 #[test]
+fn a_person_sees_how_far_a_call_is_and_a_program_only_the_result() {
+    let Some(world) = World::new().map(World::with_active_notes) else { return };
+    let seen = typed(&world, &["call", "notes", "pages"], "");
+    assert!(seen.out.contains("\r50 %  page 2\u{1b}[K") && seen.out.ends_with("\r\u{1b}[K3\n"), "{seen:?}");
+    let piped = world.done(&["call", "notes", "pages"]);
+    assert!(piped.out == "3\n" && piped.err.is_empty(), "{piped:?}");
+}
+
+#[test]
 fn a_signal_ends_a_call_in_order_and_leaves_no_process() {
     let Some(world) = World::new().map(World::with_active_notes) else { return };
     for (signal, status) in [("INT", 130), ("TERM", 143)] {

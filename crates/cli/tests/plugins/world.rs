@@ -53,7 +53,7 @@ impl World {
                 {"name": "echo", "input_schema": {"type": "object", "properties": {
                     "text": {"type": "string"}, "count": {"type": "integer"}
                 }}},
-                {"name": "version"}, {"name": "read"}, {"name": "fail"}, {"name": "die"}, {"name": "sleep"}
+                {"name": "version"}, {"name": "read"}, {"name": "fail"}, {"name": "die"}, {"name": "sleep"}, {"name": "pages"}
             ],
             "config_schema": {"type": "object", "additionalProperties": false, "properties": {
                 "language": {"type": "string", "enum": ["de", "fr"], "default": "de"},
