@@ -89,17 +89,18 @@ fn an_upgrade_that_asks_for_more_waits_and_one_that_fails_is_put_back() {
     let granted = world.json(&["grants", "notes"]).as_array().unwrap().len();
     assert_eq!(granted, 3, "--grant adds to what is granted");
 
-    let broken = world.package("9.0.0", &asks);
-    let failed = world.run(&["upgrade", &broken, "--json"]).refused(5, "plugin_failed");
-    assert!(failed["message"].as_str().unwrap().contains("1.1.0 is back"), "{failed}");
-    assert_eq!(version(), "\"1.1.0\"\n");
-
     let older = world.notes();
     world.run(&["upgrade", &older, "--json"]).refused(4, "already_installed");
     assert_eq!(version(), "\"1.1.0\"\n", "an older version has to be asked for");
     let rolled = world.json(&["rollback", "notes"]);
     assert_eq!(rolled["to_version"], "1.0.0", "{rolled}");
     assert_eq!(version(), "\"1.0.0\"\n");
+
+    let broken = world.package("9.0.0", &asks);
+    let failed = world.run(&["upgrade", &broken, "--grant-requested", "--json"]).refused(5, "plugin_failed");
+    assert!(failed["message"].as_str().unwrap().contains("1.0.0 is back"), "{failed}");
+    assert_eq!(version(), "\"1.0.0\"\n");
+    assert_eq!(world.json(&["grants", "notes"]).as_array().unwrap().len(), 2, "with the grants it had");
 }
 
 #[test]
