@@ -25,7 +25,7 @@ use ringfence_api::ErrorCode;
 
 /// Runs other people's code so that it cannot crash, hang, starve, read or reach what it was not granted.
 #[derive(Debug, Parser)]
-#[command(name = "ringfence", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "ringfence", version, propagate_version = true, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

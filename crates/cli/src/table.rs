@@ -9,16 +9,23 @@ pub(crate) const LINE_CHARS: usize = 80;
 /// What a cut column keeps at least.
 const LAST_MIN_CHARS: usize = 8;
 
-/// A table with a head. Only the last column is ever cut.
+/// A table with a head. Only the last column is ever cut, and that only where its end can be done without.
 #[derive(Debug)]
 pub(crate) struct Table<const N: usize> {
     head: [&'static str; N],
     rows: Vec<[String; N]>,
+    last_whole: bool,
 }
 
 impl<const N: usize> Table<N> {
     pub(crate) fn new(head: [&'static str; N]) -> Self {
-        Self { head, rows: Vec::new() }
+        Self { head, rows: Vec::new(), last_whole: false }
+    }
+
+    /// The same, with the last column never cut: what stands there is typed again.
+    pub(crate) fn last_whole(mut self) -> Self {
+        self.last_whole = true;
+        self
     }
 
     pub(crate) fn row(&mut self, cells: [String; N]) {
@@ -35,6 +42,7 @@ impl<const N: usize> Table<N> {
         if self.rows.is_empty() {
             return String::new();
         }
+        let width = width.filter(|_| !self.last_whole);
         let head = self.head.map(str::to_owned);
         let all = || std::iter::once(&head).chain(&self.rows);
         let wide = |column: usize| {
@@ -82,6 +90,7 @@ mod tests {
         );
         assert!(cut.ends_with("\nlonger-name  active\n"), "{cut}");
         assert!(table().render(None).contains(&"x".repeat(100)));
+        assert_eq!(table().last_whole().render(Some(LINE_CHARS)), table().render(None));
     }
 
     #[test]

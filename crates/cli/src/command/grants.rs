@@ -118,15 +118,10 @@ fn said(done: &str, name: &str, permissions: &[Permission]) -> String {
 }
 
 fn answer(name: &str, grants: &[GrantInfo]) -> Result<Answer, Error> {
-    let mut table = Table::new(["PERMISSION", "ENFORCED BY", "GIVEN (UTC)", "BY", "IT MAY"]);
+    let mut table = Table::new(["GIVEN (UTC)", "ENFORCED BY", "PERMISSION"]).last_whole();
     for grant in grants {
-        table.row([
-            one_line(&grant.permission.to_string()),
-            grant.enforced.to_owned(),
-            utc_of(grant.granted_at_ms),
-            one_line(&grant.granted_by),
-            one_line(&grant.meaning),
-        ]);
+        let permission = one_line(&grant.permission.to_string());
+        table.row([utc_of(grant.granted_at_ms), grant.enforced.to_owned(), permission]);
     }
     let answer = Answer::of(&grants)?.text(table.for_stdout());
     Ok(if grants.is_empty() { answer.talk(format!("nothing is granted to {name}")) } else { answer })
@@ -147,8 +142,7 @@ mod tests {
         };
         assert_eq!(
             answer("translator", &[grant]).unwrap().for_people(),
-            "PERMISSION               ENFORCED BY  GIVEN (UTC)          BY   IT MAY\n\
-             file:read=/srv/notes/**  sandbox      1970-01-01 00:00:00  ada  read files below /srv/notes"
+            "GIVEN (UTC)          ENFORCED BY  PERMISSION\n1970-01-01 00:00:00  sandbox      file:read=/srv/notes/**"
         );
         assert_eq!(answer("translator", &[]).unwrap().for_people(), "nothing is granted to translator");
         let permissions = ["env:read".parse().unwrap(), "profile:read".parse().unwrap()];

@@ -129,7 +129,7 @@ pub(crate) fn run_scan(arguments: &ScanArguments) -> ExitCode {
 }
 
 fn scan_answer(scan: &Scan) -> Result<Answer, Error> {
-    let mut table = Table::new(["NAME", "VERSION", "RUNTIME", "INSTALLED", "PATH"]);
+    let mut table = Table::new(["NAME", "VERSION", "RUNTIME", "INSTALLED", "PATH"]).last_whole();
     for found in &scan.found {
         table.row([
             found.name.to_string(),

@@ -102,7 +102,8 @@ fn permissions(text: &mut String, details: &PluginDetails) -> Written {
         writeln!(text, "  not granted  {}{optional}", one_line(&asked.meaning))?;
         writeln!(text, "               {}", one_line(&asked.permission.to_string()))?;
     }
-    writeln!(text, "  it can not   {}", details.asks.cannot.join(", "))
+    let cannot = details.asks.cannot.iter().map(|act| one_line(act)).collect::<Vec<_>>();
+    writeln!(text, "  it can not   {}", cannot.join(",\n               "))
 }
 
 fn offers(text: &mut String, details: &PluginDetails) -> Written {

@@ -97,7 +97,11 @@ Permissions
                env:read=LANG
   not granted  be called at the hook point onRequest
                hook:register=onRequest
-  it can not   see other plugins, other processes or your environment, touch other files than those, reach the network, start programs, use more than its limits
+  it can not   see other plugins, other processes or your environment,
+               touch other files than those,
+               reach the network,
+               start programs,
+               use more than its limits
 
 Tools
   translate
