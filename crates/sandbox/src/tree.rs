@@ -64,6 +64,8 @@ pub struct Status {
     pub mode: u32,
     /// Size in bytes.
     pub size: u64,
+    /// What it takes on the disk in bytes; a hole takes nothing.
+    pub allocated: u64,
     /// Number of names that the file has.
     pub links: u64,
     /// The user that owns it.
@@ -98,6 +100,8 @@ impl Status {
             kind,
             mode: stat.st_mode & 0o7777,
             size: u64::try_from(stat.st_size).unwrap_or(0),
+            // The unit of st_blocks is 512 bytes whatever the file system's block is (stat(3type)).
+            allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
             links: stat.st_nlink as u64,
             uid: stat.st_uid,
             identity: (stat.st_dev as u64, stat.st_ino as u64),

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::context::Context;
 use super::monitor::{self, Bounds, Command, Exit, Sight, Watched, Why};
+use super::quota::Allowed;
 use super::service::PluginService;
 use super::target::{Confinement, Target};
 use crate::Error;
@@ -119,7 +120,7 @@ fn connect(
         pipes.stderr,
         translated,
         target.log.clone(),
-        bounds(&target.limits, &target.manifest),
+        bounds(&target),
         see(Arc::clone(context), Arc::clone(&target)),
     )
     .map_err(fail)?;
@@ -146,8 +147,10 @@ fn connect(
     })
 }
 
-fn bounds(limits: &PluginLimits, manifest: &Manifest) -> Bounds {
+fn bounds(target: &Target) -> Bounds {
+    let Target { limits, manifest, data, .. } = target;
     Bounds {
+        data: Some((data.as_path().into(), Allowed { bytes: limits.data_bytes, files: limits.data_keys })),
         memory_bytes: limits.memory_bytes,
         cpu_percent: limits.cpu_percent,
         file_size_bytes: limits.file_size_bytes,

@@ -5,6 +5,7 @@ pub(crate) mod durable;
 mod instance;
 mod log;
 mod monitor;
+mod quota;
 mod restart;
 mod service;
 mod state;
@@ -13,6 +14,7 @@ mod target;
 
 pub use instance::ORDERLY_STOP;
 pub use log::{LOG_LINE_MAX_BYTES, LOG_TAIL_LINES, LogLine, LogSource};
+pub use quota::LOOK_EVERY;
 pub use restart::{BACKOFF_FIRST, BACKOFF_MAX, CRASH_WINDOW, CRASHES_MAX, HEALTHY_AFTER, backoff};
 pub use service::LIST_MAX;
 pub use state::{Move, next};

@@ -5,7 +5,9 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringfence_api::{Denial, Violation};
@@ -15,7 +17,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::log::{LogLine, PluginLog};
+use super::log::{LogLine, LogSource, PluginLog};
+use super::quota::{self, Allowed};
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
 use crate::exec::translate::Translated;
 use crate::exec::{Facts, Stop, Wait, classify, explain};
@@ -133,12 +136,14 @@ impl Watched {
 }
 
 /// The limits that a monitor warns of and holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpu_percent: Option<u32>,
     pub(crate) file_size_bytes: Option<u64>,
     pub(crate) processes: Option<u64>,
+    /// What the private data directory may hold, and where it is; `None` where nobody watches it.
+    pub(crate) data: Option<(Arc<Path>, Allowed)>,
     /// Whether reaching the memory limit only warns. The kernel's own limit holds all the same.
     pub(crate) on_memory_warn: bool,
 }
@@ -172,12 +177,14 @@ pub(crate) fn watch(
         killed: false,
         why: None,
         sampler_hit: false,
+        quota_evidence: None,
         warned_memory: false,
         cpu_high: 0,
         in_use_peak_bytes: 0,
         ticks: 0,
         last_sample: Sample::default(),
         log_budget: LOG_BYTES_PER_TICK,
+        cpu_ms: Arc::default(),
     };
     let task = async move {
         let exit = monitor.run(process, events, stderr, receiver).await;
@@ -199,12 +206,14 @@ struct Monitor<See> {
     killed: bool,
     why: Option<Why>,
     sampler_hit: bool,
+    quota_evidence: Option<String>,
     warned_memory: bool,
     cpu_high: u32,
     in_use_peak_bytes: u64,
     ticks: u32,
     last_sample: Sample,
     log_budget: usize,
+    cpu_ms: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -232,6 +241,9 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut events_over, mut stderr_over, mut commands_over) = (false, false, false);
+        let over_quota = over_quota(self.bounds.data.clone(), Arc::clone(&self.cpu_ms));
+        tokio::pin!(over_quota);
+        let mut quota_over = false;
         loop {
             let rung = self.ladder.map(Rung::at);
             tokio::select! {
@@ -254,6 +266,12 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
                     None => { commands_over = true; self.obey(Command::Kill(Why::Asked)); }
                 },
                 _ = ticks.tick() => self.tick(),
+                why = &mut over_quota, if !quota_over => {
+                    quota_over = true;
+                    self.log.line(LogSource::Host, Some("error"), &format!("stopped: {why}"));
+                    self.quota_evidence = Some(why);
+                    self.violate(Violation::FileSize);
+                }
                 ready = stderr.readable(), if !stderr_over && self.log_budget > 0 => {
                     let Ok(mut guard) = ready else { stderr_over = true; continue };
                     match self.read_log(stderr.get_ref()) {
@@ -330,6 +348,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let tick = self.sandbox.tick();
         let used_bytes = tick.usage.memory_bytes;
         self.in_use_peak_bytes = self.in_use_peak_bytes.max(used_bytes);
+        self.cpu_ms.store(tick.usage.cpu_ms, Ordering::Relaxed);
         self.ticks += 1;
         if self.ticks >= TICKS_PER_SAMPLE {
             self.ticks = 0;
@@ -433,7 +452,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
             // What is stopped because nobody wants it any more has broken nothing by being stopped.
             violation: ended.violation.filter(|_| !asked || usage.oom_kills > 0),
             suspected: ended.suspected.filter(|_| !asked),
-            evidence: ended.evidence,
+            evidence: self.quota_evidence.clone().map_or(ended.evidence, |why| vec![why]),
         }
     }
 }
@@ -445,6 +464,13 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
 )]
 fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+async fn over_quota(data: Option<(Arc<Path>, Allowed)>, cpu_ms: Arc<AtomicU64>) -> String {
+    match data {
+        Some((directory, allowed)) => quota::watch(directory, allowed, cpu_ms).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until_some(at: Option<Instant>) {

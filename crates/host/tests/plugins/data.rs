@@ -42,7 +42,7 @@ async fn the_quota_is_exact_and_nothing_is_lost_at_it() {
     let over = rig.host.call("keeper", "big", json!({"bytes": 20_000})).await.unwrap_err();
     assert_eq!(over.kind(), ErrorKind::PluginFailed, "{over}");
     assert!(over.message().contains("10000 is the most"), "{over}");
-    assert_eq!(rig.host.call("keeper", "keys", json!({})).await.unwrap()[0], "a");
+    assert_eq!(rig.host.call("keeper", "keys", json!({})).await.unwrap()[0], json!(["a"]));
     rig.host.call("keeper", "big", json!({"bytes": 5_000})).await.unwrap();
     rig.host.shutdown().await;
 }
@@ -79,5 +79,17 @@ async fn a_plugin_changes_its_configuration_only_when_that_is_granted() {
     rig.host.grant("vain", &["config:write=vain".parse().unwrap()]).await.unwrap();
     assert_eq!(rig.call("vain", "change").await.unwrap(), "changed");
     assert_eq!(rig.host.config("vain").await.unwrap(), json!({"target": "fr"}));
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_data_directory_that_grows_too_large_stops_the_plugin_and_a_small_one_does_not() {
+    let code = "import os, time\ndef fill(a):\n    place = os.environ['RINGFENCE_DATA_DIR']\n    for n in range(a['files']):\n        with open(f'{place}/{n}', 'wb') as file:\n            file.write(b'x' * 100_000)\n            file.flush()\n        time.sleep(0.01)\n    time.sleep(a['wait'])\n    return 'filled'\n";
+    let config = Config::parse("[plugins]\ndata_size = \"1MB\"\n").unwrap();
+    let rig = Rig::with(config).await;
+    rig.active("hoarder", "", &["fill"], code).await;
+    assert_eq!(rig.host.call("hoarder", "fill", json!({"files": 5, "wait": 0.5})).await.unwrap(), "filled");
+    let error = rig.host.call("hoarder", "fill", json!({"files": 200, "wait": 5})).await.unwrap_err();
+    assert!(error.message().contains("1000000 is the most"), "{error}");
     rig.host.shutdown().await;
 }
