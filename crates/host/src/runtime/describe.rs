@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringfence_api::{ErrorCode, Manifest, Runtime};
+use ringfence_api::{ErrorCode, Manifest, Runtime, Wire};
 
 use super::{Purpose, Runners, Spec, Types, World};
 use crate::check::Described;
@@ -35,6 +35,13 @@ pub(crate) fn describe(package: &Path, manifest: &Manifest, world: &World<'_>) -
         let message = format!("code of the runtime '{}' cannot be asked what it offers", manifest.runtime);
         return Err(Error::new(ErrorCode::NotSupported, message)
             .with_hint("declare its tools and hooks in the manifest"));
+    }
+    if manifest.wire == Wire::Legacy {
+        return Err(Error::new(
+            ErrorCode::NotSupported,
+            "a script of the older wire form cannot be asked what it offers",
+        )
+        .with_hint("declare its tools in the manifest"));
     }
     let spec = Spec { package, data: None, manifest, grants: &[], purpose: Purpose::Describe };
     let mut exec = super::request(&spec, world)?;

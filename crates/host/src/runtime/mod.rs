@@ -11,7 +11,7 @@ mod types;
 use std::ffi::OsString;
 use std::path::Path;
 
-use ringfence_api::{ErrorCode, Manifest, Permission, PermissionName, Runtime};
+use ringfence_api::{ErrorCode, Manifest, Permission, PermissionName, Runtime, Wire};
 
 use crate::config::{Config, PluginLimits};
 use crate::exec::Exec;
@@ -151,6 +151,9 @@ pub(crate) fn grants_only(spec: &Spec<'_>, home: &Home) -> Exec {
 fn interpreted(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
     let runtime = spec.manifest.runtime;
     let interpreter = interpreter::find(runtime, &world.config.interpreters)?;
+    if spec.manifest.wire == Wire::Legacy {
+        return Ok(by_itself(spec, &interpreter));
+    }
     let runner = world.runners.runner(world.home, runtime, &interpreter)?;
     let mut command: Vec<OsString> = vec![interpreter.program.clone().into()];
     command.extend(runner.arguments.iter().map(OsString::from));
@@ -174,6 +177,21 @@ fn interpreted(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
         exec.read_path(prefix);
     }
     Ok(exec)
+}
+
+/// A script of the older wire form speaks for itself: there is nothing for a runner to import.
+fn by_itself(spec: &Spec<'_>, interpreter: &interpreter::Interpreter) -> Exec {
+    let mut command: Vec<OsString> = vec![interpreter.program.clone().into()];
+    if spec.manifest.runtime == Runtime::Python {
+        // Such scripts print their answers, and few of them flush.
+        command.push("-u".into());
+    }
+    command.push(spec.package.join(&spec.manifest.entry_point).into());
+    let mut exec = Exec::new(command);
+    if let Some(prefix) = &interpreter.prefix {
+        exec.read_path(prefix);
+    }
+    exec
 }
 
 /// What a permission opens today beside the sandbox: only by way of the host, or nothing yet.
