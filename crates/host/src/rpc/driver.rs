@@ -259,7 +259,8 @@ impl Driver {
         if answers > 1 {
             // Their next requests shall go out together: after they have run, in the next turn.
             shared.output.hold();
-            taken = if matches!(taken, Taken::Pause) { Taken::Pause } else { Taken::Burst };
+            // Nothing may put that turn off, so a pause has to wait for it.
+            taken = Taken::Burst;
         }
         self.inbox.wakers.drain(..).for_each(Waker::wake);
         taken

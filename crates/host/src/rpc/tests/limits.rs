@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::rig::{Rig, prompt, request, soon};
 use crate::rpc::{CallError, CallMeta, CloseReason, FaultKind, Options};
