@@ -195,21 +195,15 @@ fn state(dir: &Path) -> String {
     text
 }
 
-/// Runs the step of `dir` under strace with more options.
-fn traced(dir: &Path, options: &[&str]) -> std::process::ExitStatus {
+/// Runs the step of `dir` under strace with more options: how it ended, and what it said.
+fn traced(dir: &Path, options: &[&str]) -> (std::process::ExitStatus, String) {
     #[expect(clippy::disallowed_methods, reason = "a test kills a process of its own")]
     let mut command = std::process::Command::new("strace");
     command.arg("-f").arg("-qq").args(options).arg(std::env::current_exe().unwrap()).current_dir(dir);
     command.args(["--exact", "lifecycle::durable::kill_tests::child", "--ignored", "-q", "--test-threads=1"]);
     let output = command.output().unwrap();
-    let status = output.status;
-    assert!(
-        status.success() || status.signal() == Some(9),
-        "{status}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    status
+    let said = [output.stdout, output.stderr].concat();
+    (output.status, String::from_utf8_lossy(&said).into_owned())
 }
 
 /// How often each call is made at most by one thread: strace counts for each thread by itself.
@@ -228,48 +222,101 @@ fn counts(trace: &str) -> BTreeMap<&str, usize> {
     most
 }
 
+/// A step with its two states and the calls that it makes.
+struct Trial {
+    step: &'static str,
+    scratch: tempfile::TempDir,
+    /// `None`: there is no home yet.
+    old: Option<String>,
+    new: String,
+    counts: BTreeMap<String, usize>,
+}
+
+impl Trial {
+    fn new(step: &'static str) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = |number: &str| scratch.path().join(number);
+        set_up(&dir("old"), step);
+        let old = if step == "open" { None } else { Some(state(&dir("old"))) };
+        set_up(&dir("new"), step);
+        let list: Vec<String> = CALLS.iter().map(|call| format!("?{call}")).collect();
+        let all = format!("trace={}", list.join(","));
+        let trace = dir("trace");
+        let (status, said) = traced(&dir("new"), &["-o", trace.to_str().unwrap(), "-e", &all]);
+        assert!(status.success(), "{step}: {said}");
+        let new = state(&dir("new"));
+        assert_ne!(old.as_ref(), Some(&new), "{step} does something");
+        let trace = fs::read_to_string(trace).unwrap();
+        let counts = counts(&trace).into_iter().map(|(call, most)| (call.to_owned(), most)).collect();
+        Self { step, scratch, old, new, counts }
+    }
+
+    /// Does `what` to the step at the k-th `call`; gives whether the new state is there, how it ended and what it said.
+    fn disturb(&self, call: &str, k: usize, what: &str) -> (bool, std::process::ExitStatus, String) {
+        let place = self.scratch.path().join(format!("{call}-{k}"));
+        set_up(&place, self.step);
+        let (filter, inject) = (format!("trace={call}"), format!("inject={call}:{what}"));
+        let (status, said) = traced(&place, &["-o", "/dev/null", "-e", &filter, "-e", &inject]);
+        let found = state(&place);
+        let is_new = found == self.new;
+        let (step, old, new) = (self.step, &self.old, &self.new);
+        assert!(
+            is_new || old.as_ref() == Some(&found),
+            "{step}, {what} at {call} {k}:\n{found}\nold:\n{old:?}\nnew:\n{new}\n{said}"
+        );
+        assert!(is_new || !status.success(), "{step}, {what} at {call} {k}: answered, and not done");
+        ringfence_sandbox::tree::Dir::open(self.scratch.path())
+            .and_then(|dir| dir.remove_tree(place.file_name().unwrap()))
+            .unwrap();
+        (is_new, status, said)
+    }
+}
+
 /// Kills the step at the points that `choose` takes of `1..=most`, and gives how many were tried and how many of them left
 /// the new state.
-fn kill_at(step: &str, mut choose: impl FnMut(usize) -> Vec<usize>) -> (usize, usize) {
-    let scratch = tempfile::tempdir().unwrap();
-    let dir = |number: &str| scratch.path().join(number);
-    set_up(&dir("old"), step);
-    let old = if step == "open" { None } else { Some(state(&dir("old"))) };
-    set_up(&dir("new"), step);
-    let list: Vec<String> = CALLS.iter().map(|call| format!("?{call}")).collect();
-    let all = format!("trace={}", list.join(","));
-    let trace = dir("trace");
-    assert!(traced(&dir("new"), &["-o", trace.to_str().unwrap(), "-e", &all]).success());
-    let new = state(&dir("new"));
-    assert_ne!(old.as_ref(), Some(&new), "{step} does something");
-
+fn kill_at(step: &'static str, mut choose: impl FnMut(usize) -> Vec<usize>) -> (usize, usize) {
+    let trial = Trial::new(step);
     let (mut tried, mut done) = (0, 0);
-    let trace = fs::read_to_string(trace).unwrap();
-    for (call, most) in counts(&trace) {
-        for k in choose(most) {
-            let place = dir(&format!("{call}-{k}"));
-            set_up(&place, step);
-            let filter = format!("trace={call}");
-            let inject = format!("inject={call}:signal=SIGKILL:when={k}");
-            let status = traced(&place, &["-o", "/dev/null", "-e", &filter, "-e", &inject]);
-            let found = state(&place);
-            let is_new = found == new;
-            assert!(
-                is_new || old.as_ref() == Some(&found),
-                "{step} killed at {call} {k}:\n{found}\nold:\n{old:?}\nnew:\n{new}"
-            );
-            // Who was not killed has done it.
-            assert!(is_new || !status.success(), "{step} {call} {k}: answered, and not done");
+    for (call, most) in &trial.counts {
+        for k in choose(*most) {
+            let (is_new, status, said) = trial.disturb(call, k, &format!("signal=SIGKILL:when={k}"));
+            assert!(status.success() || status.signal() == Some(9), "{step} {call} {k}: {status} {said}");
             tried += 1;
             done += usize::from(is_new);
-            #[expect(
-                clippy::let_underscore_must_use,
-                reason = "read-only directories of packages may stay until the end"
-            )]
-            let _ = fs::remove_dir_all(&place);
         }
     }
     (tried, done)
+}
+
+#[test]
+fn a_full_or_failing_disk_is_a_clean_error_and_changes_nothing() {
+    if ringfence_testkit::lacks("strace") {
+        return;
+    }
+    let mut refused = 0;
+    for step in ["install", "stage", "config"] {
+        let trial = Trial::new(step);
+        for (call, error) in [
+            ("pwrite64", "ENOSPC"),
+            ("fsync", "EIO"),
+            ("fdatasync", "EIO"),
+            ("mkdirat", "ENOSPC"),
+            ("renameat2", "EIO"),
+        ] {
+            let Some(most) = trial.counts.get(call) else { continue };
+            // From there on every one fails: a disk does not get better by itself.
+            let k = most.div_ceil(2);
+            let (_, status, said) = trial.disturb(call, k, &format!("error={error}:when={k}+"));
+            if !status.success() {
+                assert!(
+                    said.contains("code: Io") || said.contains("code: Busy"),
+                    "{step} {call} {k}: {status} {said}"
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused >= 5, "{refused}");
 }
 
 /// The step itself, in the process that is killed.

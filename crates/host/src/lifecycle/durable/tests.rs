@@ -279,3 +279,40 @@ fn recovery_removes_what_no_row_names() {
     place.is_clean();
     assert!(place.data().is_dir());
 }
+
+/// Prints what the steps cost on this machine; it promises nothing.
+#[test]
+#[ignore = "a measurement"]
+fn figures() {
+    use std::time::Instant;
+    let timed = |what: &str, rounds: u32, work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        (0..rounds).for_each(|_| work());
+        println!("{what}: {:?}", start.elapsed() / rounds);
+    };
+    let place = Place::new();
+    let home = Home::at(place.dir.path().join("home"));
+    timed("open and close", 20, &mut || drop(Store::open(&home).unwrap()));
+    timed("recover", 20, &mut || recover(&place.store).unwrap());
+    let package = place.package("1.0.0", "Ada", &[]);
+    let mut row = None;
+    timed("install of two files", 1, &mut || {
+        row = Some(install(&place.store, &package, "ada", &|_, _| Ok(())).unwrap().row);
+    });
+    let row = row.unwrap();
+    timed("the same again", 5, &mut || {
+        install(&place.store, &package, "ada", &|_, _| Ok(())).unwrap();
+    });
+    timed("verify", 20, &mut || drop(verified(&place.store, &row.package.digest).unwrap()));
+    timed("keep a value", 50, &mut || {
+        place.store.data_put(&row.owner(), "key", vec![1; 200], 1_000).unwrap();
+    });
+    timed("read a value", 50, &mut || drop(place.store.data_get(&row.owner(), "key").unwrap()));
+    timed("trusted", 50, &mut || drop(place.store.trusted(&name()).unwrap()));
+    let meter = place.store.calls(&row.owner(), "call");
+    let (tool, id) = (std::sync::Arc::from("t"), std::sync::Arc::from("c"));
+    timed("record a call, the first 1,000 of a second", 1_000, &mut || meter.begin(&tool, &id).unwrap());
+    timed("record a call beyond", 100_000, &mut || meter.begin(&tool, &id).unwrap());
+    timed("flush", 1, &mut || place.store.flush(std::time::Duration::from_secs(60)).unwrap());
+    timed("check of the trail", 1, &mut || drop(place.store.audit_verify().unwrap()));
+}
