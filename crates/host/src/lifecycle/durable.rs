@@ -7,6 +7,12 @@
 //!
 //! Nothing is started, stopped or asked here: that is the engine's, which calls these steps.
 
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the check of a home and giving an upgrade up have no command yet"
+)]
+
 mod data_dirs;
 mod install;
 mod recover;

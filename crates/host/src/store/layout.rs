@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use ringfence_api::PluginName;
 
 use super::key::sha256_hex;
-use crate::Home;
 
 /// How many hexadecimal digits of a publisher's digest tell kept directories apart.
 const PUBLISHER_DIGITS: usize = 16;
@@ -83,6 +82,3 @@ impl Layout {
         format!("{plugin}-{}", digest.get(..PUBLISHER_DIGITS).unwrap_or_default())
     }
 }
-
-/// Names of entries directly in the home that belong to the store, for checks and backups.
-pub(crate) const LOCK_FILES: [&str; 2] = ["daemon.lock", "lifecycle.lock"];
