@@ -5,7 +5,7 @@
 //!
 //! A compiler flag for the whole build would say the same (`crt-static`), but it would also be applied to procedural macros,
 //! which cannot be built with it. So only the last step is changed: the linker is asked for a static executable, and finds,
-//! in place of the two shared libraries that the standard library names, scripts that name the static ones.
+//! in place of each shared library that the standard library names, a script that names the static one.
 
 use std::env;
 use std::error::Error;
@@ -13,7 +13,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The shared library that is named, and the archives in its place.
-const STATIC: [(&str, &str); 2] = [("libgcc_s.so", "libgcc_eh.a"), ("libc.so", "libc.a")];
+const STATIC: [(&str, &str); 7] = [
+    ("libgcc_s.so", "libgcc_eh.a"),
+    ("libc.so", "libc.a"),
+    ("libm.so", "libm.a"),
+    ("libpthread.so", "libpthread.a"),
+    ("libdl.so", "libdl.a"),
+    ("librt.so", "librt.a"),
+    ("libutil.so", "libutil.a"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
