@@ -76,8 +76,15 @@ fn install(opened: &mut Opened, arguments: &InstallArguments) -> Result<Answer, 
 
 /// Asks a person what is asked for now.
 pub(super) fn ask(opened: &Opened, name: &str) -> Result<Option<Consent>, Stopped> {
-    let request = opened.wait("reading what it asks for", |host| host.consent_request(name))?;
-    consent::ask(&request, opened.arrivals())
+    let asks = || opened.wait("reading what it asks for", |host| host.consent_request(name));
+    let request = asks()?;
+    let given = consent::ask(&request, opened.arrivals())?;
+    // A person may take long, and somebody else may have upgraded the plugin meanwhile.
+    if given.is_some() && asks()?.digest != request.digest {
+        let message = format!("the package of {name} was changed while you were asked");
+        return Err(Error::new(ErrorCode::ConsentRequired, message).with_hint("look at it again").into());
+    }
+    Ok(given)
 }
 
 /// A directory on this machine, by its whole path, and nothing else.

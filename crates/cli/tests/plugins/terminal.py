@@ -1,7 +1,8 @@
-"""terminal.py COMMAND... : runs the command at a terminal of its own and types a line of standard input at each question."""
+"""terminal.py COMMAND... : runs the command at a terminal of its own and types a line of standard input at each question, after running MEANWHILE."""
 import os
 import pty
 import select
+import subprocess
 import sys
 
 answers = sys.stdin.buffer.read().splitlines(keepends=True)
@@ -21,6 +22,9 @@ while True:
         break
     output += block
     if answers and output.endswith(b"] "):
+        meanwhile = os.environ.get("MEANWHILE")
+        if meanwhile:
+            subprocess.run(["/bin/sh", "-c", meanwhile], check=True, stdin=subprocess.DEVNULL, capture_output=True)
         os.write(terminal, answers.pop(0).replace(b"^C\n", b"\x03").replace(b"^D\n", b"\x04"))
 _, status = os.waitpid(child, 0)
 sys.stdout.buffer.write(output.replace(b"\r\n", b"\n"))

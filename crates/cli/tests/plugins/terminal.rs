@@ -8,9 +8,15 @@ use crate::world::{RINGFENCE, Ran, World};
 
 /// Types these lines at a terminal, each when it is asked for.
 fn typed(world: &World, words: &[&str], lines: &str) -> Ran {
+    typed_after(world, words, lines, "")
+}
+
+/// The same, where something else happens before each answer.
+fn typed_after(world: &World, words: &[&str], lines: &str, meanwhile: &str) -> Ran {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plugins/terminal.py");
     let mut command = Command::new("python3");
     command.arg(script).arg(RINGFENCE).args(words).env("RINGFENCE_HOME", world.path("home"));
+    command.env("MEANWHILE", meanwhile);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
@@ -74,6 +80,19 @@ fn an_upgrade_is_asked_for_what_is_new() {
 }
 
 #[test]
+fn what_changed_while_a_person_was_asked_is_not_consented_to() {
+    let Some(world) = World::new() else { return };
+    let package = world.notes();
+    world.done(&["install", &package]);
+    let other = world.package("1.1.0", &world.asks());
+    let meanwhile = format!("'{RINGFENCE}' uninstall notes && '{RINGFENCE}' install '{other}'");
+    let ran = typed_after(&world, &["activate", "notes"], "all\n", &meanwhile);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.out.contains("was changed while you were asked"), "{ran:?}");
+    assert_eq!(world.json(&["grants", "notes"]), serde_json::json!([]));
+}
+
+#[test]
 fn a_person_sees_how_far_a_call_is_and_a_program_only_the_result() {
     let Some(world) = World::new().map(World::with_active_notes) else { return };
     let seen = typed(&world, &["call", "notes", "pages"], "");
@@ -84,29 +103,44 @@ fn a_person_sees_how_far_a_call_is_and_a_program_only_the_result() {
 
 #[test]
 fn a_signal_ends_a_call_in_order_and_leaves_no_process() {
-    let Some(world) = World::new().map(World::with_active_notes) else { return };
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
-        let mut child = world.command(&["call", "notes", "sleep", "--json"]).spawn().unwrap();
-        wait_for_log(&world, "sleeping");
-        let begun = Instant::now();
-        let sent =
-            Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status().unwrap();
-        assert!(sent.success());
-        let mut said = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(status), "{said}");
-        assert!(said.contains("\"cancelled\""), "{said}");
-        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-        let left = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-            let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&words).contains(&world.path("home").display().to_string())
-        });
-        assert_eq!(left.count(), 0, "nothing of the plugin is left");
-        world.done(&["uninstall", "notes"]);
-        let package = world.notes();
-        world.done(&["install", &package, "--grant-requested"]);
-        world.done(&["activate", "notes"]);
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let Some(world) = World::new().map(World::with_active_notes) else { return };
+        ended_by(&world, &["call", "notes", "sleep", "--json"], "sleeping", (signal, status));
+        assert_eq!(world.done(&["call", "notes", "version"]).out, "\"1.0.0\"\n", "it is active as before");
     }
+}
+
+#[test]
+fn a_signal_ends_a_start_that_hangs() {
+    let Some(world) = World::new() else { return };
+    let package = world.package("8.0.0", &world.asks());
+    world.done(&["install", &package, "--grant-requested"]);
+    ended_by(&world, &["activate", "notes", "--json"], "hanging", ("INT", 130));
+    assert_ne!(world.json(&["list"])[0]["state"], "active");
+}
+
+/// Starts a command, waits until the plugin has logged `log`, and ends the command with a signal.
+fn ended_by(world: &World, words: &[&str], log: &str, (signal, status): (&str, i32)) {
+    let mut child = world.command(words).spawn().unwrap();
+    wait_for_log(world, log);
+    assert_ne!(processes(world), 0, "it is seen while it runs");
+    let begun = Instant::now();
+    let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", child.id())]).status().unwrap();
+    assert!(sent.success());
+    let mut said = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(status), "{said}");
+    assert!(said.contains("\"cancelled\""), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(processes(world), 0, "nothing of the plugin is left");
+}
+
+/// How many processes execute something of this world's store.
+fn processes(world: &World) -> usize {
+    let store = world.path("home/store").display().to_string();
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let words = all.map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+    words.filter(|words| String::from_utf8_lossy(words).contains(&store)).count()
 }
 
 /// Waits until the plugin has logged this.
