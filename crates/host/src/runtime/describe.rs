@@ -89,6 +89,9 @@ fn judge(described: &Described, manifest: &Manifest, world: &World<'_>) -> Resul
         return Err(refuse(format!("the class of '{entry}' does not exist")));
     }
     let wanted: Vec<&str> = match &manifest.plugin_type {
+        // An application without kinds of its own, such as the command line, cannot know the base class: what it is called
+        // with decides, and the class only has to be there.
+        Some(_) if world.types.is_empty() => return Ok(()),
         Some(kind) => match world.types.get(kind) {
             Some(known) => vec![known.base_class()],
             None => {
@@ -146,6 +149,8 @@ mod tests {
         let message = |result: Result<(), Error>| result.unwrap_err().message().to_owned();
         assert!(judged(class(&["ringfence._plugin.Plugin"]), None, &types).is_ok());
         assert!(judged(class(&["app.Filter"]), Some("filter"), &types).is_ok());
+        assert!(judged(class(&[]), Some("filter"), &Types::new()).is_ok(), "nobody knows its base class");
+        assert!(judged(class(&[]), None, &Types::new()).is_err());
         assert!(message(judged(class(&["ringfence.Plugin"]), Some("filter"), &types)).contains("app.Filter"));
         assert!(message(judged(class(&["object"]), None, &types)).contains("does not derive"));
         assert!(message(judged(class(&[]), Some("other"), &types)).contains("no plugin type 'other'"));
