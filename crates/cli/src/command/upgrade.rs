@@ -26,8 +26,8 @@ Examples:
   ringfence upgrade ./translator --grant-requested
   ringfence upgrade ./translator-1.1.0 --allow-downgrade
 
-Exit status: 0 upgraded, or this version was in place already; 1 the package has errors; 2 usage; 3 no such path or plugin; \
-4 it asks for more and nobody consented, or it is older: the old version stays; 5 the new version failed: the old one is back; 6 it broke a limit; \
+Exit status: 0 upgraded, or this version was in place already; 1 the package has errors; 2 usage, or it is older; 3 no such path or plugin; \
+4 it asks for more and nobody consented: the old version stays; 5 the new version failed: the old one is back; 6 it broke a limit; \
 7 not enforceable here; 8 busy."
 )]
 pub(crate) struct UpgradeArguments {
