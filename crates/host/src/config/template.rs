@@ -4,10 +4,19 @@ use super::Config;
 use crate::units::{format_duration, format_size};
 
 pub(super) fn template() -> String {
-    let Config { limits_backend, exec, runs, plugins, plugin_directories: _, interpreters: _ } =
-        Config::default();
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "none".to_owned(), format_size);
-    let count = |count: Option<u64>| count.map_or_else(|| "\"none\"".to_owned(), |count| count.to_string());
+    format!("{}\n{}", commands(), plugins())
+}
+
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "none".to_owned(), format_size)
+}
+
+fn count(count: Option<u64>) -> String {
+    count.map_or_else(|| "\"none\"".to_owned(), |count| count.to_string())
+}
+
+fn commands() -> String {
+    let Config { limits_backend, exec, runs, .. } = Config::default();
     format!(
         r#"# Ringfence's configuration: config.toml in its home ($RINGFENCE_HOME, else ~/.local/share/ringfence).
 # Every line that begins with a single '#' and a name shows a default; remove the '#' to change it.
@@ -43,8 +52,25 @@ pub(super) fn template() -> String {
 #max_total_size = "{total}"
 # The stored output of one run; what is beyond is not stored (it was shown all the same).
 #max_run_size = "{run}"
+"#,
+        backend = limits_backend.as_str(),
+        timeout = exec.timeout.map_or_else(|| "none".to_owned(), format_duration),
+        memory = size(exec.memory_bytes),
+        cpu = count(exec.cpu_percent.map(u64::from)),
+        processes = count(exec.processes),
+        output = size(exec.output_bytes),
+        file_size = size(exec.file_size_bytes),
+        open_files = count(exec.open_files),
+        keep = runs.max_runs,
+        total = format_size(runs.max_total_bytes),
+        run = format_size(runs.max_run_bytes),
+    )
+}
 
-# The limits of a plugin. Its manifest may ask for less, never for more.
+fn plugins() -> String {
+    let plugins = Config::default().plugins;
+    format!(
+        r#"# The limits of a plugin. Its manifest may ask for less, never for more.
 [plugins]
 # Where `ringfence scan` looks for plugins, beside `plugins` in the home. Absolute paths.
 #directories = []
@@ -80,17 +106,6 @@ pub(super) fn template() -> String {
 # python = "/opt/python/bin/python3"
 # node = "/opt/node/bin/node"
 "#,
-        backend = limits_backend.as_str(),
-        timeout = exec.timeout.map_or_else(|| "none".to_owned(), format_duration),
-        memory = size(exec.memory_bytes),
-        cpu = count(exec.cpu_percent.map(u64::from)),
-        processes = count(exec.processes),
-        output = size(exec.output_bytes),
-        file_size = size(exec.file_size_bytes),
-        open_files = count(exec.open_files),
-        keep = runs.max_runs,
-        total = format_size(runs.max_total_bytes),
-        run = format_size(runs.max_run_bytes),
         init_timeout = format_duration(plugins.init_timeout),
         call_timeout = format_duration(plugins.call_timeout),
         ping_interval = format_duration(plugins.ping_interval),

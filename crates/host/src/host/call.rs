@@ -325,7 +325,7 @@ pub(crate) fn judge(schema: Option<&CompiledSchema>, value: &Value, what: &str) 
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     Err(Error::new(
         ErrorCode::SchemaViolation,
-        format!("{what} breaks the schema: {}{more}", shown.join("; ")),
+        format!("schema violation in {what}: {}{more}", shown.join("; ")),
     ))
 }
 

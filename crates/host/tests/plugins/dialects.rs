@@ -1,5 +1,4 @@
 //! Plugins of other hosts, as they are: installed, activated and called.
-#![expect(clippy::panic, reason = "the helpers of tests stop the test that uses them")]
 
 use ringfence::plugin::Consent;
 use serde_json::{Value, json};

@@ -1,4 +1,9 @@
 //! Plugins through the library: install, consent, activate, call, watch, revoke, upgrade, uninstall.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the helpers of tests: a failure here is the failure of the test that called it"
+)]
 
 mod data;
 mod dialects;
