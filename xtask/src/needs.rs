@@ -58,6 +58,8 @@ pub(crate) const NEEDS: &[Need] = &[
     test("python3", "python3", &["python3"], "Python inside the sandbox"),
     test("node", "node", &["nodejs"], "Node.js inside the sandbox"),
     test("go", "go", &["golang-go"], "a Go program inside the sandbox"),
+    test("make", "make", &["make"], "example plugins in C"),
+    test("bash", "bash", &["bash"], "plugins in bash"),
     test("git", "git", &["git"], "Git inside the sandbox"),
     test("java", "java", &["default-jre-headless"], "a JVM inside the sandbox"),
     test("javac", "javac", &["default-jdk-headless"], "a JVM with threads inside the sandbox"),

@@ -58,6 +58,7 @@ const STEPS: &[Step] = &[
     Step { name: "docs", run: docs },
     Step { name: "tests", run: tests },
     Step { name: "self-check", run: self_check },
+    Step { name: "sdk", run: sdk },
     Step { name: "vm", run: in_vm },
 ];
 
@@ -172,6 +173,19 @@ pub(crate) fn state_needs(command: &mut Command) {
     if !lacking.is_empty() {
         command.env("RINGFENCE_MISSING", needs::names(&lacking));
     }
+}
+
+/// The SDKs of plugin authors and the example plugins, with the interpreters of the system: those that a sandbox shows.
+fn sdk(run: &mut Run) -> Result<(), Failure> {
+    let (Some(python), Some(node)) = (needs::locate("python3"), needs::locate("node")) else {
+        println!("skipped: needs python3 and node");
+        return Ok(());
+    };
+    let mut command = process::program(&python.display().to_string());
+    command.arg("sdk/run_tests.py").arg("--python").arg(python).arg("--node").arg(node);
+    let repeat = process::shown(&command);
+    let status = run.tally.watch(&mut command)?;
+    if status.success() { Ok(()) } else { Err(Failure::Failed(format!("repeat with: {repeat}"))) }
 }
 
 fn in_vm(run: &mut Run) -> Result<(), Failure> {

@@ -1,20 +1,46 @@
 //! Ringfence as a library: run other people's code under one permission model.
 //!
-//! What is here today is the executor: [`exec`] runs one command in a sandbox, with limits, live output,
-//! redaction and a stored record of every run. [`Home`] says where the state lives, [`Config`] holds the
-//! administrator's defaults, and every failure is one [`Error`] with a stable code.
+//! A [`Host`] works on one [`Home`]: it installs plugins, records what a person consents to, starts each plugin in a sandbox
+//! of its own, calls its tools, watches it crash or hang without anyone else noticing, and takes grants back at once.
+//! [`exec`] runs a single command in the same sandbox, without a store and without an async runtime. Every failure is one
+//! [`Error`] with a stable code.
 //!
-//! This crate deliberately knows no terminal, no command line and no web server, and the executor needs no
-//! async runtime and no database: a short command pays only for what it uses.
+//! This crate deliberately knows no terminal, no command line and no web server.
+//!
+//! # A plugin from end to end
 //!
 //! ```
-//! use ringfence::exec::{Facts, Stop, Wait, classify};
+//! # // A machine without Python or without user namespaces cannot run this; its tests say so elsewhere.
+//! # if !std::path::Path::new("/usr/bin/python3").exists() { return Ok(()) }
+//! use ringfence::plugin::{Consent, KeepData};
+//! use ringfence::{Home, Host};
+//! use serde_json::json;
 //!
-//! // A run that Ringfence stopped because it was too slow ...
-//! let facts = Facts { stopped_by: Some(Stop::Timeout), ..Facts::new(Wait::Signaled(15)) };
-//! let ending = classify(&facts);
-//! // ... is a proven violation, whatever the command did with the signal.
-//! assert_eq!(ending.violation, Some(ringfence_api::Violation::Timeout));
+//! # let dir = tempfile::tempdir()?;
+//! # let package = dir.path().join("greeter");
+//! # std::fs::create_dir(&package)?;
+//! // A package is a directory with a manifest and some code.
+//! std::fs::write(
+//!     package.join("plugin.yaml"),
+//!     "name: greeter\nversion: 1.0.0\nruntime: python\nentry_point: greeter.py\ntools: [{name: greet}]\n\
+//!      permissions: ['env:read=LANG']\n",
+//! )?;
+//! std::fs::write(package.join("greeter.py"), "def greet(arguments):\n    return 'hello ' + arguments['name']\n")?;
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! let host = Host::builder().home(Home::at(dir.path().join("home"))).build().await?;
+//! host.install(&package, Consent::Absent).await?;              // nothing runs, nothing is granted
+//! println!("{}", host.consent_request("greeter").await?);      // what a person is asked
+//! host.consent("greeter", Consent::Only(Vec::new())).await?;   // less than it asks for: nothing
+//! host.activate("greeter").await?;
+//! let answer = host.call("greeter", "greet", json!({"name": "Ada"})).await?;
+//! assert_eq!(answer, "hello Ada");
+//! host.uninstall("greeter", KeepData::No).await?;
+//! host.shutdown().await;
+//! # Ok::<(), ringfence::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod check;

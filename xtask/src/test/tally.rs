@@ -61,6 +61,11 @@ impl Tally {
             self.ignored += number_before(counts, " ignored");
             return true;
         }
+        if let Some((passed, failed)) = plain_sum(line) {
+            self.passed += passed;
+            self.failed += failed;
+            return true;
+        }
         if line == "failures:" {
             self.passing = None;
             return true;
@@ -81,6 +86,12 @@ impl Tally {
         }
         false
     }
+}
+
+/// The closing line of a test runner of another language: `N passed, N failed`, alone.
+fn plain_sum(line: &str) -> Option<(u64, u64)> {
+    let (passed, failed) = line.strip_suffix(" failed")?.split_once(" passed, ")?;
+    Some((passed.parse().ok()?, failed.parse().ok()?))
 }
 
 /// Shows the lines of a stderr, and hands back the needs that were missed in it.
@@ -121,6 +132,17 @@ fn number_before(text: &str, word: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plain_sum_of_another_runner_counts_and_one_with_a_name_does_not() {
+        let mut tally = Tally::default();
+        for line in
+            ["sdk/python: 7 passed, 0 failed", "12 passed, 3 failed", "12 passed, 3 failed, 1 skipped"]
+        {
+            tally.take(line);
+        }
+        assert_eq!((tally.passed, tally.failed), (12, 3));
+    }
 
     const OUTPUT: &str = "\
 running 3 tests

@@ -127,10 +127,16 @@ fn connect(
     let options = Options {
         wire: target.manifest.wire,
         queued_max: usize::try_from(target.limits.queued_calls).unwrap_or(usize::MAX),
+        correlation_prefix: target.name.to_string(),
         ..Options::default()
     };
     let (connection, reader) = Connection::open(input, pipes.stdout, options, service).map_err(fail)?;
-    let monitor = tokio::spawn(monitor);
+    let closes = connection.clone();
+    let monitor = tokio::spawn(async move {
+        monitor.await;
+        // A grandchild may still hold the pipe; nobody waits for it.
+        closes.process_ended();
+    });
     let after_end = watched.clone();
     let reader = tokio::spawn(async move {
         let _how = reader.await;

@@ -27,7 +27,7 @@ const INTERPRETERS: [&str; 4] = ["/usr", "/bin", "/sbin", "/opt"];
 /// let manifest: ringfence_api::Manifest = serde_json::from_str(
 ///     r#"{"name": "greeter", "version": "1.0.0", "runtime": "python", "entry_point": "main:Greeter"}"#,
 /// )?;
-/// let entry = manifest::entry_point(package.path(), &manifest)?;
+/// let entry = manifest::entry_point(package.path(), &manifest).map_err(ringfence::Error::from)?;
 /// assert_eq!(entry.file, std::path::Path::new("main.py"));
 /// assert_eq!(entry.python.unwrap().class.as_deref(), Some("Greeter"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
