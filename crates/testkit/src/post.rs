@@ -110,6 +110,13 @@ fn subdirs(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// An empty leaf that nobody holds. One whose name begins with `free-` waits for the next sandbox of the process that the
+/// name goes on with, and is forgotten when that process has gone.
 fn forgotten(dir: &Path) -> bool {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let holder = name.strip_prefix("free-").and_then(|rest| rest.split('-').next());
+    if holder.is_some_and(|pid| Path::new("/proc").join(pid).exists()) {
+        return false;
+    }
     dir.is_dir() && std::fs::read_to_string(dir.join("cgroup.procs")).is_ok_and(|text| text.trim().is_empty())
 }
