@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::sampler::cpu_of;
 use super::{Backend, Usage};
 use crate::plan::Limits;
 
@@ -298,11 +299,22 @@ impl Leaf {
         Usage {
             memory_bytes: number(&read_text(memory, "memory.usage_in_bytes")).saturating_sub(cache),
             memory_peak_bytes: number(&read_text(memory, "memory.max_usage_in_bytes")),
-            // Where cpu and cpuacct are one hierarchy; else PID 1's count of reaped children stands.
-            cpu_ms: (number(&read_text(cpu, "cpuacct.usage")) / 1_000_000).saturating_sub(self.cpu_before_ms),
+            cpu_ms: self.cpu_ms(pids, cpu),
             oom_kills: field(&read_text(memory, "memory.oom_control"), "oom_kill"),
             task_refusals: field(&read_text(pids, "pids.events"), "max"),
         }
+    }
+
+    /// Where cpu and cpuacct are one hierarchy, what the leaf was charged. Else what its living processes and the children
+    /// that they have waited for have used: at the end PID 1's count of all that it has reaped is larger, and stands.
+    fn cpu_ms(&self, pids: &Path, cpu: &Path) -> u64 {
+        let charged = read_text(cpu, "cpuacct.usage");
+        if charged.is_empty() {
+            let living = read_text(pids, "cgroup.procs");
+            let living = String::from_utf8_lossy(&living);
+            return living.lines().filter_map(|pid| pid.trim().parse().ok()).map(cpu_of).sum();
+        }
+        (number(&charged) / 1_000_000).saturating_sub(self.cpu_before_ms)
     }
 
     /// Makes an empty leaf ready for another sandbox. `false` when something of the last one could be told from it; it must

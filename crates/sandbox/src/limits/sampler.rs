@@ -152,7 +152,7 @@ fn scratch_of(processes: &[u32]) -> u64 {
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 /// User and system time of a process and of what it has reaped, in milliseconds (proc_pid_stat(5), fields 14 to 17).
-fn cpu_of(pid: u32) -> u64 {
+pub(super) fn cpu_of(pid: u32) -> u64 {
     const TICKS_PER_SECOND: u64 = 100; // USER_HZ, fixed on x86_64
     let text = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The second field is the program's own name in parentheses and may hold anything.
