@@ -26,6 +26,7 @@
 
 mod manifest;
 mod permission;
+mod plugin_name;
 mod plugin_state;
 mod report;
 pub mod rpc;
@@ -36,13 +37,13 @@ mod error_code;
 pub use error_code::{ErrorBody, ErrorCode, ErrorDocument, UnknownErrorCode, errors_markdown};
 pub use manifest::{
     HOOK_PRIORITY_DEFAULT, HookDeclaration, HookKind, LimitsRequest, Manifest, OnFailure, OnMemory,
-    PLUGIN_NAME_MAX_BYTES, PermissionRequest, PluginName, PluginNameError, Runtime, TOOL_NAME_MAX_BYTES,
-    ToolDeclaration, Wire, is_tool_name, manifest_schema,
+    PermissionRequest, Runtime, TOOL_NAME_MAX_BYTES, ToolDeclaration, Wire, is_tool_name, manifest_schema,
 };
 pub use permission::{
     EXTENSION_WORD_MAX_BYTES, ExtensionName, Permission, PermissionError, PermissionName, SCOPE_MAX_BYTES,
     ScopeKind,
 };
+pub use plugin_name::{PLUGIN_NAME_MAX_BYTES, PluginName, PluginNameError};
 pub use plugin_state::{PluginState, UnknownPluginState};
 pub use report::{Denial, EnforcedLayer, RunReport, RunStatus, UNKNOWN_OBJECT};
 pub use violation::{UnknownViolation, Violation};
