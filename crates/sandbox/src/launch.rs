@@ -284,7 +284,9 @@ impl Launcher {
         let leaf = self.make_leaf(plan, facts.uid)?;
         let counted = leaf.is_some() || !plan.layers.contains(Layer::Limits);
         let compiled = self.compile(plan, facts, counted, self.network_for(plan, facts))?;
-        let outside = if facts.root { next_outside_ids() } else { (facts.uid, facts.gid) };
+        // A plan without any layer is no sandbox: the program is the caller's own, with the caller's own ids.
+        let confined = facts.root && !plan.layers.is_empty();
+        let outside = if confined { next_outside_ids() } else { (facts.uid, facts.gid) };
         if facts.root {
             give_pipes(&stdio, outside);
         }

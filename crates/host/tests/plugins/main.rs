@@ -6,6 +6,7 @@
 )]
 
 mod data;
+mod dev;
 mod dialects;
 mod faults;
 mod grants;
