@@ -56,12 +56,26 @@ pub(crate) struct Arrivals {
 
 /// Opens the home's host, does the work, prints the answer, and shuts the host down, whatever came of it.
 pub(crate) fn with(json: bool, work: impl FnOnce(&mut Opened) -> Result<Answer, Stopped>) -> ExitCode {
-    let mut opened = match Opened::open() {
+    let place = || {
+        let home = Home::from_env()?;
+        let config = Config::load(&home)?;
+        Ok((home, config))
+    };
+    with_home(json, place, |opened| work(opened).map(|answer| answer.print(json)))
+}
+
+/// The same for a home that `place` finds or makes, when signals wait to be asked for already; the work prints by itself.
+pub(crate) fn with_home(
+    json: bool,
+    place: impl FnOnce() -> Result<(Home, Config), Error>,
+    work: impl FnOnce(&mut Opened) -> Result<ExitCode, Stopped>,
+) -> ExitCode {
+    let mut opened = match Opened::open(place) {
         Ok(opened) => opened,
         Err(stopped) => return tell(&stopped, json),
     };
     let status = match work(&mut opened) {
-        Ok(answer) => answer.print(json),
+        Ok(status) => status,
         Err(stopped) => tell(&stopped, json),
     };
     match opened.close() {
@@ -102,11 +116,10 @@ fn signal_status(number: i32) -> ExitCode {
 }
 
 impl Opened {
-    fn open() -> Result<Self, Stopped> {
-        let home = Home::from_env()?;
-        let config = Config::load(&home)?;
+    fn open(place: impl FnOnce() -> Result<(Home, Config), Error>) -> Result<Self, Stopped> {
         // Before the runtime: threads take the mask of signals from whoever starts them.
         let signals = Signals::catch(&ENDING).map_err(|cause| broken("cannot catch signals", cause))?;
+        let (home, config) = place()?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|cause| broken("cannot start the runtime", cause))?;
         let entered = runtime.enter();

@@ -116,6 +116,9 @@ enum ExecCommand {
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(status) = command::demo::run_plugin(words.first()) {
+        return status;
+    }
     let parsed = if words.get(1).is_some_and(|word| word == "exec") {
         ExecOnly::try_parse_from(&words)
             .map(|ExecOnly { command: ExecCommand::Exec(exec) }| Command::Exec(exec))

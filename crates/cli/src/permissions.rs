@@ -63,7 +63,7 @@ fn is_relative(permission: &Permission) -> bool {
 }
 
 /// A path as a pattern that means just this path.
-fn literal(path: &Path) -> String {
+pub(crate) fn literal(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -49,7 +49,9 @@ fn call(params: &str) -> String {
     let mut content = Vec::new();
     let read = File::open(&path).and_then(|file| file.take(FILE_MAX_BYTES + 1).read_to_end(&mut content));
     match read {
-        Ok(bytes) if bytes as u64 > FILE_MAX_BYTES => error(-31005, "too_large", "the file is larger than 16 MiB", ""),
+        Ok(bytes) if bytes as u64 > FILE_MAX_BYTES => {
+            error(-31005, "too_large", "the file is larger than 16 MiB", "")
+        }
         Ok(_) => checksum(&content),
         // From `operation` and `object` the host finds out which grant is missing.
         Err(failed) => {
@@ -60,9 +62,9 @@ fn call(params: &str) -> String {
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let sum = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     format!(r#""result":{{"bytes":{},"fnv1a":"{sum:016x}"}}"#, bytes.len())
 }
 
@@ -162,7 +164,11 @@ fn text(json: &str) -> Option<String> {
                 let first = unit(&mut letters)?;
                 let both = if (0xd800..0xdc00).contains(&first) {
                     // The other half of the pair; the host sends none alone.
-                    letters.next().filter(|slash| *slash == '\\').and(letters.next()).filter(|u| *u == 'u')?;
+                    letters
+                        .next()
+                        .filter(|slash| *slash == '\\')
+                        .and(letters.next())
+                        .filter(|u| *u == 'u')?;
                     0x10000 + ((first - 0xd800) << 10) + unit(&mut letters)?.checked_sub(0xdc00)?
                 } else {
                     first

@@ -1,23 +1,21 @@
-//! What the hostile program tries, as data: who does it, what it would do outside, what tells that it worked, which layer
+//! What the hostile plugins try, as data: who does it, what it would do outside, what tells that it worked, which layer
 //! holds it, and what would have allowed it.
 
 use std::path::Path;
 use std::time::Duration;
 
-use ringfence::config::ExecLimits;
-
 use super::judge::Seen;
-use super::world::World;
+use super::world::{CHILD, NEIGHBOUR, World};
 
-/// Limits that the acts must break within a second; the guest's amounts are far beyond them.
-const MEMORY_BYTES: u64 = 64_000_000;
-const TASKS: u64 = 32;
-const OUTPUT_BYTES: u64 = 100_000;
+/// The limits of the hostile plugin's manifest.
 const FILE_BYTES: u64 = 1_000_000;
-const TIMEOUT: Duration = Duration::from_millis(500);
-/// The time limit, 3 s between SIGTERM and SIGKILL, and a slow machine.
-const ENDED_WITHIN: Duration = Duration::from_secs(6);
-/// What no layer of the kernel holds, but the executor: how much it reads, what it hands over.
+/// The log's limit, and room for what is written at once.
+const LOG_BYTES: u64 = 1_200_000;
+/// Enough for any act that ends.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// For those that do not.
+const SHORT: Duration = Duration::from_millis(500);
+/// What no layer of the kernel holds, but the host: what it reads, hands over, waits for.
 pub(super) const HOST: &str = "host";
 /// Devices that hold everything: disks, memory, the kernel's log. Whichever of them this machine has is tried.
 const DEVICES: [&str; 9] = [
@@ -32,14 +30,16 @@ const DEVICES: [&str; 9] = [
     "/dev/fuse",
 ];
 const SETTING: &str = "/proc/sys/kernel/core_pattern";
+/// The key that proves grants; whoever has it could grant itself anything.
+const KEY: &str = "home/state.key";
 
 /// Who does it.
 #[derive(Debug)]
 pub(super) enum Who {
-    /// This binary, with these words.
-    Guest(Vec<String>),
-    /// The shell, for what a program without unsafe code cannot do: fork, and ignore signals.
-    Shell(String),
+    /// The compiled plugin, with these words.
+    Compiled(Vec<String>),
+    /// The shell plugin, with this tool: for what a program without unsafe code cannot do.
+    Script(&'static str),
 }
 
 /// How it is shown that the act would work.
@@ -47,10 +47,12 @@ pub(super) enum Who {
 pub(super) enum Outside {
     /// Not at all: it would harm this machine, or take its time.
     Never,
-    /// By doing it in this process.
+    /// By doing the same in this process.
     Here,
-    /// By doing it in a sandbox with this permission, since this process starts no other.
-    Granted(String),
+    /// By doing it in this process with these words: the place has another name outside.
+    Elsewhere(Vec<String>),
+    /// By granting this to the plugin for the moment, since this process starts no other.
+    Granted(&'static str),
 }
 
 /// One act.
@@ -63,24 +65,26 @@ pub(super) struct Case {
     pub(super) outside: Outside,
     /// Whether failing outside means that nothing was shown. Not for what only root may do anyway.
     pub(super) outside_must_work: bool,
-    pub(super) limits: fn(&mut ExecLimits),
+    pub(super) timeout: Duration,
+    /// Whether the plugin must be gone afterwards, within the time that it has for that.
+    pub(super) ends: bool,
     /// Whether it worked, from the canary.
     pub(super) harm: fn(&World, &Seen) -> bool,
     pub(super) harm_text: &'static str,
-    /// Who holds it, for the table: a layer, or `host` for what the executor itself does.
+    /// Who holds it, for the table: a layer, or `host` for what the host itself does.
     pub(super) held_by: &'static str,
     pub(super) allowed_by: Option<String>,
 }
 
-/// Every act that this machine has the means for.
-pub(super) fn all(world: &World) -> Vec<Case> {
+/// Every act that this machine has the means for. The last ones end the plugin.
+pub(super) fn all(world: &World, script: bool) -> Vec<Case> {
     let mut cases = files(world);
     cases.extend(network(world));
-    cases.extend(others());
+    cases.extend(others(world));
     cases.extend(amounts(world));
-    if Path::new("/bin/sh").exists() {
-        cases.push(child(world));
-        cases.push(endless());
+    cases.extend(faults());
+    if script {
+        cases.extend(script_acts());
     }
     cases
 }
@@ -89,10 +93,11 @@ fn case(name: &'static str, tried: &'static str, words: &[&str], held_by: &'stat
     Case {
         name,
         tried,
-        who: Who::Guest(words.iter().map(|word| (*word).to_owned()).collect()),
+        who: Who::Compiled(words.iter().map(|word| (*word).to_owned()).collect()),
         outside: Outside::Here,
         outside_must_work: true,
-        limits: |_| {},
+        timeout: TIMEOUT,
+        ends: false,
         harm: |_, _| true,
         harm_text: "",
         held_by,
@@ -102,43 +107,53 @@ fn case(name: &'static str, tried: &'static str, words: &[&str], held_by: &'stat
 
 fn files(world: &World) -> Vec<Case> {
     let path = |name: &str| world.path(name).display().to_string();
-    let (secret, ledger) = (path("private/secret.txt"), path("private/ledger.txt"));
+    let own = |name: &str| world.own(name).display().to_string();
+    let (secret, ledger, package) =
+        (path("private/id_ed25519"), path("private/ledger.txt"), path("packages/hostile"));
+    // What reads a secret.
+    let secret_case = |name, tried, words: &[&str]| Case {
+        harm: |world, seen| seen.output.contains(world.secret()),
+        harm_text: "the secret stood in its answer",
+        ..case(name, tried, words, "mount")
+    };
+    let allowed_by = Some(format!("file:read={secret}"));
     vec![
         Case {
-            harm: |world, seen| seen.output.contains(world.secret()),
-            harm_text: "the secret stood in its output",
-            allowed_by: Some(format!("file:read={secret}")),
-            ..case("read", "read a file outside of what was granted", &["read", &secret], "mount")
+            allowed_by: allowed_by.clone(),
+            ..secret_case("key", "read a private key", &["read", &secret])
         },
         Case {
-            harm: |world, seen| seen.output.contains(world.secret()),
-            harm_text: "the secret stood in its output",
-            allowed_by: Some(format!("file:read={secret}")),
-            ..case(
-                "link",
-                "follow a link that lies in its own directory",
-                &["read", &path("outbox/shortcut")],
-                "mount",
-            )
+            allowed_by,
+            ..secret_case("link", "follow a link to it in its own directory", &["read", &own("shortcut")])
+        },
+        secret_case("neighbour", "read the data of another plugin", &["read", &path(NEIGHBOUR)]),
+        Case {
+            harm: |world, seen| {
+                std::fs::read(world.path(KEY))
+                    .is_ok_and(|key| seen.output.contains(String::from_utf8_lossy(&key).as_ref()))
+            },
+            harm_text: "it has the key of all grants",
+            ..case("grants", "read the key with which grants are proven", &["read", &path(KEY)], "mount")
         },
         Case {
             harm: |world, _| world.ledger_changed(),
             harm_text: "the file was changed",
             allowed_by: Some(format!("file:write={ledger}")),
-            ..case(
-                "write",
-                "change a file outside of what was granted",
-                &["append", &ledger, "and 900 more\n"],
-                "mount",
-            )
+            ..case("write", "change a file of yours", &["append", &ledger, "and 900 more\n"], "mount")
         },
         Case {
-            harm: |world, _| world.outbox("set-id").is_some_and(|(_, mode)| mode & 0o6000 != 0),
+            outside: Outside::Elsewhere(vec!["plant".to_owned(), package]),
+            harm: |world, _| world.planted(),
+            harm_text: "its package has a file more",
+            ..case("package", "put a file into its own package", &["plant", "."], "mount")
+        },
+        Case {
+            harm: |world, _| World::seen(&world.own("set-id")).is_some_and(|(_, mode)| mode & 0o6000 != 0),
             harm_text: "the file has the set-user-id bit",
             ..case(
                 "set-id",
                 "make a file that runs as its owner (set-id)",
-                &["set-id", &path("outbox/set-id")],
+                &["set-id", &own("set-id")],
                 "seccomp",
             )
         },
@@ -171,11 +186,21 @@ fn network(world: &World) -> Vec<Case> {
             )
         });
     }
+    cases.push(Case {
+        harm: |world, _| world.unix_reached(),
+        harm_text: "the socket was reached",
+        ..case(
+            "socket",
+            "reach a socket that has no file (abstract)",
+            &["abstract", &world.unix_name()],
+            "network",
+        )
+    });
     cases
 }
 
 /// What belongs to the host or to other programs.
-fn others() -> Vec<Case> {
+fn others(world: &World) -> Vec<Case> {
     let cmdline = format!("/proc/{}/cmdline", std::process::id());
     let devices: Vec<&str> = DEVICES.into_iter().filter(|path| Path::new(path).exists()).collect();
     let mut cases = vec![
@@ -202,80 +227,103 @@ fn others() -> Vec<Case> {
             ..case("device", "open a disk, or the machine's memory", &words, "mount")
         });
     }
-    cases
-}
-
-/// What takes more than its share. None of it is done outside.
-fn amounts(world: &World) -> Vec<Case> {
-    let large = world.path("outbox/large").display().to_string();
-    let mut cases = vec![
-        Case {
-            limits: |limits| limits.memory_bytes = Some(MEMORY_BYTES),
-            harm: |_, seen| seen.output.contains("took"),
-            harm_text: "it took all that it wanted",
-            allowed_by: Some("--memory 600MB".to_owned()),
-            ..case("memory", "fill 512 MiB of memory, with a limit of 64 MB", &["memory"], "limits")
-        },
-        Case {
-            limits: |limits| limits.processes = Some(TASKS),
-            harm: |_, seen| seen.output.contains("started 200"),
-            harm_text: "it started as many as it wanted",
-            allowed_by: Some("--processes 256".to_owned()),
-            ..case("threads", "start 200 threads, with a limit of 32", &["threads"], "limits")
-        },
-        Case {
-            limits: |limits| limits.output_bytes = Some(OUTPUT_BYTES),
-            harm: |_, seen| seen.output.len() as u64 > OUTPUT_BYTES,
-            harm_text: "more came through than the limit",
-            allowed_by: Some("--max-output 20MB".to_owned()),
-            ..case("output", "write 16 MiB of output, with a limit of 100 kB", &["flood"], HOST)
-        },
-        Case {
-            limits: |limits| limits.file_size_bytes = Some(FILE_BYTES),
-            harm: |world, _| world.outbox("large").is_some_and(|(bytes, _)| bytes > FILE_BYTES),
-            harm_text: "the file is larger than the limit",
-            allowed_by: Some("--max-file-size 10MB".to_owned()),
-            ..case("file", "write a file of 8 MiB, with a limit of 1 MB", &["file", &large], "limits")
-        },
-    ];
-    for case in &mut cases {
-        case.outside = Outside::Never;
-    }
     if let Some((name, _)) = world.variable() {
         cases.push(Case {
             harm: |world, seen| {
                 world.variable().is_some_and(|(name, value)| seen.output.contains(&format!("{name}={value}")))
             },
-            harm_text: "the value stood in its output",
+            harm_text: "the value stood in its answer",
             allowed_by: Some(format!("env:read={name}")),
-            ..case("variable", "read a variable of the caller's environment", &["variable", name], HOST)
+            ..case("variable", "read a variable of your environment", &["variable", name], HOST)
         });
     }
     cases
 }
 
-fn child(world: &World) -> Case {
-    let born = world.path("outbox/child").display().to_string();
-    Case {
-        who: Who::Shell(format!("(: > '{born}')")),
-        outside: Outside::Granted("subprocess:execute".to_owned()),
-        harm: |world, _| world.outbox("child").is_some(),
-        harm_text: "the child has left its mark",
-        allowed_by: Some("subprocess:execute".to_owned()),
-        ..case("child", "start another process", &[], "seccomp")
+/// What takes more than its share. None of it is done outside.
+fn amounts(world: &World) -> Vec<Case> {
+    let large = world.own("large").display().to_string();
+    let mut cases = vec![
+        Case {
+            harm: |_, seen| seen.output.contains("started 200"),
+            harm_text: "it started as many as it wanted",
+            allowed_by: Some("limits: {processes: 256}".to_owned()),
+            ..case("threads", "start 200 threads, with a limit of 32", &["threads"], "limits")
+        },
+        Case {
+            harm: |world, _| world.log_bytes("hostile") > LOG_BYTES,
+            harm_text: "its log is larger than the limit",
+            allowed_by: Some("limits: {output_mb: 20}".to_owned()),
+            ..case("flood", "write 16 MiB to its log, with a limit of 1 MB", &["flood"], HOST)
+        },
+        Case {
+            harm: |world, _| World::seen(&world.own("large")).is_some_and(|(bytes, _)| bytes > FILE_BYTES),
+            harm_text: "the file is larger than the limit",
+            allowed_by: Some("limits: {file_size_mb: 10}".to_owned()),
+            ..case("file", "write a file of 8 MiB, with a limit of 1 MB", &["file", &large], "limits")
+        },
+        Case {
+            harm: |_, seen| seen.output.contains("took"),
+            harm_text: "it took all that it wanted",
+            allowed_by: Some("limits: {memory_mb: 600}".to_owned()),
+            ends: true,
+            ..case("memory", "fill 512 MiB of memory, with a limit of 64 MB", &["memory"], "limits")
+        },
+    ];
+    for case in &mut cases {
+        case.outside = Outside::Never;
     }
+    cases
 }
 
-fn endless() -> Case {
-    Case {
-        who: Who::Shell("trap '' TERM INT HUP; while :; do :; done".to_owned()),
+/// What breaks the plugin itself, and must break nothing else.
+fn faults() -> Vec<Case> {
+    let base = |name, tried, words: &[&str]| Case {
         outside: Outside::Never,
-        limits: |limits| limits.timeout = Some(TIMEOUT),
-        harm: |_, seen| seen.elapsed > ENDED_WITHIN || seen.report.violation.is_none(),
-        harm_text: "it was not ended in time",
-        allowed_by: Some("--timeout 10s".to_owned()),
-        ..case("endless", "run on, and ignore every polite request to end", &[], "pid")
-    }
+        ends: true,
+        ..case(name, tried, words, HOST)
+    };
+    vec![
+        Case {
+            harm: |_, seen| seen.stopped.is_none(),
+            harm_text: "the call did not fail",
+            ..base("crash", "crash", &["crash"])
+        },
+        Case {
+            timeout: SHORT,
+            harm: |_, seen| seen.elapsed > SHORT * 4,
+            harm_text: "the caller was kept waiting",
+            allowed_by: Some("--timeout 10m".to_owned()),
+            ..base("hang", "never answer", &["hang"])
+        },
+        Case {
+            harm: |_, seen| seen.stopped.is_none() && seen.output != "first",
+            harm_text: "another answer than the first that belongs to the call came through",
+            ..base("lie", "flood the host with lies about the protocol", &["lie"])
+        },
+    ]
+}
+
+fn script_acts() -> Vec<Case> {
+    vec![
+        Case {
+            who: Who::Script("child"),
+            outside: Outside::Granted("subprocess:execute"),
+            harm: |world, _| world.path(CHILD).exists(),
+            harm_text: "the child has left its mark",
+            allowed_by: Some("subprocess:execute".to_owned()),
+            ..case("child", "start another process", &[], "seccomp")
+        },
+        Case {
+            who: Who::Script("deaf"),
+            outside: Outside::Never,
+            timeout: SHORT,
+            ends: true,
+            harm: |world, _| world.has_mark(),
+            harm_text: "it still runs",
+            ..case("deaf", "run on, and ignore every polite request to end", &[], "pid")
+        },
+    ]
 }
 
 #[cfg(test)]
@@ -285,12 +333,13 @@ mod tests {
     #[test]
     fn there_are_more_than_ten_and_no_two_alike() {
         let world = World::make().unwrap();
-        let cases = all(&world);
-        assert!(cases.len() >= 10, "{}", cases.len());
+        let cases = all(&world, true);
+        assert!(cases.len() >= 20, "{}", cases.len());
         let mut names: Vec<_> = cases.iter().map(|case| case.name).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), cases.len());
         assert!(cases.iter().all(|case| !case.harm_text.is_empty() && case.tried.len() <= 47));
+        assert_eq!(all(&world, false).len(), cases.len() - 2);
     }
 }

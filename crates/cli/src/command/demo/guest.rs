@@ -1,4 +1,4 @@
-//! The programs of the demo, as a hidden verb of this binary: so the demo needs no interpreter inside.
+//! The acts of the demo's programs, as a hidden verb of this binary and as what its hostile plugin does.
 //!
 //! Every act is written to succeed, and does so without a sandbox. None of them harms anything when a sandbox fails to hold
 //! it: files are the demo's own, settings are opened and not changed, and what grows is bounded.
@@ -6,9 +6,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use clap::Args;
@@ -20,8 +23,12 @@ pub(super) const MEMORY_BYTES: usize = 512 << 20;
 pub(super) const THREADS: usize = 200;
 pub(super) const FLOOD_BYTES: usize = 16 << 20;
 pub(super) const FILE_BYTES: usize = 8 << 20;
+/// What is put where it must not be.
+pub(super) const PLANTED: &str = "planted";
 /// What is written at once.
 const BLOCK_BYTES: usize = 64 << 10;
+/// A line of the flood.
+const LINE_BYTES: usize = 4 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const THREAD_STACK_BYTES: usize = 64 << 10;
 
@@ -62,6 +69,8 @@ pub(super) fn perform(words: &[String]) -> io::Result<String> {
         ["flood"] => flood(),
         ["file", path] => file(path),
         ["set-id", path] => set_id(path),
+        ["plant", directory] => plant(Path::new(directory)),
+        ["abstract", name] => abstract_socket(name),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "no such act")),
     }
 }
@@ -126,20 +135,34 @@ fn memory() -> io::Result<String> {
     Ok(format!("took {} bytes", blocks.iter().map(Vec::len).sum::<usize>()))
 }
 
+/// Starts threads that all wait, and lets them end when it is known how many there can be.
 fn threads() -> io::Result<String> {
-    let mut started = Vec::new();
-    for _ in 0..THREADS {
-        let sleeper = std::thread::Builder::new().stack_size(THREAD_STACK_BYTES).spawn(std::thread::park);
-        started.push(sleeper.map_err(|error| {
-            io::Error::new(error.kind(), format!("{} started, then: {error}", started.len()))
-        })?);
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
+    let mut started = 0;
+    let mut refused = None;
+    while started < THREADS && refused.is_none() {
+        let waits = Arc::clone(&gate);
+        let sleeper = move || drop(waits.read());
+        match std::thread::Builder::new().stack_size(THREAD_STACK_BYTES).spawn(sleeper) {
+            Ok(_) => started += 1,
+            Err(error) => refused = Some(error),
+        }
     }
-    Ok(format!("started {} threads", started.len()))
+    drop(closed);
+    match refused {
+        None => Ok(format!("started {started} threads")),
+        Some(error) => Err(io::Error::new(error.kind(), format!("{started} started, then: {error}"))),
+    }
 }
 
+/// To standard error: a plugin's log.
 fn flood() -> io::Result<String> {
-    let block = [b'x'; BLOCK_BYTES];
-    let mut out = io::stdout().lock();
+    let mut block = [b'x'; BLOCK_BYTES];
+    for line in block.chunks_mut(LINE_BYTES) {
+        line.last_mut().into_iter().for_each(|end| *end = b'\n');
+    }
+    let mut out = io::stderr().lock();
     for _ in 0..FLOOD_BYTES / BLOCK_BYTES {
         out.write_all(&block)?;
     }
@@ -159,6 +182,20 @@ fn set_id(path: &str) -> io::Result<String> {
     let file = File::create(path)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o4755))?;
     Ok(format!("mode {:o}", file.metadata()?.permissions().mode()))
+}
+
+/// Puts a file into a directory, made writable first where that takes no more than its owner's word.
+fn plant(directory: &Path) -> io::Result<String> {
+    let mode = directory.metadata()?.permissions().mode();
+    let asked = std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode | 0o200));
+    std::fs::write(directory.join(PLANTED), "this runs next time")?;
+    asked.map(|()| format!("made {PLANTED}"))
+}
+
+fn abstract_socket(name: &str) -> io::Result<String> {
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    UnixStream::connect_addr(&address)?.write_all(b"found")?;
+    Ok("sent".to_owned())
 }
 
 #[cfg(test)]
