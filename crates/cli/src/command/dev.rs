@@ -82,11 +82,10 @@ async fn serve(
     let mut dev = Dev::open(host, &arguments.path, options).await?;
     let started = dev.reload().await;
     if arguments.once {
-        tell_reload(&started?);
+        tell_reload(&started.map_err(not_installed)?);
     } else {
-        match &started {
-            Ok(reloaded) => tell_reload(reloaded),
-            Err(error) if error.code() == ErrorCode::InvalidManifest => tell_broken(error),
+        match started {
+            Ok(reloaded) => tell_reload(&reloaded),
             Err(error) => tell_broken(error),
         }
     }
@@ -108,7 +107,7 @@ async fn serve(
                     told_end = false;
                     match dev.reload().await {
                         Ok(reloaded) => tell_reload(&reloaded),
-                        Err(error) => tell_broken(&error),
+                        Err(error) => tell_broken(error),
                     }
                 } else if let Some(reason) = dev.ended().filter(|_| !told_end) {
                     told_end = true;
@@ -150,8 +149,17 @@ async fn call(dev: &Dev, line: &str, events: &mut Subscription) {
         Ok(result) => {
             print::data(&serde_json::to_string(&result).unwrap_or_default());
         }
-        Err(error) => print::error(&error),
+        Err(error) => print::error(&not_installed(error)),
     }
+}
+
+/// The error without a hint that only holds for an installed plugin: its log and the line of the manifest are shown here.
+fn not_installed(error: Error) -> Error {
+    let elsewhere = ["ringfence logs ", "ringfence grant "];
+    if error.hint().is_some_and(|hint| elsewhere.iter().any(|command| hint.contains(command))) {
+        return Error::new(error.code(), error.chain());
+    }
+    error
 }
 
 fn tell_reload(reloaded: &Reloaded) {
@@ -168,8 +176,8 @@ fn list(words: &[String]) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-fn tell_broken(error: &Error) {
-    print::error(error);
+fn tell_broken(error: Error) {
+    print::error(&not_installed(error));
     print::talk("waiting for a change; what ran before runs on");
 }
 
@@ -234,6 +242,14 @@ fn typed_lines() -> tokio::sync::mpsc::Receiver<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_a_plugin_that_is_not_installed() {
+        let hinted = |hint: &str| Error::new(ErrorCode::PluginFailed, "it failed").with_hint(hint);
+        assert_eq!(not_installed(hinted("read its log: ringfence logs x")).hint(), None);
+        assert_eq!(not_installed(hinted("ringfence grant x file:read=/a")).message(), "it failed");
+        assert_eq!(not_installed(hinted("did you mean 'greet'?")).hint(), Some("did you mean 'greet'?"));
+    }
 
     #[test]
     fn a_denial_comes_with_the_line_that_would_allow_it() {

@@ -113,7 +113,7 @@ fn installed_answer(installed: &Installed) -> Result<Answer, Error> {
     let done = if installed.changed {
         format!("installed {name} {version}")
     } else {
-        format!("{name} {version} is installed already; nothing was changed")
+        format!("{name} {version} is installed already; its package was not changed")
     };
     let next = match plugin.state {
         PluginState::Installed => format!(
@@ -191,7 +191,7 @@ mod tests {
         let text = installed_answer(&installed(PluginState::Inactive, true)).unwrap().for_people();
         assert!(text.ends_with("start it: ringfence activate translator"), "{text}");
         let text = installed_answer(&installed(PluginState::Active, false)).unwrap().for_people();
-        assert!(text.contains("nothing was changed") && text.ends_with("it is active"), "{text}");
+        assert!(text.contains("its package was not changed") && text.ends_with("it is active"), "{text}");
     }
 
     #[test]

@@ -266,7 +266,6 @@ fn amounts(world: &World) -> Vec<Case> {
             harm: |_, seen| seen.output.contains("took"),
             harm_text: "it took all that it wanted",
             allowed_by: Some("limits: {memory_mb: 600}".to_owned()),
-            ends: true,
             ..case("memory", "fill 512 MiB of memory, with a limit of 64 MB", &["memory"], "limits")
         },
     ];

@@ -20,6 +20,8 @@ use super::world::{MARK_WAIT, World, failed};
 const REASON_CHARS: usize = 34;
 /// The time to give a call up, the time between the signals of an end, and a slow machine.
 const ENDED_WITHIN: Duration = Duration::from_secs(15);
+/// How the error of a call begins whose plugin has ended.
+const ENDED: &str = "ended during the call";
 /// How often, and with which pauses, a plugin that has just ended is asked to start again.
 const STARTS: u32 = 50;
 /// How far back in its log a plugin's last words are looked for.
@@ -173,7 +175,8 @@ async fn inside(host: &Host, world: &World, case: &Case) -> Result<Seen, Error> 
         Err(error) if error.code() == ErrorCode::Busy => return Err(error),
         Err(error) => (seen.output, seen.stopped) = (error.message().to_owned(), Some(error.code())),
     }
-    if case.ends {
+    // Where the kernel refuses memory to a program instead of ending it, it may live on.
+    if case.ends || seen.output.contains(ENDED) {
         let end = tokio::time::timeout(ENDED_WITHIN, end_of(host, plugin, &mut events));
         seen.ended = end.await.unwrap_or(false);
         seen.quarantined = is_quarantined(host, plugin).await?;
