@@ -83,7 +83,7 @@ enum Command {
     Logs(command::logs::LogsArguments),
     /// Say what this machine can enforce, and how to mend what it cannot
     Doctor(command::doctor::DoctorArguments),
-    /// Show a useful program at work and a hostile one held, in a temporary directory
+    /// Show plugins at work and hostile ones held, in a temporary home
     Demo(command::demo::DemoArguments),
     /// The programs of the demo.
     #[command(hide = true)]
