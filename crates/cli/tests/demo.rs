@@ -128,7 +128,8 @@ fn plugins_live_their_whole_life_and_what_is_not_granted_is_refused() {
 fn the_text_has_a_line_for_each_act_and_ends_with_what_to_try_next() {
     let (output, _) = demo("text", &[]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{text}");
+    let talk = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && talk.is_empty(), "{text}\n{talk}");
     assert!(text.lines().filter(|line| line.starts_with("  held ")).count() >= 20, "{text}");
     assert!(text.contains("It wants to:") && text.contains("0 calls failed"), "{text}");
     assert!(!text.contains("FAILED"), "{text}");

@@ -1,10 +1,11 @@
 //! The demo's temporary directory and its canaries: files, sockets, a variable. They tell what was reached, whatever the
 //! hostile program says of itself.
 
+mod sockets;
+
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::linux::net::SocketAddrExt as _;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use ringfence::Error;
 use ringfence_api::ErrorCode;
 
 use super::guest::PLANTED;
+use sockets::{listen, socket_name};
 
 /// How many names are tried for the directory before giving up.
 const NAMES_TRIED: u32 = 100;
@@ -201,22 +203,6 @@ impl Drop for World {
         // A leftover is a directory of this user's own, below the temporary directory.
         let _left = fs::remove_dir_all(&self.base);
     }
-}
-
-/// A name in the abstract namespace has no file; this one is below the 107 bytes that are allowed.
-fn socket_name(base: &Path) -> String {
-    let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    format!("{name}-{:x}", std::process::id())
-}
-
-fn listen(name: &str) -> io::Result<(TcpListener, UdpSocket, UnixListener)> {
-    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    tcp.set_nonblocking(true)?;
-    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    udp.set_nonblocking(true)?;
-    let unix = UnixListener::bind_addr(&std::os::unix::net::SocketAddr::from_abstract_name(name)?)?;
-    unix.set_nonblocking(true)?;
-    Ok((tcp, udp, unix))
 }
 
 fn make_base() -> Result<PathBuf, Error> {
