@@ -281,7 +281,7 @@ pub enum OnMemory {
     /// The plugin is stopped.
     #[default]
     Kill,
-    /// A warning is given, and the kernel's own bounds hold.
+    /// A warning is given; at the administrator's own limit the plugin is ended all the same.
     Warn,
 }
 

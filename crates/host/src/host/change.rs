@@ -30,7 +30,8 @@ pub struct UpgradeOptions {
 
 impl Host {
     /// Installs the package in a directory, or in the one directory below it that holds one. With a consent, or when the
-    /// plugin asks for nothing, it is `inactive` afterwards; else it is `installed` and waits for one.
+    /// plugin asks for nothing, it is `inactive` afterwards, or `active` when its manifest says `enabled_by_default`; else it
+    /// is `installed` and waits for one.
     ///
     /// The code of a Python class is looked at in a sandbox without any grant: it must exist and derive from a registered
     /// base class. Nothing else of the package is executed.
@@ -58,6 +59,9 @@ impl Host {
         let wants = !matches!(consent, Consent::Absent) || asks_nothing;
         if wants && (placed.changed || placed.row.state == PluginState::Installed) {
             self.record_consent(&name, consent).await?;
+            if placed.row.package.manifest()?.enabled_by_default {
+                self.activate_now(&name).await?;
+            }
         }
         Ok(Installed {
             plugin: self.summary(&name).await?,

@@ -120,7 +120,7 @@ fn connect(
         pipes.stderr,
         translated,
         target.log.clone(),
-        bounds(&target),
+        bounds(context, &target),
         see(Arc::clone(context), Arc::clone(&target)),
     )
     .map_err(fail)?;
@@ -153,7 +153,7 @@ fn connect(
     })
 }
 
-fn bounds(target: &Target) -> Bounds {
+fn bounds(context: &Context, target: &Target) -> Bounds {
     let Target { limits, manifest, data, .. } = target;
     Bounds {
         data: Some((data.as_path().into(), Allowed { bytes: limits.data_bytes, files: limits.data_keys })),
@@ -161,7 +161,7 @@ fn bounds(target: &Target) -> Bounds {
         cpu_percent: limits.cpu_percent,
         file_size_bytes: limits.file_size_bytes,
         processes: limits.processes,
-        on_memory_warn: manifest.limits.on_memory == Some(ringfence_api::OnMemory::Warn),
+        hard_memory_bytes: runtime::hard_memory_limit(&context.config.plugins, manifest),
     }
 }
 

@@ -144,8 +144,8 @@ pub(crate) struct Bounds {
     pub(crate) processes: Option<u64>,
     /// What the private data directory may hold, and where it is; `None` where nobody watches it.
     pub(crate) data: Option<(Arc<Path>, Allowed)>,
-    /// Whether reaching the memory limit only warns. The kernel's own limit holds all the same.
-    pub(crate) on_memory_warn: bool,
+    /// The memory at which it is ended; [`Bounds::memory_bytes`] is what it is warned of.
+    pub(crate) hard_memory_bytes: Option<u64>,
 }
 
 /// Starts to watch. The task ends when everything inside has ended; the caller owns it and joins it.
@@ -362,7 +362,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
             }
             self.warned_memory = over;
         }
-        if tick.over_memory && self.why.is_none() && !self.bounds.on_memory_warn {
+        if tick.over_memory && self.why.is_none() {
             self.sampler_hit = self.sandbox.is_sampled();
             self.violate(Violation::Memory);
             // Who is over the memory limit has no right to three more seconds of it.
@@ -437,7 +437,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
             oom_kills: usage.oom_kills,
             pids_limit_hits: (!sampled).then_some(usage.task_refusals),
             sampler_memory_hit: self.sampler_hit,
-            memory_limit_bytes: self.bounds.memory_bytes,
+            memory_limit_bytes: self.bounds.hard_memory_bytes,
             memory_peak_bytes: if sampled { usage.memory_peak_bytes } else { self.in_use_peak_bytes },
             file_size_limit_bytes: self.bounds.file_size_bytes,
             processes_limit: self.bounds.processes,

@@ -11,7 +11,7 @@ mod types;
 use std::ffi::OsString;
 use std::path::Path;
 
-use ringfence_api::{ErrorCode, Manifest, Permission, PermissionName, Runtime, Wire};
+use ringfence_api::{ErrorCode, Manifest, OnMemory, Permission, PermissionName, Runtime, Wire};
 
 use crate::config::{Config, PluginLimits};
 use crate::exec::Exec;
@@ -95,6 +95,14 @@ pub fn effective_limits(given: &PluginLimits, asked: &ringfence_api::LimitsReque
     }
 }
 
+/// The memory at which a plugin is ended. One that asks to be only warned at its own limit is ended at the administrator's.
+pub(crate) fn hard_memory_limit(given: &PluginLimits, manifest: &Manifest) -> Option<u64> {
+    match manifest.limits.on_memory {
+        Some(OnMemory::Warn) => given.memory_bytes,
+        Some(OnMemory::Kill) | None => effective_limits(given, &manifest.limits).memory_bytes,
+    }
+}
+
 /// The request for the sandbox.
 ///
 /// # Errors
@@ -125,7 +133,7 @@ pub(crate) fn request(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error>
     let limits = effective_limits(&config.plugins, &spec.manifest.limits);
     let bounds = exec.limits();
     bounds.timeout = None;
-    bounds.memory_bytes = limits.memory_bytes;
+    bounds.memory_bytes = hard_memory_limit(&config.plugins, spec.manifest);
     bounds.cpu_percent = limits.cpu_percent;
     bounds.processes = limits.processes;
     bounds.file_size_bytes = limits.file_size_bytes;
@@ -204,6 +212,18 @@ pub(crate) fn is_brokered(permission: &PermissionName) -> bool {
 mod tests {
     use super::*;
     use ringfence_api::LimitsRequest;
+
+    #[test]
+    fn who_is_only_warned_at_its_own_limit_is_ended_at_the_administrators() {
+        let mut manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "name": "p", "version": "1.0.0", "runtime": "native", "entry_point": "p", "limits": {"memory_mb": 50}
+        }))
+        .unwrap();
+        let given = PluginLimits::default();
+        assert_eq!(hard_memory_limit(&given, &manifest), Some(50_000_000));
+        manifest.limits.on_memory = Some(OnMemory::Warn);
+        assert_eq!(hard_memory_limit(&given, &manifest), Some(500_000_000));
+    }
 
     #[test]
     fn a_manifest_lowers_limits_and_never_raises_them() {

@@ -59,3 +59,20 @@ async fn each_runtime_is_installed_activated_called_and_removed() {
     }
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn one_that_is_enabled_by_default_is_active_once_somebody_has_consented() {
+    let rig = Rig::new().await;
+    let code = "def ok(arguments):\n    return 'ok'\n";
+    let head = "enabled_by_default: true\npermissions: ['env:read=LANG']\n";
+    let package = rig.python_package("eager", "1.0.0", head, &["ok"], code);
+    let waits = rig.host.install(&package, Consent::Absent).await.unwrap();
+    assert_eq!(waits.plugin.state, PluginState::Installed, "not without consent");
+    rig.host.uninstall("eager", KeepData::No).await.unwrap();
+    assert_eq!(
+        rig.host.install(&package, Consent::Requested).await.unwrap().plugin.state,
+        PluginState::Active
+    );
+    assert_eq!(rig.call("eager", "ok").await.unwrap(), "ok");
+    rig.host.shutdown().await;
+}
