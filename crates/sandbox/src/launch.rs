@@ -170,10 +170,11 @@ impl Launcher {
         })
     }
 
-    /// The process that starts this plan. An ordinary user's launcher cannot leave its prepared root, nor its user namespace.
+    /// The process that starts this plan. An ordinary user's launcher cannot leave its prepared root, nor its user namespace;
+    /// and where no root can be prepared, a plan that needs none is started by a process that prepares none.
     fn process_for(&self, plan: &Plan, facts: &Facts) -> Result<&Process, LaunchError> {
         let both = plan.layers.contains(Layer::User) && plan.layers.contains(Layer::Mount);
-        if facts.root || both {
+        if both || facts.root && !self.process.has_gone() {
             return Ok(&self.process);
         }
         if let Some(process) = self.unprepared.get() {

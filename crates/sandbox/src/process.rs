@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, SealFlags};
 use rustix::io::Errno;
@@ -34,6 +34,8 @@ pub(crate) struct Process {
     /// Closed first, by drop: that is how the launcher learns that it shall end.
     socket: Option<OwnedFd>,
     process: OwnedFd,
+    /// Why it has gone, once that was heard: it says so only once, and everybody who asks later wants to know as well.
+    said: OnceLock<[u32; 3]>,
 }
 
 /// What a launcher process is for.
@@ -66,7 +68,7 @@ impl Process {
         let theirs = high(theirs).map_err(|error| failed("cannot have a socket")(error.into()))?;
         let launched = crate::sys::start_launcher(program.as_fd(), theirs.as_fd(), null.as_fd())
             .map_err(failed("cannot be started"))?;
-        let started = Self { socket: Some(socket), process: launched.pidfd };
+        let started = Self { socket: Some(socket), process: launched.pidfd, said: OnceLock::new() };
         started.set_up(task).map_err(|error| failed("does not answer")(error.into()))?;
         Ok(started)
     }
@@ -98,8 +100,16 @@ impl Process {
         self.socket.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
+    /// Whether the process has ended.
+    pub(crate) fn has_gone(&self) -> bool {
+        is_readable(self.process.as_fd(), Some(Duration::ZERO)).unwrap_or(true)
+    }
+
     /// What the process said when it went, if it said anything: step, errno and index of a failure.
     pub(crate) fn last_words(&self) -> Option<[u32; 3]> {
+        if let Some(said) = self.said.get() {
+            return Some(*said);
+        }
         let now = Instant::now();
         let heard = || self.socket.as_ref().map(|socket| receive_until(socket, now));
         // A socket whose other end closed with our request unread says so first (ECONNRESET), then what it holds.
@@ -109,7 +119,7 @@ impl Process {
         };
         match words {
             Some(Ok(Some(Message { words: [wire::event::FAILED, step, errno, index], .. }))) => {
-                Some([step, errno, index])
+                Some(*self.said.get_or_init(|| [step, errno, index]))
             }
             _ => None,
         }
