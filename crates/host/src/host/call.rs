@@ -169,7 +169,7 @@ impl Host {
 
     /// An error that the plugin has sent. One about a file is explained with the grant that would open it.
     fn plugin_error(&self, target: &Target, error: &RpcError, correlation_id: &Arc<str>) -> Error {
-        let said = crate::consent::shown(&error.message);
+        let said = crate::consent::shown(&target.log.redacted(&error.message));
         let name = &target.name;
         let data: Option<Value> = error.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
         let text = |key: &str| data.as_ref().and_then(|data| data.get(key)).and_then(Value::as_str);

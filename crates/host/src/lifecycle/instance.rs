@@ -207,7 +207,7 @@ async fn initialize(instance: &Instance, context: &Context, deadline: Instant) -
     let correlation_id = context.correlation_id();
     let meta = CallMeta { correlation_id: &correlation_id, deadline };
     let answer = instance.connection.request(first, &params, meta).await;
-    let answer = answer.map_err(|error| start_error(error, target.limits.init_timeout))?;
+    let answer = answer.map_err(|error| start_error(error, target))?;
     if !legacy {
         agree(&answer, &target.manifest)?;
         let empty = RawValue::from_string("{}".to_owned())
@@ -216,7 +216,7 @@ async fn initialize(instance: &Instance, context: &Context, deadline: Instant) -
             .connection
             .notify(method::INITIALIZED, &empty, &correlation_id)
             .await
-            .map_err(|error| start_error(error, target.limits.init_timeout))?;
+            .map_err(|error| start_error(error, target))?;
     }
     Ok(())
 }
@@ -233,7 +233,8 @@ fn told_limits(limits: &PluginLimits) -> ringfence_api::rpc::PluginLimits {
     }
 }
 
-fn start_error(error: CallError, limit: Duration) -> Error {
+fn start_error(error: CallError, target: &Target) -> Error {
+    let limit = target.limits.init_timeout;
     match error {
         CallError::Timeout => Error::new(
             ErrorCode::Timeout,
@@ -242,7 +243,7 @@ fn start_error(error: CallError, limit: Duration) -> Error {
         .with_hint("a plugin must be ready within its init_timeout"),
         CallError::Plugin(error) => Error::new(
             ErrorCode::PluginFailed,
-            format!("it refused to start: {}", crate::consent::shown(&error.message)),
+            format!("it refused to start: {}", crate::consent::shown(&target.log.redacted(&error.message))),
         ),
         other => Error::new(ErrorCode::PluginFailed, format!("it did not start: {other}")),
     }

@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ringfence_api::PluginName;
 use serde::{Deserialize, Serialize};
 
+use super::secrets::Secrets;
 use crate::exec::RedactionSet;
 use crate::{Error, Home, private_file};
 
@@ -81,6 +82,7 @@ struct Writer {
     bytes: u64,
     half_bytes: u64,
     redaction: RedactionSet,
+    secrets: Secrets,
     tail: VecDeque<LogLine>,
     /// What of stderr has no line end yet.
     partial: Vec<u8>,
@@ -99,6 +101,7 @@ impl PluginLog {
             bytes: 0,
             half_bytes: (max_bytes / 2).max(LOG_LINE_MAX_BYTES as u64),
             redaction: RedactionSet::built_in(),
+            secrets: Secrets::default(),
             tail: VecDeque::with_capacity(LOG_TAIL_LINES),
             partial: Vec::new(),
             lost: 0,
@@ -108,6 +111,16 @@ impl PluginLog {
 
     fn with<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> T {
         act(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// These are hidden from now on, besides what looks like a secret by itself.
+    pub(crate) fn hide(&self, secrets: Secrets) {
+        self.with(|writer| writer.secrets = secrets);
+    }
+
+    /// A text of the plugin that goes elsewhere than to the log, without its secrets.
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        self.with(|writer| writer.redacted(text))
     }
 
     /// Takes bytes of stderr, in whatever pieces they come. Returns the lines that they completed.
@@ -158,12 +171,16 @@ impl Writer {
         (!text.is_empty()).then(|| self.put(LogSource::Stderr, None, &text))
     }
 
+    fn redacted(&self, text: &str) -> String {
+        self.redaction.redact_text(&self.secrets.hide(text))
+    }
+
     fn put(&mut self, source: LogSource, level: Option<&str>, message: &str) -> LogLine {
         let mut end = message.len().min(LOG_LINE_MAX_BYTES);
         while !message.is_char_boundary(end) {
             end -= 1;
         }
-        let message = self.redaction.redact_text(message.get(..end).unwrap_or_default());
+        let message = self.redacted(message.get(..end).unwrap_or_default());
         let line = LogLine { at_ms: now_ms(), source, level: level.map(str::to_owned), message };
         if self.tail.len() == LOG_TAIL_LINES {
             self.tail.pop_front();

@@ -7,6 +7,7 @@ mod log;
 mod monitor;
 mod quota;
 mod restart;
+mod secrets;
 mod service;
 mod state;
 mod supervisor;

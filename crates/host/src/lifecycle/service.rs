@@ -106,7 +106,8 @@ impl Service for PluginService {
                 if let (Ok(params), Some(id)) =
                     (serde_json::from_str::<ProgressParams>(params.get()), note.correlation_id)
                 {
-                    let message = params.message.as_deref().map(crate::consent::shown);
+                    let message = params.message.as_deref();
+                    let message = message.map(|text| crate::consent::shown(&self.target.log.redacted(text)));
                     let kind = EventKind::Progress {
                         correlation_id: id.to_owned(),
                         progress: params.progress,

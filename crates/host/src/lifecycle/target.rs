@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::log::PluginLog;
+use super::secrets::Secrets;
 use crate::Error;
 use crate::config::PluginLimits;
 use crate::exec::translate::rule_set;
@@ -121,14 +122,17 @@ impl Target {
         let rules = rules(context, &manifest, &package, &data, &grants)?;
         let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
         let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
+        let config = with_defaults(config_schema.as_ref(), &config);
+        let log = PluginLog::open(&context.home, &manifest.name, limits.log_bytes);
+        log.hide(Secrets::of(config_schema.as_ref(), &config));
         Ok(Self {
-            log: PluginLog::open(&context.home, &manifest.name, limits.log_bytes),
+            log,
             calls: context.store.calls(&owner, ringfence_api::rpc::method::CALL),
             name: manifest.name.clone(),
             owner,
             digest,
             tools: tools(&manifest)?,
-            config: RwLock::new(with_defaults(config_schema.as_ref(), &config)),
+            config: RwLock::new(config),
             config_schema,
             package,
             data,
@@ -147,6 +151,7 @@ impl Target {
 
     /// What the plugin is told from now on.
     pub(crate) fn set_config(&self, config: Value) {
+        self.log.hide(Secrets::of(self.config_schema.as_ref(), &config));
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 }
