@@ -5,8 +5,10 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use ringfence_api::ErrorCode;
 use ringfence_sandbox::tree::{Dir, random};
 
 use super::walk::{Leave, Skipped, walk};
@@ -125,6 +127,10 @@ fn begin(layout: &Layout) -> Result<Staged, Error> {
     // Fresh by O_EXCL, and ours alone; another one's directory of that name is an error.
     let outer = dir.create_dir(OsStr::new(&name), 0o700).map_err(failed)?;
     let lock = outer.to_file().map_err(failed)?;
+    if let Err(error) = only_ours(&lock, layout) {
+        dir.remove_tree(OsStr::new(&name)).map_err(failed)?;
+        return Err(error);
+    }
     let path = staging.join(&name).join(CONTENT);
     lock.lock().map_err(failed)?;
     Ok(Staged {
@@ -136,6 +142,31 @@ fn begin(layout: &Layout) -> Result<Staged, Error> {
         skipped: Vec::new(),
         _lock: lock,
     })
+}
+
+/// Refuses directories that another user made in the places of ours: he could exchange what is in them at any time.
+///
+/// Ours is what belongs to whoever owns `made`, which is this process, or to the owner of the home.
+fn only_ours(made: &File, layout: &Layout) -> Result<(), Error> {
+    let owner = |path: &Path| std::fs::metadata(path).map(|found| found.uid());
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Error::file("look at the owner of", &path, error)
+    };
+    let us = made.metadata().map_err(failed(&layout.staging()))?.uid();
+    let home = owner(layout.home()).map_err(failed(layout.home()))?;
+    for path in [layout.staging(), layout.packages()] {
+        let found = match owner(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            found => found.map_err(failed(&path))?,
+        };
+        if found != us && found != home {
+            let shown = crate::manifest::text::shown(&path.display().to_string());
+            let message = format!("'{shown}' belongs to the user {found}, who could change what is in it");
+            return Err(Error::new(ErrorCode::Io, message).with_hint("look who made it, and remove it"));
+        }
+    }
+    Ok(())
 }
 
 fn first_difference(one: &Listing, two: &Listing) -> String {
