@@ -5,7 +5,12 @@
 //! that shows the same act succeeding. The fixture is one Python script without an SDK, `hostile.py`; a second plugin, the
 //! witness, must notice nothing. Reading order: `place`, then `protocol_*`, `packages`, `manifests`, `installs`, `configs`,
 //! `consents`, `processes`, `state_*`.
-#![expect(clippy::unwrap_used, reason = "a failure of the harness is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure of the harness is a failed test"
+)]
 
 mod place;
 
