@@ -66,6 +66,7 @@ pub(crate) const NEEDS: &[Need] = &[
     test("stress-ng", "stress-ng", &["stress-ng"], "hostile load"),
     test("strace", "strace", &["strace"], "which system calls a launch makes"),
     test("setpriv", "setpriv", &["util-linux"], "running as an ordinary user"),
+    test("unshare", "unshare", &["util-linux"], "a file system of its own that is full"),
     test("ip", "ip", &["iproute2"], "network namespaces with and without devices"),
     test("crun", "crun", &["crun"], "the container peer in comparisons"),
     vm("qemu", "qemu-system-x86_64", &["qemu-system-x86"], "the virtual machine"),

@@ -81,8 +81,15 @@ impl Scratch {
 
     /// `ringfence exec` with `flags`, ready to start as this account with its output thrown away.
     pub(super) fn exec(&self, setting: &Setting, flags: &[&str], program: &[&str]) -> Command {
+        let mut command = self.ringfence(setting, &["exec"]);
+        command.args(flags).arg("--").args(program);
+        command
+    }
+
+    /// `ringfence` with these words, ready to start as this account with its output thrown away.
+    pub(super) fn ringfence(&self, setting: &Setting, words: &[&str]) -> Command {
         let mut command = process::program(&setting.binary);
-        command.arg("exec").args(flags).arg("--").args(program);
+        command.args(words);
         command.env("RINGFENCE_HOME", self.home()).env("TMPDIR", self.temporary()).current_dir("/");
         if self.account == Account::Nobody {
             command.uid(NOBODY).gid(NOBODY).env("HOME", self.home());
