@@ -105,8 +105,8 @@ fn proto_22_what_breaks_a_schema_is_refused_on_its_side() {
          "output_schema": {"type": "string", "maxLength": 10}},
         {"name": "ok"}]});
     place.active("hostile", &tools);
-    let calls = || place.sql("SELECT COUNT(*) FROM audit WHERE event = 'call'")[0][0].as_i64().unwrap();
-    let before = calls();
+    let events = || place.sql("SELECT COUNT(*) FROM audit WHERE event IN ('start', 'call')");
+    let before = events();
     for arguments in [
         json!({}),
         json!({"how": 3}),
@@ -119,7 +119,7 @@ fn proto_22_what_breaks_a_schema_is_refused_on_its_side() {
             "{error}"
         );
     }
-    assert_eq!(before, calls(), "bad arguments are no call");
+    assert_eq!(before, events(), "bad arguments are no call, and start nothing");
     assert_eq!(place.act("hostile", &json!({"how": "good", "count": 9})), "right");
     for give in [json!(5), json!("longer than ten"), json!(null), json!({"a": []})] {
         let error =

@@ -82,6 +82,8 @@ fn proto_15_a_call_that_comes_at_the_wrong_time_is_refused_at_once() {
     place.refused(&["call", "hostile", "ok"], 4, "not_active");
     place.done(&["uninstall", "hostile"]);
     place.refused(&["call", "hostile", "ok"], 3, "not_found");
-    let calls = place.sql("SELECT COUNT(*) FROM audit WHERE event = 'call'");
-    assert_eq!(calls[0][0], 1, "the one good call, nothing else");
+    let count =
+        |event: &str| place.sql(&format!("SELECT COUNT(*) FROM audit WHERE event = '{event}'"))[0][0].clone();
+    assert_eq!(count("call"), 1, "the one good call, nothing else");
+    assert_eq!(count("start"), 2, "for the activation and the good call, nothing else");
 }

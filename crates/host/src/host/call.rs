@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringfence_api::rpc::{RpcErrorCode, method};
-use ringfence_api::{ErrorCode, PluginState};
+use ringfence_api::{ErrorCode, Manifest, PluginName, PluginState};
 use ringfence_policy::{CanonicalPath, FileOp, Request};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -62,7 +62,7 @@ impl Host {
         arguments: &RawValue,
         options: &CallOptions,
     ) -> Result<Box<RawValue>, Error> {
-        let instance = self.instance(name).await?;
+        let instance = self.instance(name, tool, arguments).await?;
         self.call_instance(&instance, tool, arguments, options).await
     }
 
@@ -109,8 +109,8 @@ impl Host {
         }
     }
 
-    /// The running plugin of that name, started if it is active.
-    async fn instance(&self, name: &str) -> Result<Arc<Instance>, Error> {
+    /// The running plugin of that name, started if it is active. A call that is wrong starts nothing.
+    async fn instance(&self, name: &str, tool: &str, arguments: &RawValue) -> Result<Arc<Instance>, Error> {
         let name = plugin_name(name)?;
         if let Some(supervisor) = self.known_supervisor(&name) {
             if let Some(instance) = supervisor.running() {
@@ -124,7 +124,10 @@ impl Host {
         let (store, wanted) = (context.store.clone(), name.clone());
         let row = store.run(move |_| context.row(&wanted)).await?;
         match row.state {
-            PluginState::Active | PluginState::Errored => self.supervisor(&name).start(false).await,
+            PluginState::Active | PluginState::Errored => {
+                judge_call(&row.package.manifest()?, tool, arguments)?;
+                self.supervisor(&name).start(false).await
+            }
             PluginState::Quarantined => {
                 Err(crate::lifecycle::quarantined(&name, row.state_reason.as_deref()))
             }
@@ -260,17 +263,28 @@ fn outcome(answered: &Result<Box<RawValue>, CallError>) -> Outcome {
 }
 
 fn tool_of<'t>(target: &'t Target, name: &str) -> Result<&'t Tool, Error> {
-    target.tools.get(name).ok_or_else(|| {
-        let message = format!("{} has no tool '{}'", target.name, crate::consent::shown(name));
-        let mut names: Vec<&str> = target.tools.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        let made = Error::new(ErrorCode::NotFound, message);
-        match crate::near::nearest(name, &names) {
-            Some(near) => made.with_hint(format!("did you mean '{near}'?")),
-            None if names.is_empty() => made.with_hint("its manifest declares no tools"),
-            None => made.with_hint(format!("its tools are {}", names.join(", "))),
-        }
-    })
+    let names = || target.tools.keys().map(String::as_str).collect();
+    target.tools.get(name).ok_or_else(|| no_tool(&target.name, name, names()))
+}
+
+fn no_tool(plugin: &PluginName, tool: &str, mut names: Vec<&str>) -> Error {
+    let message = format!("{plugin} has no tool '{}'", crate::consent::shown(tool));
+    names.sort_unstable();
+    let made = Error::new(ErrorCode::NotFound, message);
+    match crate::near::nearest(tool, &names) {
+        Some(near) => made.with_hint(format!("did you mean '{near}'?")),
+        None if names.is_empty() => made.with_hint("its manifest declares no tools"),
+        None => made.with_hint(format!("its tools are {}", names.join(", "))),
+    }
+}
+
+/// Judges a call by the manifest of a plugin that does not run. The running one judges it again, by what was verified.
+fn judge_call(manifest: &Manifest, tool: &str, arguments: &RawValue) -> Result<(), Error> {
+    let declared = manifest.tools.iter().find(|declared| declared.name == tool);
+    let names = || manifest.tools.iter().map(|declared| declared.name.as_str()).collect();
+    let declared = declared.ok_or_else(|| no_tool(&manifest.name, tool, names()))?;
+    let schema = declared.input_schema.as_ref().map(CompiledSchema::compile).transpose()?;
+    judge_text(schema.as_ref(), arguments, "the arguments").map(drop)
 }
 
 /// `{"tool":…,"arguments":…}` with the arguments as they are.

@@ -5,6 +5,7 @@
     reason = "the helpers of tests: a failure here is the failure of the test that called it"
 )]
 
+mod cycles;
 mod data;
 mod dev;
 mod dialects;
