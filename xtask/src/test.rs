@@ -181,8 +181,8 @@ fn sdk(run: &mut Run) -> Result<(), Failure> {
         println!("skipped: needs python3 and node");
         return Ok(());
     };
-    let mut command = process::program(&python.display().to_string());
-    command.arg("sdk/run_tests.py").arg("--python").arg(python).arg("--node").arg(node);
+    let mut command = process::program(&python);
+    command.arg("sdk/run_tests.py").arg("--python").arg(&python).arg("--node").arg(node);
     let repeat = process::shown(&command);
     let status = run.tally.watch(&mut command)?;
     if status.success() { Ok(()) } else { Err(Failure::Failed(format!("repeat with: {repeat}"))) }

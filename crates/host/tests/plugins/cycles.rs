@@ -43,6 +43,7 @@ fn starts_calls_and_stops_of_a_resident_host_leave_nothing() {
     let own_process = std::env::var_os("RINGFENCE_CYCLES_ALONE").is_some();
     if !own_process {
         let name = "cycles::starts_calls_and_stops_of_a_resident_host_leave_nothing";
+        #[expect(clippy::disallowed_methods, reason = "the test starts itself as another user")]
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", name, "--nocapture"]).env("RINGFENCE_CYCLES_ALONE", "1");
         let output = command.output().unwrap();
