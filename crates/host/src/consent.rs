@@ -103,7 +103,7 @@ impl ConsentRequest {
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.to_string(),
-            publisher: shown(publisher),
+            publisher: publisher_shown(publisher),
             digest: digest.to_owned(),
             runtime: manifest.runtime,
             description: manifest.description.as_deref().map(shown),
@@ -181,7 +181,8 @@ fn meaning(permission: &Permission) -> String {
         None => all.to_owned(),
         Some(scope) => match scope.strip_suffix("/**") {
             Some(directory) => format!("files below {}", if directory.is_empty() { "/" } else { directory }),
-            None => format!("the files {scope}"),
+            None if scope.contains('*') => format!("the files {scope}"),
+            None => format!("the file {scope}"),
         },
     };
     let named = |all: &str, one: &str| match scope.as_deref() {
@@ -211,6 +212,11 @@ fn meaning(permission: &Permission) -> String {
 #[must_use]
 pub fn shown(text: &str) -> String {
     escaped(text, SHOWN_MAX_CHARS)
+}
+
+/// A publisher for people: `unsigned` alone where nothing is claimed.
+pub(crate) fn publisher_shown(publisher: &str) -> String {
+    shown(publisher.strip_suffix(':').unwrap_or(publisher))
 }
 
 /// Control characters, line breaks, and what changes the direction or hides text stand as escapes.
@@ -286,7 +292,7 @@ mod tests {
             says of itself: \"Translates.\\u{202e}\\u{1b}[31m\\npermissions: none\"\n\
             It wants to:\n  \
             - read files below /srv/notes\n      file:read=/srv/notes/**\n      the author says: \"to read notes\"\n  \
-            - read the files /etc/hosts (granted)\n      file:read=/etc/hosts\n      the author says: \"to read notes\"\n  \
+            - read the file /etc/hosts (granted)\n      file:read=/etc/hosts\n      the author says: \"to read notes\"\n  \
             - contact api.example.com:443 (optional)\n      network:request=api.example.com:443\n  \
             - read ALL your environment variables\n      env:read\n  \
             - be called at the hook point onRequest\n      hook:register=onRequest\n\

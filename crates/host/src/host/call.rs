@@ -49,7 +49,8 @@ impl Host {
     /// - `schema_violation`: arguments or result break the tool's schema.
     /// - `timeout`: it took too long; the plugin is told, and stopped when it does not give up the call within 3 s.
     /// - `plugin_failed`: it answered with an error, broke the protocol, or ended. The message is the plugin's own, escaped.
-    /// - `permission_denied`: it failed because it was refused something; the hint names the grant.
+    /// - `permission_denied`: the host refused it something, and it passed the refusal on; the hint names the grant. A file that
+    ///   does not exist for the plugin is `plugin_failed`, with the grant that would show it as the hint.
     /// - `busy`: too many calls wait, or the audit trail takes no more.
     /// - what a start says, when it was not running.
     ///

@@ -57,8 +57,10 @@ impl Host {
         let name = placed.row.name().clone();
         let asks_nothing = placed.row.package.manifest()?.requested().is_ok_and(|asked| asked.is_empty());
         let wants = !matches!(consent, Consent::Absent) || asks_nothing;
-        if wants && (placed.changed || placed.row.state == PluginState::Installed) {
+        let said = consent != Consent::Absent;
+        if wants && (placed.changed || said || placed.row.state == PluginState::Installed) {
             self.record_consent(&name, consent).await?;
+            self.restart_with_new_grants(&name).await?;
             if placed.row.package.manifest()?.enabled_by_default {
                 self.activate_now(&name).await?;
             }

@@ -9,7 +9,7 @@ use ringfence_api::{Denial, Permission, PluginName};
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::config::PluginLimits;
-use crate::consent::{Asked, ConsentRequest, command_words, shown};
+use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
 use crate::lifecycle::{Context, LogLine, rules};
 use crate::plugin::{GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PreviousVersion};
 use crate::runtime::{self, Purpose, Spec};
@@ -128,7 +128,7 @@ pub(super) fn summary(row: &PluginRow) -> Result<PluginSummary, Error> {
         version: row.package.version.to_string(),
         state: row.state,
         runtime: manifest.runtime,
-        publisher: shown(&row.package.publisher),
+        publisher: publisher_shown(&row.package.publisher),
         description: manifest.description.as_deref().map(shown),
         reason: row.state_reason.as_deref().and_then(|reason| reason.lines().next()).map(shown),
     })
@@ -166,7 +166,7 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
         state: row.state,
         reason: row.state_reason.clone(),
         runtime: manifest.runtime,
-        publisher: shown(&row.package.publisher),
+        publisher: publisher_shown(&row.package.publisher),
         digest: row.package.digest.clone(),
         source: shown(&row.package.source),
         installed_at_ms: row.installed_at_ms,
