@@ -294,10 +294,15 @@ fn call_params(tool: &str, arguments: &RawValue) -> Result<Box<RawValue>, Error>
         return Err(Error::new(ErrorCode::Usage, "the arguments of a tool are a JSON object")
             .with_hint("write them as {\"name\": value, ...}"));
     }
-    // A tool's name holds no character that JSON would escape: [A-Za-z0-9_.-].
-    let text = format!("{{\"tool\":\"{tool}\",\"arguments\":{}}}", arguments.get());
-    RawValue::from_string(text)
+    // Written and not read again: the arguments were read when they became a `RawValue`, and may be megabytes.
+    serde_json::value::to_raw_value(&CallParams { tool, arguments })
         .map_err(|error| Error::new(ErrorCode::Usage, "the arguments are no JSON").with_source(error))
+}
+
+#[derive(serde::Serialize)]
+struct CallParams<'a> {
+    tool: &'a str,
+    arguments: &'a RawValue,
 }
 
 /// Judges a text by its schema, if there is one. What comes back was judged and is handed on instead: of a member that
