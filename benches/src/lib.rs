@@ -8,9 +8,11 @@
 //! [`turns::take_turns`], then [`table::Table`].
 
 pub mod machine;
+pub mod native;
 pub mod options;
 pub mod output;
 pub mod peers;
+pub mod resident;
 pub mod served;
 pub mod stage;
 pub mod statistics;

@@ -31,7 +31,8 @@ pub fn median_ratio(values: &[f64], base: &[f64]) -> Option<f64> {
 }
 
 /// The value below which `percent` of all lie (nearest rank); `None` without values.
-fn percentile(values: &[f64], percent: usize) -> Option<f64> {
+#[must_use]
+pub fn percentile(values: &[f64], percent: usize) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() * percent).div_ceil(100).max(1);

@@ -2,17 +2,22 @@
 //! with host and plugin on whatever core the kernel likes, and again on one core, where no wake-up of another one hides what
 //! the software costs.
 //!
-//! What is measured of the product is `ringfence::rpc::Connection` with a decision of `ringfence_policy` and a deadline
-//! before each call, against a plugin in a few lines of Rust.
+//! What is measured of the product is [`ringfence::Host::call_with`], after [`ringfence::Host::check_permission`], on an
+//! installed plugin in its sandbox, with its deadline and audit record. A second row is the connection alone, to the same
+//! plugin without a sandbox: what lies between both is what the host adds. A Python plugin stands beside the `mcp` SDK.
 
+mod connection;
 mod go_plugin;
-mod plugin;
-mod product;
+mod host;
+mod mcp;
+
 mod raw_pipe;
 
+use std::cell::RefCell;
 use std::io;
 use std::process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio};
 
+use ringfence_benches::native;
 use ringfence_benches::options::Options;
 use ringfence_benches::output::{self, OtherPart};
 use ringfence_benches::peers;
@@ -22,25 +27,40 @@ use ringfence_benches::turns::{Row, Turns, take_turns};
 
 const RAW: &str = "raw pipe, blocking";
 const OURS: &str = "ringfence, native plugin";
+const CONNECTION: &str = "ringfence, the connection alone";
+const PYTHON_PLUGIN: &str = "ringfence, Python plugin";
+const MCP: &str = "mcp SDK, Python client and server";
 const GO_PLUGIN: &str = "go-plugin 1.0.1, net/rpc";
 /// One call, as it is on the wire in each direction.
 const CALL_BYTES: usize = 200;
 const LARGE_BYTES: usize = 1 << 20;
+/// Calls of one measurement, of each kind. The peers have the same numbers.
+const CALLS: usize = 2_000;
+const IN_FLIGHT: usize = 64;
+const CALLS_EACH: usize = 250;
+const LARGE_CALLS: usize = 32;
 /// What this program does when it is the other side.
 const PART_PINNED: &str = "pinned";
 const PART_PLUGIN: &str = "plugin";
 
 fn main() -> ExitCode {
+    if native::is_plugin() {
+        return ended(native::run().map(|()| ExitCode::SUCCESS));
+    }
     let options = match Options::from_process() {
         Ok(options) => options,
         Err(refused) => return refused.tell(),
     };
     let done = match options.part.as_deref() {
-        Some(PART_PLUGIN) => plugin::run().map(|()| ExitCode::SUCCESS),
+        Some(PART_PLUGIN) => native::run().map(|()| ExitCode::SUCCESS),
         Some(part) if part.starts_with(raw_pipe::PART) => raw_pipe::answer(part).map(|()| ExitCode::SUCCESS),
         Some(PART_PINNED) => measure(&options, "on one core").map(|tables| finish(&options, &tables)),
         _ => all(&options),
     };
+    ended(done)
+}
+
+fn ended(done: io::Result<ExitCode>) -> ExitCode {
     done.unwrap_or_else(|error| {
         output::talk(&format!("call: {error}"));
         ExitCode::FAILURE
@@ -68,53 +88,88 @@ fn on_one_core(options: &Options) -> io::Result<OtherPart> {
     Ok(OtherPart { text, failed: !ended.status.success() })
 }
 
-fn measure(options: &Options, place: &str) -> io::Result<[Table; 3]> {
+fn measure(options: &Options, place: &str) -> io::Result<[Table; 4]> {
     let stage = Stage::without_ringfence()?;
     let go_plugin = go_plugin::Program::build(stage.directory());
+    let whole = RefCell::new(host::Whole::start(&stage).map_err(|error| error.to_string()));
     let turns = Turns::of_long_runs(2, options.samples(5, 30));
-    Ok([one(&go_plugin, place, turns), many(&go_plugin, place, turns), large(&go_plugin, place, turns)])
+    let peers = Peers { go_plugin: &go_plugin, whole: &whole, place, turns };
+    let tables = [peers.one(), peers.many(), peers.large(), peers.python(&stage)];
+    // Its plugins live in the stage.
+    drop(whole);
+    Ok(tables)
 }
 
-fn one(go_plugin: &go_plugin::Program, place: &str, turns: Turns) -> Table {
-    let rows = vec![
-        Row::try_new(RAW, || raw_pipe::call_row(RAW)),
-        Row::try_new(OURS, || product::call_row(OURS)),
-        go_plugin.row(GO_PLUGIN, "call"),
-    ];
-    let of_raw = if place == "free" { 1.2 } else { 2.2 };
-    let mut targets = vec![Target { row: OURS, base: RAW, bound: Bound::AtMost(of_raw) }];
-    if place != "free" {
-        targets.push(Target { row: OURS, base: GO_PLUGIN, bound: Bound::AtMost(0.3) });
-    }
-    Table {
-        title: format!("One call of {CALL_BYTES} B at a time, {place}"),
-        unit: "us",
-        rows: take_turns(rows, turns),
-        targets,
-    }
+/// What stands beside each other in each table.
+struct Peers<'a> {
+    go_plugin: &'a go_plugin::Program,
+    whole: &'a RefCell<host::Started>,
+    place: &'a str,
+    turns: Turns,
 }
 
-fn many(go_plugin: &go_plugin::Program, place: &str, turns: Turns) -> Table {
-    let rows = vec![go_plugin.row(GO_PLUGIN, "many"), Row::try_new(OURS, || product::many_row(OURS))];
-    Table {
-        title: format!("64 calls of {CALL_BYTES} B in flight, {place}"),
-        unit: "calls/s",
-        rows: take_turns(rows, turns),
-        targets: vec![Target { row: OURS, base: GO_PLUGIN, bound: Bound::AtLeast(4.0) }],
+impl Peers<'_> {
+    fn is_free(&self) -> bool {
+        self.place == "free"
     }
-}
 
-fn large(go_plugin: &go_plugin::Program, place: &str, turns: Turns) -> Table {
-    let rows = vec![
-        Row::try_new(RAW, || raw_pipe::large_row(RAW)),
-        Row::try_new(OURS, || product::large_row(OURS)),
-        go_plugin.row(GO_PLUGIN, "large"),
-    ];
-    Table {
-        title: format!("Echo of 1 MiB, {place}"),
-        unit: "MiB/s",
-        rows: take_turns(rows, turns),
-        targets: vec![Target { row: OURS, base: RAW, bound: Bound::AtLeast(0.35) }],
+    fn one(&self) -> Table {
+        let rows = vec![
+            Row::try_new(RAW, || raw_pipe::call_row(RAW)),
+            host::call_row(self.whole, OURS),
+            Row::try_new(CONNECTION, || connection::call_row(CONNECTION)),
+            self.go_plugin.row(GO_PLUGIN, "call"),
+        ];
+        let of_raw = if self.is_free() { 1.2 } else { 2.2 };
+        let mut targets = vec![Target { row: OURS, base: RAW, bound: Bound::AtMost(of_raw) }];
+        if !self.is_free() {
+            targets.push(Target { row: OURS, base: GO_PLUGIN, bound: Bound::AtMost(0.3) });
+        }
+        Table {
+            title: format!("One call of {CALL_BYTES} B at a time, {}", self.place),
+            unit: "us",
+            rows: take_turns(rows, self.turns),
+            targets,
+        }
+    }
+
+    fn many(&self) -> Table {
+        let rows = vec![
+            self.go_plugin.row(GO_PLUGIN, "many"),
+            host::many_row(self.whole, OURS),
+            Row::try_new(CONNECTION, || connection::many_row(CONNECTION)),
+        ];
+        Table {
+            title: format!("{IN_FLIGHT} calls of {CALL_BYTES} B in flight, {}", self.place),
+            unit: "calls/s",
+            rows: take_turns(rows, self.turns),
+            targets: vec![Target { row: OURS, base: GO_PLUGIN, bound: Bound::AtLeast(4.0) }],
+        }
+    }
+
+    fn large(&self) -> Table {
+        let rows = vec![
+            Row::try_new(RAW, || raw_pipe::large_row(RAW)),
+            host::large_row(self.whole, OURS),
+            Row::try_new(CONNECTION, || connection::large_row(CONNECTION)),
+            self.go_plugin.row(GO_PLUGIN, "large"),
+        ];
+        Table {
+            title: format!("Echo of 1 MiB, {}", self.place),
+            unit: "MiB/s",
+            rows: take_turns(rows, self.turns),
+            targets: vec![Target { row: OURS, base: RAW, bound: Bound::AtLeast(0.35) }],
+        }
+    }
+
+    fn python(&self, stage: &Stage) -> Table {
+        let rows = vec![host::python_row(self.whole, PYTHON_PLUGIN), mcp::row(MCP, stage.directory())];
+        Table {
+            title: format!("One call of {CALL_BYTES} B of a Python plugin, {}", self.place),
+            unit: "us",
+            rows: take_turns(rows, self.turns),
+            targets: vec![Target { row: MCP, base: PYTHON_PLUGIN, bound: Bound::AtLeast(15.0) }],
+        }
     }
 }
 

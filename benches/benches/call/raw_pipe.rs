@@ -8,12 +8,10 @@ use std::time::Instant;
 use ringfence_benches::turns::Row;
 use ringfence_sandbox::stream;
 
-use super::{CALL_BYTES, LARGE_BYTES, Other};
+use super::{CALL_BYTES, CALLS, LARGE_BYTES, LARGE_CALLS, Other};
 
 /// The other side; the length follows.
 pub(super) const PART: &str = "raw-";
-const CALLS: usize = 2_000;
-const LARGE_CALLS: usize = 32;
 
 /// The other side: gives back so many bytes at a time until its input ends.
 pub(super) fn answer(part: &str) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The product: a decision, a deadline, a call.
+//! The connection alone: a decision, a deadline, a call of a plugin that no host has started.
 
 use std::io;
 use std::sync::Arc;
@@ -10,31 +10,27 @@ use ringfence_policy::{CanonicalPath, Effect, FileOp, Request, Rule, RuleSet, Va
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{CALL_BYTES, LARGE_BYTES, Other, PART_PLUGIN};
+use super::{CALL_BYTES, CALLS, CALLS_EACH, IN_FLIGHT, LARGE_BYTES, LARGE_CALLS, Other, PART_PLUGIN};
 
-const CALLS: usize = 2_000;
-const IN_FLIGHT: usize = 64;
-const CALLS_EACH: usize = 250;
-const LARGE_CALLS: usize = 32;
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// The envelope of a request with a correlation id and a deadline.
 const ENVELOPE_BYTES: usize = 130;
 
-struct Product {
+struct Direct {
     runtime: Runtime,
-    host: Arc<Host>,
+    caller: Arc<Caller>,
     params: Box<RawValue>,
     // Last, so that its input has ended before it is waited for.
     _other: Other,
 }
 
-struct Host {
+struct Caller {
     connection: Connection,
     rules: RuleSet,
     request: Request,
 }
 
-impl Host {
+impl Caller {
     async fn call(&self, params: &RawValue) -> io::Result<usize> {
         if !self.rules.decide(&self.request).is_allowed() {
             return Err(io::Error::other("the rules deny it"));
@@ -45,7 +41,7 @@ impl Host {
     }
 }
 
-impl Product {
+impl Direct {
     fn start(params_bytes: usize) -> io::Result<Self> {
         let mut other = Other::start(PART_PLUGIN)?;
         let (to, from) = other.pipes()?;
@@ -65,7 +61,7 @@ impl Product {
         let request = Request::File { op: FileOp::Read, path };
         let text = "x".repeat(params_bytes);
         let params = to_raw_value(&serde_json::json!({ "text": text }))?;
-        Ok(Self { runtime, host: Arc::new(Host { connection, rules, request }), params, _other: other })
+        Ok(Self { runtime, caller: Arc::new(Caller { connection, rules, request }), params, _other: other })
     }
 
     fn one_after_another(&self, count: usize) -> io::Result<f64> {
@@ -73,7 +69,7 @@ impl Product {
         self.runtime.block_on(async {
             let begun = Instant::now();
             for _ in 0..count {
-                if self.host.call(&self.params).await? != wanted {
+                if self.caller.call(&self.params).await? != wanted {
                     return Err(io::Error::other("the answer is not what was sent"));
                 }
             }
@@ -86,10 +82,10 @@ impl Product {
             let begun = Instant::now();
             let callers: Vec<_> = (0..IN_FLIGHT)
                 .map(|_| {
-                    let (host, params) = (Arc::clone(&self.host), self.params.clone());
+                    let (caller, params) = (Arc::clone(&self.caller), self.params.clone());
                     tokio::spawn(async move {
                         for _ in 0..CALLS_EACH {
-                            host.call(&params).await?;
+                            caller.call(&params).await?;
                         }
                         Ok::<_, io::Error>(())
                     })
@@ -104,16 +100,16 @@ impl Product {
 }
 
 pub(super) fn call_row(name: &str) -> io::Result<Row<'static>> {
-    let product = Product::start(CALL_BYTES - ENVELOPE_BYTES)?;
-    Ok(Row::new(name, move || Ok(product.one_after_another(CALLS)? * 1e6 / CALLS as f64)))
+    let direct = Direct::start(CALL_BYTES - ENVELOPE_BYTES)?;
+    Ok(Row::new(name, move || Ok(direct.one_after_another(CALLS)? * 1e6 / CALLS as f64)))
 }
 
 pub(super) fn many_row(name: &str) -> io::Result<Row<'static>> {
-    let product = Product::start(CALL_BYTES - ENVELOPE_BYTES)?;
-    Ok(Row::new(name, move || product.many()))
+    let direct = Direct::start(CALL_BYTES - ENVELOPE_BYTES)?;
+    Ok(Row::new(name, move || direct.many()))
 }
 
 pub(super) fn large_row(name: &str) -> io::Result<Row<'static>> {
-    let product = Product::start(LARGE_BYTES)?;
-    Ok(Row::new(name, move || Ok(LARGE_CALLS as f64 / product.one_after_another(LARGE_CALLS)?)))
+    let direct = Direct::start(LARGE_BYTES)?;
+    Ok(Row::new(name, move || Ok(LARGE_CALLS as f64 / direct.one_after_another(LARGE_CALLS)?)))
 }
