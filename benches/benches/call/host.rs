@@ -11,7 +11,7 @@ use ringfence::{Config, Host};
 use ringfence_benches::resident::{Resident, Script, chain};
 use ringfence_benches::stage::Stage;
 use ringfence_benches::turns::Row;
-use ringfence_policy::{CanonicalPath, Effect, FileOp, Request};
+use ringfence_policy::{CanonicalPath, FileOp, Request};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{CALL_BYTES, CALLS, CALLS_EACH, IN_FLIGHT, LARGE_BYTES, LARGE_CALLS};
@@ -111,9 +111,8 @@ async fn call(
     request: &Request,
     options: &CallOptions,
 ) -> io::Result<usize> {
-    let explanation = host.check_permission(plugin, request).await.map_err(chain)?;
-    if explanation.effect != Effect::Allow {
-        return Err(io::Error::other(explanation.text));
+    if !host.is_permitted(plugin, request).await.map_err(chain)? {
+        return Err(io::Error::other("the plugin is not permitted what it was granted"));
     }
     let answer = host.call_with(plugin, "echo", arguments, options).await;
     answer.map(|answer| answer.get().len()).map_err(chain)

