@@ -101,7 +101,8 @@ impl Target {
         let config =
             store.config(&row.owner())?.map_or_else(|| Value::Object(Default::default()), |row| row.value);
         let source = Source {
-            package: crate::package::verified(store, &row.package.digest)?,
+            package: crate::package::verified(store, &row.package.digest)
+                .map_err(|error| if_unchanged(context, name, &row.package.digest, error))?,
             data: store.layout().data_dir(name),
             owner: row.owner(),
             digest: row.package.digest.clone(),
@@ -153,6 +154,17 @@ impl Target {
     pub(crate) fn set_config(&self, config: Value) {
         self.log.hide(Secrets::of(self.config_schema.as_ref(), &config));
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+}
+
+/// A package that is not what the row says was changed by hand, or the row was changed by another process meanwhile, which
+/// took the files of the old one away.
+fn if_unchanged(context: &Context, name: &PluginName, digest: &str, error: Error) -> Error {
+    match context.row(name) {
+        Ok(row) if row.package.digest == digest => error,
+        Ok(_) => Error::new(ErrorCode::Busy, format!("{name} was changed while it was being started"))
+            .with_hint("somebody else has upgraded it; try again"),
+        Err(gone) => gone,
     }
 }
 

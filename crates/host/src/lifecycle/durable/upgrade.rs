@@ -92,7 +92,15 @@ pub(crate) fn commit_upgrade(
     by: &str,
 ) -> Result<PluginRow, Error> {
     let _lock = LifecycleLock::acquire(store.layout().home())?;
-    let granted = match (granted, store.trusted(name)?.plugin.pending) {
+    let pending = store.trusted(name)?.plugin.pending;
+    // Before its files are looked at: those of a version that another process has put away are gone.
+    if pending.as_ref().is_none_or(|pending| pending.digest != digest) {
+        let message = format!("the version of plugin '{name}' that waited is not waiting any more");
+        return Err(
+            Error::new(ErrorCode::Busy, message).with_hint("somebody else has changed it; look again")
+        );
+    }
+    let granted = match (granted, pending) {
         (UpgradeGrants::Keep(mut rows), Some(pending)) => {
             let asked = pending.manifest()?.requested().map_err(|e| {
                 Error::new(ErrorCode::InvalidPermission, "a permission of the manifest is not valid")
