@@ -97,8 +97,11 @@ impl Delegated {
 
 impl Drop for Delegated {
     fn drop(&mut self) {
-        for path in &self.0 {
-            let _removed = fs::remove_dir(path);
+        // The launcher of a process that has just ended removes the leaves that waited for its next sandbox: a moment later.
+        let removed = |path: &std::path::PathBuf| fs::remove_dir(path).is_ok() || !path.exists();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        while !self.0.iter().all(removed) && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }
 }
