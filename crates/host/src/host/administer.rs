@@ -92,8 +92,12 @@ impl Host {
         if row.state == PluginState::Quarantined {
             self.release(name, &row).await?;
         }
-        let started = self.supervisor(name).start(false).await;
-        started.map(drop)
+        self.supervisor(name).start(false).await?;
+        // What runs and is not recorded as active would be gone after the next opening: that is no activation.
+        if self.row(name).await?.state != PluginState::Active {
+            self.context().try_move(name, Move::Start, None).await?;
+        }
+        Ok(())
     }
 
     async fn release(&self, name: &PluginName, row: &PluginRow) -> Result<(), Error> {
