@@ -10,25 +10,12 @@
 #[expect(unreachable_pub, reason = "the fuzz crate exports it")]
 mod codec;
 
+#[path = "../../../../fuzz/src/seeded.rs"]
+#[expect(unreachable_pub, reason = "several tests share it")]
+mod seeded;
+
 /// Inputs; a fuzzer on its own machine does billions.
 const INPUTS: u32 = 2_000;
-
-/// Numbers that are the same on every machine (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-}
 
 /// Whole members and pieces that reach deep.
 const WORDS: &[&str] = &[
@@ -59,18 +46,8 @@ const WORDS: &[&str] = &[
 
 #[test]
 fn the_codec_holds_for_any_bytes() {
-    let mut numbers = Numbers(7);
-    for _ in 0..INPUTS {
-        let mut input = vec![u8::try_from(numbers.below(256)).unwrap()];
-        for _ in 0..numbers.below(24) {
-            input.extend_from_slice(WORDS[numbers.below(WORDS.len())].as_bytes());
-        }
-        if numbers.below(3) == 0 {
-            let place = numbers.below(input.len());
-            input[place] = u8::try_from(numbers.below(256)).unwrap();
-        }
-        codec::codec(&input);
-    }
+    // The first byte chooses how the rest is cut.
+    seeded::run(7, INPUTS, |numbers| vec![numbers.byte()], WORDS, 23, codec::codec);
     for text in [
         "\x03{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":[1, 2]}\n",
         "\x00{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"get_config\",\"params\":{}}\r\n",

@@ -4,41 +4,15 @@
 #[expect(unreachable_pub, reason = "the fuzz crate exports them")]
 mod checks;
 
+#[path = "../../../../fuzz/src/seeded.rs"]
+#[expect(unreachable_pub, reason = "several tests share it")]
+mod seeded;
+
 /// Inputs per target; a fuzzer on its own machine does billions.
 const INPUTS: u32 = 20_000;
 
-/// Numbers that are the same on every machine (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-}
-
-/// Builds inputs from words that reach deep and changes a byte in some of them.
 fn run(seed: u64, words: &[&str], check: fn(&[u8])) {
-    let mut numbers = Numbers(seed);
-    for _ in 0..INPUTS {
-        let mut input = Vec::new();
-        for _ in 0..numbers.below(12) {
-            let word = words[numbers.below(words.len())];
-            input.extend_from_slice(word.as_bytes());
-        }
-        if !input.is_empty() && numbers.below(3) == 0 {
-            let place = numbers.below(input.len());
-            input[place] = u8::try_from(numbers.below(256)).unwrap();
-        }
-        check(&input);
-    }
+    seeded::run(seed, INPUTS, |_| Vec::new(), words, 11, check);
 }
 
 #[test]
