@@ -25,18 +25,7 @@ const NATIVE_PLUGIN: &str = "ringfence, native plugin";
 const GRANTS: &str = "permissions: ['env:read=LANG']\n";
 
 fn main() -> ExitCode {
-    let done = if native::is_plugin() {
-        native::run().map(|()| ExitCode::SUCCESS)
-    } else {
-        match Options::from_process() {
-            Ok(options) => measure(&options),
-            Err(refused) => return refused.tell(),
-        }
-    };
-    done.unwrap_or_else(|error| {
-        output::talk(&format!("activate: {error}"));
-        ExitCode::FAILURE
-    })
+    native::main("activate", measure)
 }
 
 fn measure(options: &Options) -> io::Result<ExitCode> {

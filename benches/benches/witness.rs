@@ -43,18 +43,7 @@ const PACE: Duration = Duration::from_millis(1);
 const REST: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    let done = if native::is_plugin() {
-        native::run().map(|()| ExitCode::SUCCESS)
-    } else {
-        match Options::from_process() {
-            Ok(options) => measure(&options),
-            Err(refused) => return refused.tell(),
-        }
-    };
-    done.unwrap_or_else(|error| {
-        output::talk(&format!("witness: {error}"));
-        ExitCode::FAILURE
-    })
+    native::main("witness", measure)
 }
 
 fn measure(options: &Options) -> io::Result<ExitCode> {

@@ -6,10 +6,14 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::process::ExitCode;
 
 use ringfence::rpc::codec::{Line, Lines, Message, parse};
 use ringfence_api::Wire;
 use ringfence_api::rpc::{MESSAGE_MAX_BYTES, method};
+
+use crate::options::Options;
+use crate::output;
 
 /// The name under which this program is the plugin.
 pub const NAME: &str = "echo-plugin";
@@ -19,6 +23,24 @@ pub const NAME: &str = "echo-plugin";
 pub fn is_plugin() -> bool {
     let started_as = std::env::args_os().next();
     started_as.is_some_and(|path| Path::new(&path).file_name().is_some_and(|name| name == NAME))
+}
+
+/// The `main` of a benchmark whose program is also its plugin: the plugin under that name, else `measure` with the options of
+/// the command line. An error is told in a line that begins with `benchmark`, and fails.
+#[must_use]
+pub fn main(benchmark: &str, measure: fn(&Options) -> io::Result<ExitCode>) -> ExitCode {
+    let done = if is_plugin() {
+        run().map(|()| ExitCode::SUCCESS)
+    } else {
+        match Options::from_process() {
+            Ok(options) => measure(&options),
+            Err(refused) => return refused.tell(),
+        }
+    };
+    done.unwrap_or_else(|error| {
+        output::talk(&format!("{benchmark}: {error}"));
+        ExitCode::FAILURE
+    })
 }
 
 /// Answers until the input ends.
