@@ -104,6 +104,15 @@ impl Error {
         self
     }
 
+    /// The same error for others who waited for the same: its code, message and hint; the cause is told once.
+    pub(crate) fn to_others(&self) -> Self {
+        let copy = Self::new(self.code(), self.message());
+        match self.hint() {
+            Some(hint) => copy.with_hint(hint),
+            None => copy,
+        }
+    }
+
     /// A failed file operation: `cannot ACTION 'PATH'`, with the system's error as the cause and a hint for
     /// those that people meet.
     pub(crate) fn file(action: &str, path: &Path, source: io::Error) -> Self {

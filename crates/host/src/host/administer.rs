@@ -56,7 +56,7 @@ impl Host {
                 let asked = super::inspect::consent_request(&context, &wanted)?;
                 let granted = chosen(&asked, consent, &wanted)?;
                 let row = context.row(&wanted)?;
-                super::inspect::judge_grants(&context, &row, &granted)?;
+                super::inspect::judge_grants(&context, &row.package, &granted)?;
                 let record =
                     crate::store::Consent { digest: asked.digest.clone(), asked: asked.all(), granted, by };
                 store.consent(&wanted, record).map(drop)
@@ -166,7 +166,7 @@ impl Host {
         store
             .run(move |store| {
                 let row = context.row(&wanted)?;
-                super::inspect::judge_grants(&context, &row, &permissions)?;
+                super::inspect::judge_grants(&context, &row.package, &permissions)?;
                 store.grant(&wanted, permissions, &by).map(drop)
             })
             .await?;
@@ -367,7 +367,11 @@ fn with_kept_secrets(schema: Option<&CompiledSchema>, mut config: Value, old: &V
 pub(super) const SECRET_MASK: &str = "***";
 
 /// What a consent grants.
-fn chosen(asked: &ConsentRequest, consent: Consent, name: &PluginName) -> Result<Vec<Permission>, Error> {
+pub(super) fn chosen(
+    asked: &ConsentRequest,
+    consent: Consent,
+    name: &PluginName,
+) -> Result<Vec<Permission>, Error> {
     match consent {
         Consent::Requested => Ok(asked.all()),
         Consent::Only(permissions) => Ok(permissions),

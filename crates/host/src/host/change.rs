@@ -12,7 +12,7 @@ use super::{Host, plugin_name};
 use crate::Error;
 use crate::lifecycle::{durable, rules};
 use crate::plugin::{Broken, Consent, Discovered, Installed, KeepData, Scan, Upgraded};
-use crate::store::{PluginRow, UpgradeGrants};
+use crate::store::{PackageRow, PluginRow, UpgradeGrants};
 
 /// Plugin directories are read this far: more entries are not looked at, and that is said.
 const SCAN_MAX: usize = 10_000;
@@ -171,7 +171,7 @@ impl Host {
             .pending
             .clone()
             .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("no upgrade of {name} waits")))?;
-        let granted = self.upgrade_grants(name, &before, consent).await?;
+        let granted = self.upgrade_grants(name, &before.package, &pending, consent).await?;
         let wider = match &granted {
             UpgradeGrants::Consented(consent) => consent.granted.clone(),
             UpgradeGrants::Keep(_) => Vec::new(),
@@ -207,26 +207,21 @@ impl Host {
     async fn upgrade_grants(
         &self,
         name: &PluginName,
-        before: &PluginRow,
+        before: &PackageRow,
+        pending: &PackageRow,
         consent: Consent,
     ) -> Result<UpgradeGrants, Error> {
         let (context, name, by) = (Arc::clone(self.context()), name.clone(), self.actor());
-        let same_publisher =
-            before.pending.as_ref().is_some_and(|pending| pending.publisher == before.package.publisher);
-        let store = context.store.clone();
+        let same_publisher = pending.publisher == before.publisher;
+        let (pending, store) = (pending.clone(), context.store.clone());
         store
             .run(move |_| {
+                if consent == Consent::Absent && same_publisher {
+                    return Ok(UpgradeGrants::Keep(context.trusted(&name)?.grants));
+                }
                 let asked = super::inspect::consent_request(&context, &name)?;
-                let kept = context.trusted(&name)?.grants;
-                let granted = match consent {
-                    Consent::Requested => asked.all(),
-                    Consent::Only(permissions) => permissions,
-                    Consent::Absent if same_publisher => return Ok(UpgradeGrants::Keep(kept)),
-                    Consent::Absent if asked.is_empty() => Vec::new(),
-                    Consent::Absent => return Err(crate::lifecycle::consent_required(&name)),
-                };
-                let row = context.row(&name)?;
-                super::inspect::judge_grants(&context, &row, &granted)?;
+                let granted = super::administer::chosen(&asked, consent, &name)?;
+                super::inspect::judge_grants(&context, &pending, &granted)?;
                 Ok(UpgradeGrants::Consented(crate::store::Consent {
                     digest: asked.digest.clone(),
                     asked: asked.all(),

@@ -244,17 +244,17 @@ fn asked_by(package: &PackageRow) -> Result<Vec<Permission>, Error> {
     Ok(requested.into_iter().map(|(permission, _)| permission).collect())
 }
 
-/// Whether these grants can be held for this plugin. What cannot is refused before it is recorded.
+/// Whether these grants can be held for this version of a plugin. What cannot is refused before it is recorded.
 ///
 /// # Errors
 /// `invalid_permission`, `floor`, `path_not_found`, `usage`.
 pub(super) fn judge_grants(
     context: &Context,
-    row: &PluginRow,
+    package: &PackageRow,
     permissions: &[Permission],
 ) -> Result<(), Error> {
-    let manifest = row.package.manifest()?;
+    let manifest = package.manifest()?;
     let layout = context.store.layout();
-    let (package, data) = (layout.package(&row.package.digest), layout.data_dir(row.name()));
-    rules(context, &manifest, &package, &data, permissions).map(drop)
+    let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
+    rules(context, &manifest, &directory, &data, permissions).map(drop)
 }

@@ -146,6 +146,23 @@ impl Supervisor {
     }
 }
 
+/// Whoever waits for a start that is under way.
+enum Reply {
+    Start(oneshot::Sender<Result<Arc<Instance>, Error>>),
+    Restart(oneshot::Sender<Result<(), Error>>),
+}
+
+impl Reply {
+    /// Whoever asked may have given up.
+    fn answer(self, started: &Result<Arc<Instance>, Error>) {
+        let copy = started.as_ref().map(Arc::clone).map_err(Error::to_others);
+        match self {
+            Self::Start(reply) => drop(reply.send(copy)),
+            Self::Restart(reply) => drop(reply.send(copy.map(drop))),
+        }
+    }
+}
+
 fn gone() -> Error {
     Error::new(ErrorCode::NotActive, "the host is shutting down").with_hint("start it again")
 }
@@ -240,20 +257,44 @@ impl Owner {
             .with_hint(format!("read its log: ringfence logs {}", self.name))
     }
 
-    /// Starts it; a stop that comes meanwhile ends the start.
+    /// Starts it. A stop that comes meanwhile ends the start; a restart begins it again, with what holds by then.
     async fn bring_up(&mut self, observe: bool) -> Result<Arc<Instance>, Error> {
         self.restart_at = None;
-        let target = Target::load(&self.context, &self.name, observe).await?;
+        let mut waiting = Vec::new();
+        let started = loop {
+            if let Some(started) = self.start_once(observe, &mut waiting).await {
+                break started;
+            }
+        };
+        for reply in waiting {
+            reply.answer(&started);
+        }
+        started
+    }
+
+    /// `None`: what it was started with is not what holds any more.
+    async fn start_once(
+        &mut self,
+        observe: bool,
+        waiting: &mut Vec<Reply>,
+    ) -> Option<Result<Arc<Instance>, Error>> {
+        let target = match Target::load(&self.context, &self.name, observe).await {
+            Ok(target) => target,
+            Err(error) => return Some(Err(error)),
+        };
         let context = Arc::clone(&self.context);
         let start = instance::start(&context, Arc::clone(&target));
         tokio::pin!(start);
-        let mut waiting = Vec::new();
         let started = loop {
             tokio::select! {
                 biased;
                 started = &mut start => break started,
                 event = self.events.recv() => match event {
-                    Some(Event::Start { reply, .. }) => waiting.push(reply),
+                    Some(Event::Start { reply, .. }) => waiting.push(Reply::Start(reply)),
+                    Some(Event::Restart { reply }) => {
+                        waiting.push(Reply::Restart(reply));
+                        return None;
+                    }
                     other => {
                         self.deferred = other;
                         break Err(Error::new(ErrorCode::Cancelled, "the start was cancelled"));
@@ -261,7 +302,7 @@ impl Owner {
                 }
             }
         };
-        let started = match started {
+        Some(match started {
             Ok(instance) => {
                 let instance = Arc::new(instance);
                 self.is_up(&instance).await;
@@ -271,15 +312,7 @@ impl Owner {
                 self.did_not_start(&target, &error).await;
                 Err(error)
             }
-        };
-        for reply in waiting {
-            let copy = match &started {
-                Ok(instance) => Ok(Arc::clone(instance)),
-                Err(error) => Err(Error::new(error.code(), error.message())),
-            };
-            let _nobody = reply.send(copy);
-        }
-        started
+        })
     }
 
     async fn is_up(&mut self, instance: &Arc<Instance>) {

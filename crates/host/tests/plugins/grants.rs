@@ -108,3 +108,23 @@ async fn network_is_brokered_and_said_to_be() {
     assert!(details.running && details.enforced.contains_key("network"), "{:?}", details.enforced.keys());
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_grant_that_comes_while_a_call_starts_the_plugin_begins_the_start_again() {
+    let rig = Rig::new().await;
+    std::fs::write(rig.path("note.txt"), "buy bread").unwrap();
+    let file = rig.path("note.txt");
+    let code = format!("import time\ntime.sleep(0.8)\n{READER}");
+    rig.active("slow", "", &["read"], &code).await;
+    // A host of its own, in which nothing runs yet: its first call starts the plugin.
+    let host = ringfence::Host::builder().home(rig.host.home().clone()).build().await.unwrap();
+    let grant = [permission(&format!("file:read={}", file.display()))];
+    let (called, granted) = tokio::join!(host.call("slow", "read", serde_json::json!({"path": file})), async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        host.grant("slow", &grant).await
+    });
+    assert_eq!(granted.unwrap().len(), 1);
+    assert_eq!(called.unwrap(), "buy bread");
+    host.shutdown().await;
+    rig.host.shutdown().await;
+}
