@@ -39,8 +39,8 @@ fn pkg_10_a_manifest_that_is_not_plain_is_refused_and_the_place_named() {
         ("zero", with(r#""limits": {"call_timeout_s": 0}"#), "call_timeout_s"),
         ("a permission that is none", with(r#""permissions": ["file:everything"]"#), "file:everything"),
         ("a scope that is none", with(r#""permissions": ["file:read=relative/../x\n"]"#), "permission"),
-        ("deep", with(&format!(r#""config_schema": {deep}"#)), ""),
-        ("ten megabytes", with(&format!(r#""description": "{}""#, "x".repeat(10_000_000))), ""),
+        ("deep", with(&format!(r#""config_schema": {deep}"#)), "too-deep"),
+        ("ten megabytes", with(&format!(r#""description": "{}""#, "x".repeat(10_000_000))), "too-large"),
         ("byte order mark", format!("\u{feff}{good}"), ""),
         ("trailing text", format!("{good} {good}"), ""),
         ("comment", format!("// a comment\n{good}"), ""),
@@ -50,7 +50,7 @@ fn pkg_10_a_manifest_that_is_not_plain_is_refused_and_the_place_named() {
         ("NUL", good.replace("hostile", "hos\u{0}tile"), ""),
         ("escape in the author", with(r#""author": "\u001b[2Jme""#), "U+001B"),
         ("line end in the author", with(r#""author": "me\npermissions: none""#), "author"),
-        ("tool of another name twice", with(r#""tools": [{"name": "a"}, {"name": "a"}]"#), "tools"),
+        ("two tools of one name", good.replace(r#"{"name":"ok"}"#, r#"{"name":"act"}"#), "duplicate-tool"),
     ];
     let mut wrongs = Wrongs::default();
     for (number, (label, text, word)) in cases.iter().enumerate() {

@@ -153,9 +153,10 @@ fn proc_24_shared_memory_of_the_host_is_not_there() {
         };
         assert_eq!(host("make"), Some(0));
         assert_eq!(host("look"), Some(0), "the control");
-        let found = place.run(&["call", "hostile", "act", &json!({"how": "shm", "key": key}).to_string()]);
+        let found =
+            place.run(&["call", "hostile", "act", &json!({"how": "shm", "key": key}).to_string(), "--json"]);
         assert_eq!(host("remove"), Some(0));
-        assert_ne!(found.out().trim(), "true", "as {who:?}");
+        assert_eq!((found.code, found.out().trim()), (Some(0), "false"), "as {who:?}");
     }
 }
 

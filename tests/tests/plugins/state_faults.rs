@@ -10,6 +10,7 @@ const SAMPLED: usize = 3;
 #[test]
 fn state_04_a_disk_that_says_no() {
     let mut chosen = Chosen(0xd15c);
+    let (mut tried, mut refused) = (0, 0);
     for step in STEPS {
         let Some(trials) = Trials::new() else { return };
         trials.prepare(step);
@@ -28,7 +29,9 @@ fn state_04_a_disk_that_says_no() {
             let run = trials.step(step, &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
             let at = format!("{} with {error} at {call} {when}", step.name);
             assert!(run.signal.is_none() && !run.err().contains("panicked"), "{at}\n{run}");
+            tried += 1;
             if run.code != Some(0) {
+                refused += 1;
                 assert!(document(&run)["error"]["message"].is_string(), "{at}\n{run}");
             }
             let found = trials.state();
@@ -37,4 +40,6 @@ fn state_04_a_disk_that_says_no() {
             trials.works_on(&found);
         }
     }
+    assert_eq!(tried, STEPS.len() * SAMPLED);
+    assert!(refused * 2 >= tried, "{refused} of {tried} were refused at all");
 }

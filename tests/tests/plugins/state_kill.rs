@@ -224,7 +224,7 @@ fn kill_at(step: &Step, choose: &mut dyn FnMut(Vec<Point>) -> Vec<Point>) -> Opt
     let counts = trials.counts(step);
     let new = trials.state();
     assert_ne!(old, new, "{} does something", step.name);
-    let (mut tried, mut done) = (0, 0);
+    let (mut tried, mut done, mut killed) = (0, 0, 0);
     for (call, k) in choose(points(&counts)) {
         let inject = format!("inject={call}:signal=SIGKILL:when={k}");
         let run = trials.step(step, &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
@@ -236,8 +236,10 @@ fn kill_at(step: &Step, choose: &mut dyn FnMut(Vec<Point>) -> Vec<Point>) -> Opt
             trials.works_on(&found);
         }
         tried += 1;
+        killed += usize::from(run.signal == Some(9));
         done += usize::from(found == new);
     }
+    assert!(killed * 2 >= tried, "{}: {killed} of {tried} were killed at all", step.name);
     Some((tried, done))
 }
 

@@ -119,10 +119,11 @@ async fn a_grant_that_comes_while_a_call_starts_the_plugin_begins_the_start_agai
     // A host of its own, in which nothing runs yet: its first call starts the plugin.
     let host = ringfence::Host::builder().home(rig.host.home().clone()).build().await.unwrap();
     let grant = [permission(&format!("file:read={}", file.display()))];
-    let (called, granted) = tokio::join!(host.call("slow", "read", serde_json::json!({"path": file})), async {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        host.grant("slow", &grant).await
-    });
+    let (called, granted) =
+        tokio::join!(host.call("slow", "read", serde_json::json!({"path": file})), async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            host.grant("slow", &grant).await
+        });
     assert_eq!(granted.unwrap().len(), 1);
     assert_eq!(called.unwrap(), "buy bread");
     host.shutdown().await;
