@@ -58,6 +58,12 @@ pub use resolve::{Program, ResolveError, Resolved, SEARCH_PATH};
 pub use run::{Sandbox, TERM_GRACE, TICK, Tick};
 pub use seccomp::reasons as seccomp_reasons;
 
+/// The effective user id of this process, as it was at the first call.
+#[must_use]
+pub fn user_id() -> u32 {
+    kernel::Facts::get().uid
+}
+
 /// Whether this process is root: the sandbox then takes an unused user of its own, and grants are id-mapped.
 #[must_use]
 pub fn is_root() -> bool {

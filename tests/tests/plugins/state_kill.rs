@@ -215,8 +215,13 @@ pub(crate) fn points(counts: &BTreeMap<String, usize>) -> Vec<Point> {
     counts.iter().flat_map(|(call, most)| (1..=*most).map(move |k| (call.clone(), k))).collect()
 }
 
-/// Kills at the chosen points; gives how many were tried, and how many of them left the new state.
-fn kill_at(step: &Step, choose: &mut dyn FnMut(Vec<Point>) -> Vec<Point>) -> Option<(usize, usize)> {
+/// Kills at the chosen points until `enough` have met the command; gives how many did, and how many of all that were tried left
+/// the new state. How often a thread makes a call differs from run to run, so a late point may not be reached.
+fn kill_at(
+    step: &Step,
+    enough: usize,
+    choose: &mut dyn FnMut(Vec<Point>) -> Vec<Point>,
+) -> Option<(usize, usize)> {
     let trials = Trials::new()?;
     trials.prepare(step);
     trials.copy();
@@ -226,6 +231,9 @@ fn kill_at(step: &Step, choose: &mut dyn FnMut(Vec<Point>) -> Vec<Point>) -> Opt
     assert_ne!(old, new, "{} does something", step.name);
     let (mut tried, mut done, mut killed) = (0, 0, 0);
     for (call, k) in choose(points(&counts)) {
+        if killed == enough {
+            break;
+        }
         let inject = format!("inject={call}:signal=SIGKILL:when={k}");
         let run = trials.step(step, &["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
         let found = trials.state();
@@ -239,16 +247,17 @@ fn kill_at(step: &Step, choose: &mut dyn FnMut(Vec<Point>) -> Vec<Point>) -> Opt
         killed += usize::from(run.signal == Some(9));
         done += usize::from(found == new);
     }
-    assert!(killed * 2 >= tried, "{}: {killed} of {tried} were killed at all", step.name);
-    Some((tried, done))
+    assert!(killed * 3 >= tried, "{}: {killed} of {tried} were killed at all", step.name);
+    Some((killed, done))
 }
 
 #[test]
 fn state_01_killed_at_some_points_there_is_the_old_state_or_the_new_one() {
     let mut chosen = Chosen(0x5eed);
     for step in STEPS {
-        let Some((tried, _)) = kill_at(step, &mut |all| chosen.some(all, SAMPLED)) else { return };
-        assert_eq!(tried, SAMPLED, "{}", step.name);
+        let mut some = |all| chosen.some(all, SAMPLED * 3);
+        let Some((killed, _)) = kill_at(step, SAMPLED, &mut some) else { return };
+        assert_eq!(killed, SAMPLED, "{}", step.name);
     }
 }
 
@@ -256,9 +265,9 @@ fn state_01_killed_at_some_points_there_is_the_old_state_or_the_new_one() {
 #[ignore = "takes long; `cargo xtask soak state` runs it"]
 fn state_01_every_point() {
     for step in STEPS {
-        let Some((tried, done)) = kill_at(step, &mut |all| all) else { return };
+        let Some((killed, done)) = kill_at(step, usize::MAX, &mut |all| all) else { return };
         ringfence_testkit::say(&format!(
-            "{}: killed at {tried} points, {done} of them left the new state",
+            "{}: killed at {killed} points, {done} left the new state",
             step.name
         ));
     }

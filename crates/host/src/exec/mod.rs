@@ -10,6 +10,7 @@
 
 pub(crate) mod explain;
 pub(crate) mod failure;
+mod floor;
 mod handle;
 mod input;
 mod mounts;

@@ -86,9 +86,15 @@ impl Exec {
     pub fn home(&mut self, home: &Home, config: &Config) -> Result<&mut Self, Error> {
         self.limits = config.exec.clone();
         self.backend = config.limits_backend;
+        self.recorded_in(home, config);
+        Ok(self)
+    }
+
+    /// Keeps a record of the run in `home`, which is also part of the floor; limits stay what they are.
+    pub(crate) fn recorded_in(&mut self, home: &Home, config: &Config) -> &mut Self {
         self.store = Some(RunStore::new(home, config.runs));
         self.home = Some(home.clone());
-        Ok(self)
+        self
     }
 
     /// The directory from which relative paths are taken. Default: that of this process.

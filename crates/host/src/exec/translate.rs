@@ -12,6 +12,7 @@ use ringfence_sandbox::{Backend, Limits, Plan, Processes, Program, ResolveError,
 
 use crate::config::LimitsBackend;
 use crate::error::Error;
+use crate::exec::floor::vars;
 use crate::exec::mounts::{self, shows};
 use crate::exec::request::Exec;
 
@@ -103,81 +104,6 @@ pub(crate) enum Missing {
 /// A path in the one spelling that rules know.
 pub(crate) fn canonical(path: &Path) -> Result<CanonicalPath, Error> {
     CanonicalPath::new(path).map_err(|error| Error::new(ErrorCode::Usage, error.to_string()))
-}
-
-fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
-    let mut vars = Vars::new(canonical(directory)?);
-    // The floor matters only to rules; a run without any does not pay for building it.
-    if !has_rules(exec) {
-        return Ok(vars);
-    }
-    if let Some(home) = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute()) {
-        let home = Path::new(&home);
-        if let Ok(real) = Resolved::find(home) {
-            vars = vars.with_home(canonical(real.path())?);
-        }
-        if let Ok(typed) = CanonicalPath::new(home) {
-            vars = vars.with_other_home(&typed);
-        }
-    }
-    // Whoever may read every home must not open the keys in them by a wildcard.
-    if ringfence_sandbox::is_root() {
-        for home in homes_of_all() {
-            let real = Resolved::find(&home).ok().map(|found| found.path().to_owned());
-            for home in [Some(home), real].into_iter().flatten() {
-                if let Ok(home) = CanonicalPath::new(&home) {
-                    vars = vars.with_other_home(&home);
-                }
-            }
-        }
-    }
-    if let Some(home) = &exec.home {
-        let state = home.path();
-        let real = Resolved::find(state).map_or_else(|_| state.to_owned(), |found| found.path().to_owned());
-        if let Ok(state) = CanonicalPath::new(&real) {
-            vars = vars.with_state(state);
-        }
-    }
-    if let Some(Some(data)) = &exec.plugin {
-        vars = vars.with_data(canonical(data)?);
-    }
-    Ok(if names_files(exec) { with_floor_links(vars) } else { vars })
-}
-
-fn has_rules(exec: &Exec) -> bool {
-    [exec.grants.len(), exec.denials.len(), exec.read.len(), exec.read_write.len()]
-        .iter()
-        .any(|count| *count > 0)
-}
-
-fn names_files(exec: &Exec) -> bool {
-    let about_files = |text: &String| text.trim_start().starts_with("file:");
-    !exec.read.is_empty() || !exec.read_write.is_empty() || exec.grants.iter().any(about_files)
-}
-
-/// A protected path that is a link protects what it leads to as well: people keep `~/.ssh` or `~/.bashrc` elsewhere and
-/// link to it.
-fn with_floor_links(mut vars: Vars) -> Vars {
-    let links: Vec<CanonicalPath> = vars
-        .floor()
-        .paths()
-        .filter(|path| path.as_path().symlink_metadata().is_ok())
-        .filter_map(|path| Resolved::find(path.as_path()).ok().filter(|found| found.path() != path.as_path()))
-        .filter_map(|found| CanonicalPath::new(found.path()).ok())
-        .collect();
-    for real in links {
-        vars = vars.with_state(real);
-    }
-    vars
-}
-
-/// The home directories that /etc/passwd names (passwd(5)), but for those that stand for none.
-fn homes_of_all() -> Vec<PathBuf> {
-    let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let homes = text.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
-    homes
-        .filter(|home| home.starts_with("/home") || home.starts_with("/root") || home.starts_with("/Users"))
-        .collect()
 }
 
 fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error> {

@@ -93,7 +93,7 @@ fn a_protected_path_that_is_a_link_protects_what_it_leads_to() {
     std::fs::create_dir_all(root.join("dotfiles/keys")).unwrap();
     std::os::unix::fs::symlink("dotfiles/keys", root.join("keys")).unwrap();
     let keys = CanonicalPath::new(root.join("keys")).unwrap();
-    let vars = with_floor_links(Vars::new(CanonicalPath::root()).with_state(keys));
+    let vars = crate::exec::floor::with_links(Vars::new(CanonicalPath::root()).with_state(keys));
     assert!(vars.floor().holds(&CanonicalPath::new(root.join("dotfiles/keys/id")).unwrap()));
     assert!(!vars.floor().holds(&CanonicalPath::new(root.join("dotfiles/other")).unwrap()));
     let all = format!("file:write={}/dotfiles/**", root.display());

@@ -72,12 +72,14 @@ impl Host {
         self.context().events.subscribe()
     }
 
-    /// Runs one command in a sandbox, on a thread of its own; see [`Exec::spawn`]. Its record goes into this host's home.
+    /// Runs one command in a sandbox, on a thread of its own; see [`Exec::spawn`]. Its record goes into this host's home,
+    /// which no wildcard of its grants opens. Limits are the request's own; [`Exec::home`] takes those of the configuration.
     ///
     /// # Errors
     /// `io` when no thread can be started.
     pub fn exec(&self, exec: &Exec) -> Result<Run, Error> {
-        exec.spawn()
+        let context = self.context();
+        exec.clone().recorded_in(&context.home, &context.config).spawn()
     }
 
     /// The task of a plugin, started when it is first needed.

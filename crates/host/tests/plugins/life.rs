@@ -76,3 +76,29 @@ async fn one_that_is_enabled_by_default_is_active_once_somebody_has_consented() 
     assert_eq!(rig.call("eager", "ok").await.unwrap(), "ok");
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_command_of_the_host_is_recorded_in_its_home_and_may_not_read_that() {
+    let rig = Rig::new().await;
+    let home = rig.host.home().clone();
+    let secret = home.path().join("secret");
+    std::fs::write(&secret, "the state of the host").unwrap();
+    let cat = |grants: &str| {
+        let mut exec = ringfence::exec::Exec::new(["cat".as_ref(), secret.as_os_str()]);
+        exec.grant(grants);
+        exec
+    };
+    let all = format!("file:read={}/**", rig.path("").display());
+    let own = ringfence::exec::RunStore::new(&home, ringfence::Config::default().runs);
+    let run = rig.host.exec(&cat(&all)).unwrap().wait();
+    assert_ne!(run.report.exit_code, Some(0), "{:?}", run.report);
+    let listed = own.list(None, 10).unwrap().runs;
+    let [stored] = &listed[..] else { panic!("one run is recorded: {listed:?}") };
+    assert_eq!(own.show(stored.id).unwrap().report.as_ref(), Some(&run.report));
+    let bare = std::process::Command::new("cat").arg(&secret).output().unwrap();
+    assert_eq!(bare.stdout, b"the state of the host");
+    let named = format!("file:read={}", secret.display());
+    let run = rig.host.exec(&cat(&named)).unwrap().wait();
+    assert_eq!(run.stdout, b"the state of the host", "granted by its name, it is there");
+    rig.host.shutdown().await;
+}

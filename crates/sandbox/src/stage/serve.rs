@@ -125,7 +125,12 @@ fn prepare(message: &[u8]) -> Result<Launcher, Failure> {
         let made = if brief { Some(maker::start(set_up.has(setup::HOLD_NETWORK))) } else { None };
         let maker = made.transpose().map_err(Failure::of(Step::Clone))?;
         let mut prepared = Roots::start(as_root || brief, maker).map_err(Failure::of(Step::RootMount))?;
-        prepared.enter(set_up.recipe)?;
+        let entered = prepared.enter(set_up.recipe);
+        // Whoever may go back to the host's mounts starts plans that need no root from there. A plan that needs one fails at
+        // the same step as this, and hears it from its own request. A brief one is not in its network yet.
+        if !as_root || brief {
+            entered?;
+        }
         roots = Some(prepared);
     }
     Ok(Launcher { roots, id_maps: mounts::IdMaps::new(), user_namespace })
