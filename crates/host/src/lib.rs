@@ -59,6 +59,7 @@ pub mod plugin;
 pub mod rpc;
 pub mod runtime;
 pub mod schema;
+pub mod service;
 pub mod units;
 
 mod lock;

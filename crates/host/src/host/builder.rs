@@ -9,6 +9,7 @@ use super::{Host, Inner};
 use crate::lifecycle::Context;
 use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
+use crate::service::Offers;
 use crate::store::Store;
 use crate::{Config, Error, Home};
 
@@ -30,6 +31,7 @@ pub struct HostBuilder {
     config: Option<Config>,
     start_active: bool,
     types: BTreeMap<String, PluginType>,
+    offers: Offers,
     actor: Option<String>,
 }
 
@@ -105,7 +107,7 @@ impl HostBuilder {
             Error::new(ringfence_api::ErrorCode::Internal, "the home could not be opened").with_source(error)
         })??;
         let inner = Inner {
-            context: Arc::new(Context::new(home, config, store, self.types)),
+            context: Arc::new(Context::new(home, config, store, self.types, self.offers)),
             _lock: lock,
             supervisors: RwLock::default(),
             acts: tokio::sync::Mutex::default(),

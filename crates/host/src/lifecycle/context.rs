@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::event::{EventKind, Events};
 use crate::exec::failure::launch_error;
 use crate::runtime::{Runners, Types, World};
+use crate::service::Offers;
 use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Trusted};
 use crate::{Error, Home};
 
@@ -30,6 +31,9 @@ pub(crate) struct Context {
     pub(crate) runners: Runners,
     /// Base classes of Python plugins, by the type that the host application registered.
     pub(crate) types: Types,
+    /// What the host application lets plugins ask for.
+    #[expect(dead_code, reason = "the methods that use it follow with this structure")]
+    pub(crate) offers: Offers,
     /// Started when the first plugin is.
     launcher: Mutex<Option<Arc<Launcher>>>,
     /// Makes ids unguessable between hosts; within one they are counted.
@@ -38,7 +42,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(home: Home, config: Config, store: Store, types: Types) -> Self {
+    pub(crate) fn new(home: Home, config: Config, store: Store, types: Types, offers: Offers) -> Self {
         Self {
             home,
             config,
@@ -46,6 +50,7 @@ impl Context {
             events: Events::default(),
             runners: Runners::default(),
             types,
+            offers,
             launcher: Mutex::new(None),
             seed: RandomState::new().hash_one(std::process::id()),
             count: AtomicU64::new(0),

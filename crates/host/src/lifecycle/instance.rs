@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 use super::context::Context;
 use super::monitor::{self, Bounds, Command, Exit, Sight, Watched, Why};
 use super::quota::Allowed;
-use super::service::PluginService;
 use super::target::{Confinement, Target};
 use crate::Error;
 use crate::config::PluginLimits;
@@ -23,6 +22,7 @@ use crate::exec::failure::launch_error;
 use crate::exec::translate::translate;
 use crate::rpc::{CallError, CallMeta, Connection, Options};
 use crate::runtime::{self, Purpose, Spec};
+use crate::service::PluginService;
 
 /// How long a plugin has to end by itself after its input was closed (DESIGN 5.6).
 pub const ORDERLY_STOP: Duration = Duration::from_secs(2);

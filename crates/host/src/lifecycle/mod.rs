@@ -8,7 +8,6 @@ mod monitor;
 mod quota;
 mod restart;
 mod secrets;
-mod service;
 mod state;
 mod supervisor;
 mod target;
@@ -17,7 +16,6 @@ pub use instance::ORDERLY_STOP;
 pub use log::{LOG_LINE_MAX_BYTES, LOG_TAIL_LINES, LogLine, LogSource};
 pub use quota::LOOK_EVERY;
 pub use restart::{BACKOFF_FIRST, BACKOFF_MAX, CRASH_WINDOW, CRASHES_MAX, HEALTHY_AFTER, backoff};
-pub use service::LIST_MAX;
 pub use state::{Move, next};
 pub use supervisor::{CANCEL_GRACE, FAULTS_MAX, PING_LIMIT, PING_MISSES_MAX};
 

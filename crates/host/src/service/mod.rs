@@ -1,0 +1,131 @@
+//! What a plugin may ask of its host: the plugin's end of the protocol, served.
+//!
+//! One file for each kind of thing that is asked for. Each method asks one permission (its own data and configuration need
+//! none), stands in the audit trail before it is done, and works within the deadline of the request and the size of a
+//! message. Start reading at [`asking`]: how a method judges, records and answers.
+
+mod asking;
+mod config;
+mod data;
+mod offers;
+
+use std::sync::Arc;
+
+use ringfence_api::rpc::{RpcErrorCode, method};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::event::EventKind;
+use crate::lifecycle::{Context, LogSource, Target};
+use crate::rpc::{Fault, IncomingNotification, IncomingRequest, Reply, RpcError, Service};
+use asking::Asking;
+
+pub use data::LIST_MAX;
+
+pub(crate) use offers::Offers;
+
+/// The levels of a log message.
+const LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
+
+/// Answers one plugin.
+#[derive(Debug)]
+pub(crate) struct PluginService {
+    context: Arc<Context>,
+    target: Arc<Target>,
+}
+
+impl PluginService {
+    pub(crate) fn new(context: Arc<Context>, target: Arc<Target>) -> Self {
+        Self { context, target }
+    }
+}
+
+#[derive(Deserialize)]
+struct LogParams {
+    #[serde(default)]
+    level: Option<String>,
+    message: String,
+    #[serde(default)]
+    fields: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct ProgressParams {
+    progress: f64,
+    #[serde(default)]
+    total: Option<f64>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+impl Service for PluginService {
+    fn request(&self, call: IncomingRequest) -> Reply {
+        let (context, target) = (Arc::clone(&self.context), Arc::clone(&self.target));
+        Box::pin(async move { serve(Asking { context: &context, target: &target, call: &call }).await })
+    }
+
+    fn notify(&self, note: IncomingNotification<'_>) {
+        let Some(params) = note.params else { return };
+        match note.method {
+            method::LOG => {
+                if let Ok(params) = serde_json::from_str::<LogParams>(params.get()) {
+                    self.log(&params);
+                }
+            }
+            method::PROGRESS => {
+                if let (Ok(params), Some(id)) =
+                    (serde_json::from_str::<ProgressParams>(params.get()), note.correlation_id)
+                {
+                    let message = params.message.as_deref();
+                    let message = message.map(|text| crate::consent::shown(&self.target.log.redacted(text)));
+                    let kind = EventKind::Progress {
+                        correlation_id: id.to_owned(),
+                        progress: params.progress,
+                        total: params.total,
+                        message,
+                    };
+                    self.context.events.tell(&self.target.name, kind);
+                }
+            }
+            // An unknown notification is ignored, as JSON-RPC has it.
+            _ => {}
+        }
+    }
+
+    fn fault(&self, fault: Fault) {
+        let text = format!("dropped a line: {}: {}", fault.kind, fault.sample);
+        self.target.log.line(LogSource::Host, Some("warning"), &text);
+    }
+}
+
+impl PluginService {
+    fn log(&self, params: &LogParams) {
+        let level = params.level.as_deref().filter(|level| LEVELS.contains(level)).unwrap_or("info");
+        let text = match &params.fields {
+            Some(fields) => format!("{} {fields}", params.message),
+            None => params.message.clone(),
+        };
+        let line = self.target.log.line(LogSource::Log, Some(level), &text);
+        self.context.events.tell(&self.target.name, EventKind::Log { line });
+    }
+}
+
+async fn serve(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
+    match asking.call.method.as_str() {
+        method::STORE_PLUGIN_DATA => data::store(asking).await,
+        method::LOAD_PLUGIN_DATA => data::load(asking).await,
+        method::DELETE_PLUGIN_DATA => data::delete(asking).await,
+        method::LIST_PLUGIN_DATA => data::list(asking).await,
+        method::GET_CONFIG => config::get(asking).await,
+        method::SET_CONFIG => config::set(asking).await,
+        known if method::HOST_REQUESTS.contains(&known) => Err(RpcError::new(
+            RpcErrorCode::NotSupported,
+            format!("{known} is not served by this version of Ringfence"),
+        )),
+        unknown => {
+            let message = format!("there is no method '{}'", crate::consent::shown(unknown));
+            Err(RpcError::new(RpcErrorCode::MethodNotFound, message))
+        }
+    }
+}
