@@ -24,6 +24,8 @@ export interface HookContext<Body = any, Metadata = Record<string, any>> {
   body: Body;
   metadata: Metadata;
   correlation_id: string | undefined;
+  /** For an observer of what a guard has blocked: who, and why. */
+  blocked: { by?: string; reason: string } | null;
 }
 
 export type HookKind = 'mutator' | 'guard' | 'observer';

@@ -97,7 +97,7 @@ permission_names! {
     DatabaseRead "database:read" Name "Query a database of the host application.";
     DatabaseWrite "database:write" Name "Change a database of the host application.";
     EnvRead "env:read" Name "See environment variables.";
-    EventPost "event:post" Name "Post one-way messages.";
+    EventPost "event:post" Name "Post one-way messages, and hear those of others.";
     ProfileRead "profile:read" Name "Read the profile of the user on whose behalf the call is made.";
 }
 

@@ -370,8 +370,9 @@ pub struct CallParams<'a> {
 /// use ringfence_api::{HookKind, rpc::HookParams};
 /// use serde_json::json;
 ///
-/// let params = HookParams { event: "on_request", kind: HookKind::Guard, body: &json!("x"), metadata: &json!({}) };
-/// assert_eq!(serde_json::to_value(params)?["kind"], "guard");
+/// let (body, metadata) = (json!("x"), serde_json::Map::new());
+/// let params = HookParams { event: "onRequest", kind: HookKind::Guard, body: &body, metadata: &metadata, blocked: None };
+/// assert_eq!(serde_json::to_string(&params)?, r#"{"event":"onRequest","kind":"guard","body":"x","metadata":{}}"#);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -383,7 +384,26 @@ pub struct HookParams<'a> {
     /// What the event is about.
     pub body: &'a Value,
     /// What is known about it.
-    pub metadata: &'a Value,
+    pub metadata: &'a serde_json::Map<String, Value>,
+    /// For observers alone: who blocked what passes, if somebody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<HookBlocked<'a>>,
+}
+
+/// Who blocked an event, as observers hear it.
+///
+/// ```
+/// let blocked = ringfence_api::rpc::HookBlocked { by: Some("keyword-guard"), reason: "a secret" };
+/// assert_eq!(serde_json::to_string(&blocked)?, r#"{"by":"keyword-guard","reason":"a secret"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct HookBlocked<'a> {
+    /// The plugin; `None` when it was the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<&'a str>,
+    /// Why.
+    pub reason: &'a str,
 }
 
 /// The result of [`method::HOOK`], unless it is `null`.
@@ -393,15 +413,20 @@ pub struct HookParams<'a> {
 ///
 /// let result: HookResult = serde_json::from_str(r#"{"blocked":true,"reason":"no"}"#)?;
 /// assert!(result.blocked && result.body.is_none());
+/// // Nothing is not null.
+/// let result: HookResult = serde_json::from_str(r#"{"body":null}"#)?;
+/// assert_eq!(result.body, Some(serde_json::Value::Null));
+/// assert!(serde_json::from_str::<HookResult>(r#"{"bdy":1}"#).is_err());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HookResult {
-    /// The new body; `None` keeps the old one.
-    #[serde(default)]
+    /// The new body, which may be `null`; `None` keeps the old one.
+    #[serde(default, deserialize_with = "present")]
     pub body: Option<Value>,
     /// The new metadata; `None` keeps the old one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     pub metadata: Option<Value>,
     /// Whether the event must not go on.
     #[serde(default)]
@@ -412,6 +437,18 @@ pub struct HookResult {
     /// What is answered instead.
     #[serde(default)]
     pub response: Option<Value>,
+    /// A handler may return the whole context that it was given.
+    #[serde(default, rename = "event")]
+    _event: de::IgnoredAny,
+    #[serde(default, rename = "kind")]
+    _kind: de::IgnoredAny,
+    #[serde(default, rename = "correlation_id")]
+    _correlation_id: de::IgnoredAny,
+}
+
+/// A member that is there has a value, `null` too.
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
 }
 
 /// How urgent a line of the log is.

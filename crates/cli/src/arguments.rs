@@ -52,7 +52,28 @@ enum PairValue {
 /// `usage` for words that are none of the forms, JSON with a mistake (line and column are said) or no object, and keys that
 /// stand twice; `path_not_found`, `io` and `too_large` for a file.
 pub(crate) fn read(words: &[OsString]) -> Result<Given, Error> {
-    let Some((first, others)) = words.split_first() else { return Ok(Given::Nothing) };
+    match whole(words)? {
+        None if words.is_empty() => Ok(Given::Nothing),
+        None => pairs(words).map(Given::Pairs),
+        Some((place, bytes)) => object(&bytes, &place).map(Given::Json),
+    }
+}
+
+/// The same where any JSON value will do; `None` when there is no word.
+///
+/// # Errors
+/// As [`read`], but for a value that is no object.
+pub(crate) fn read_value(words: &[OsString]) -> Result<Option<Value>, Error> {
+    let Some((place, bytes)) = whole(words)? else {
+        let members = if words.is_empty() { None } else { Some(members(pairs(words)?, None)?) };
+        return Ok(members.map(Value::Object));
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|cause| not_json(&place, &cause))
+}
+
+/// The text that is given as a whole and where it stands, unless it is `key=value` words.
+fn whole(words: &[OsString]) -> Result<Option<(String, Vec<u8>)>, Error> {
+    let Some((first, others)) = words.split_first() else { return Ok(None) };
     let whole = match first.as_bytes() {
         b"-" => Some(("standard input".to_owned(), bounded(io::stdin().lock(), "standard input")?)),
         [b'@', path @ ..] => {
@@ -66,10 +87,9 @@ pub(crate) fn read(words: &[OsString]) -> Result<Given, Error> {
         _ => None,
     };
     match whole {
-        None => pairs(words).map(Given::Pairs),
-        Some((place, bytes)) if others.is_empty() => object(&bytes, &place).map(Given::Json),
-        Some(_) => Err(usage(format!("more words after '{}'", echo(first)))
+        Some(_) if !others.is_empty() => Err(usage(format!("more words after '{}'", echo(first)))
             .with_hint("give one JSON object, one @FILE, or -; or any number of key=value")),
+        whole => Ok(whole),
     }
 }
 

@@ -66,6 +66,10 @@ enum Command {
     Rollback(command::upgrade::RollbackArguments),
     /// Call a tool of a plugin
     Call(command::call::CallArguments),
+    /// Pass an event through the plugins that take part in it
+    Hook(command::hook::HookArguments),
+    /// Send a message to every plugin that is granted its topic
+    Event(command::hook::EventArguments),
     /// Read or set a plugin's configuration
     Config {
         #[command(subcommand)]
@@ -148,6 +152,8 @@ fn run(command: Command) -> ExitCode {
         Command::Upgrade(arguments) => command::upgrade::run(&arguments),
         Command::Rollback(arguments) => command::upgrade::run_rollback(&arguments),
         Command::Call(arguments) => command::call::run(&arguments),
+        Command::Hook(arguments) => command::hook::run(&arguments),
+        Command::Event(arguments) => command::hook::run_event(&arguments),
         Command::Config { command } => command::config::run(&command),
         Command::Grants(arguments) => command::grants::run(&arguments),
         Command::Grant(arguments) => command::grants::run_grant(&arguments),

@@ -84,6 +84,20 @@ pub enum EventKind {
         /// The limit, in percent of one core.
         limit_percent: u32,
     },
+    /// It has blocked an event.
+    Blocked {
+        /// The event.
+        hook: String,
+        /// Why, in its own words, escaped and cut; or why it could not be asked.
+        reason: String,
+    },
+    /// It was asked at an event, or sent a message, and failed.
+    HookFailed {
+        /// The event or topic.
+        hook: String,
+        /// Why.
+        reason: String,
+    },
     /// A line of its log.
     Log {
         /// The line, redacted.

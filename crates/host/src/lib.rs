@@ -52,6 +52,7 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod home;
+pub mod hooks;
 pub mod host;
 pub mod lifecycle;
 pub mod manifest;

@@ -138,14 +138,14 @@ export class Session {
   }
 
   #hook(call) {
-    const { event, kind, body, metadata } = call.params;
+    const { event, kind, body, metadata, blocked = null } = call.params;
     const handler = typeof event === 'string' ? this.#plugin.hook(event) : undefined;
     if (handler === undefined) {
       const text = `the plugin has no function for the hook ${String(event).slice(0, 100)}`;
       this.engine.fail(call, -32602, text, { code: 'invalid_params' });
       return;
     }
-    const context = { event, kind, body, metadata, correlation_id: call.correlation };
+    const context = { event, kind, body, metadata, correlation_id: call.correlation, blocked };
     this.#finish(call, handler(context), (value) => {
       if (value !== undefined && value !== null && (typeof value !== 'object' || Array.isArray(value))) {
         throw new TypeError(`a hook returns nothing or an object, not ${Array.isArray(value) ? 'an array' : typeof value}`);

@@ -10,6 +10,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod grants;
+pub(crate) mod hook;
 pub(crate) mod install;
 pub(crate) mod list;
 pub(crate) mod logs;

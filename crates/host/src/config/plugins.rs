@@ -8,12 +8,15 @@ use toml::de::{DeTable, DeValue};
 use super::{COUNT_MAX, CPU_MAX_PERCENT, Reader};
 use crate::units;
 
-pub(super) const PLUGINS: [&str; 13] = [
+pub(super) const PLUGINS: [&str; 16] = [
     "call_timeout",
     "cpu",
     "data_keys",
     "data_size",
     "directories",
+    "events_per_second",
+    "hook_budget",
+    "hook_timeout",
     "init_timeout",
     "max_file_size",
     "max_log_size",
@@ -61,6 +64,12 @@ pub struct PluginLimits {
     pub data_keys: u64,
     /// Calls that wait or run at the same time; 1,000.
     pub queued_calls: u64,
+    /// One handler at one event; 5 s.
+    pub hook_timeout: Duration,
+    /// All mutators and guards of one event together; 30 s.
+    pub hook_budget: Duration,
+    /// Messages that a plugin may post, and hooks that it may register, in a second; 100. Twice as many at once.
+    pub events_per_second: u64,
 }
 
 impl Default for PluginLimits {
@@ -78,6 +87,9 @@ impl Default for PluginLimits {
             data_bytes: 1_000_000_000,
             data_keys: 100_000,
             queued_calls: 1000,
+            hook_timeout: Duration::from_secs(5),
+            hook_budget: Duration::from_secs(30),
+            events_per_second: 100,
         }
     }
 }
@@ -107,6 +119,9 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "init_timeout" => self.require(value, units::parse_duration, &mut limits.init_timeout),
                 "call_timeout" => self.require(value, units::parse_duration, &mut limits.call_timeout),
+                "hook_timeout" => self.require(value, units::parse_duration, &mut limits.hook_timeout),
+                "hook_budget" => self.require(value, units::parse_duration, &mut limits.hook_budget),
+                "events_per_second" => self.require(value, count, &mut limits.events_per_second),
                 "ping_interval" => self.require(value, units::parse_duration, &mut limits.ping_interval),
                 "memory" => self.set(value, units::parse_size, &mut limits.memory_bytes),
                 "max_file_size" => self.set(value, units::parse_size, &mut limits.file_size_bytes),

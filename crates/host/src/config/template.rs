@@ -98,6 +98,12 @@ fn plugins() -> String {
 #data_keys = {data_keys}
 # Calls that wait or run at the same time.
 #queued_calls = {queued_calls}
+# One handler at one event.
+#hook_timeout = "{hook_timeout}"
+# All mutators and guards of one event together.
+#hook_budget = "{hook_budget}"
+# Messages that a plugin may post, and hooks that it may register, in a second; twice as many at once.
+#events_per_second = {events_per_second}
 
 # What runs Python and Node plugins: absolute paths. A version manager's shim is resolved. Without them the first that
 # exists is taken of /usr/bin/python3 and /usr/local/bin/python3, and of /usr/bin/node, /usr/local/bin/node and
@@ -118,5 +124,8 @@ fn plugins() -> String {
         data_size = format_size(plugins.data_bytes),
         data_keys = plugins.data_keys,
         queued_calls = plugins.queued_calls,
+        hook_timeout = format_duration(plugins.hook_timeout),
+        hook_budget = format_duration(plugins.hook_budget),
+        events_per_second = plugins.events_per_second,
     )
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::consent::ConsentRequest;
+use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
 use crate::lifecycle::{Move, consent_required, rules, with_defaults};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
 use crate::rpc::CallMeta;
@@ -37,7 +38,7 @@ impl Host {
     /// Dropped, the consent is recorded or it is not; the plugin may not have been restarted yet.
     pub async fn consent(&self, name: &str, consent: Consent) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
-        let _one_at_a_time = self.inner.acts.lock().await;
+        let _one_at_a_time = self.act().await;
         if self.row(&name).await?.pending.is_some() {
             self.commit_pending(&name, consent).await.map(drop)?;
         } else {
@@ -75,7 +76,7 @@ impl Host {
     /// Dropped, the start goes on by itself.
     pub async fn activate(&self, name: &str) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
-        let _one_at_a_time = self.inner.acts.lock().await;
+        let _one_at_a_time = self.act().await;
         self.activate_now(&name).await?;
         self.summary(&name).await
     }
@@ -97,6 +98,7 @@ impl Host {
         if self.row(name).await?.state != PluginState::Active {
             self.context().try_move(name, Move::Start, None).await?;
         }
+        self.tell_life(ON_ACTIVATE, name, &row.package.version.to_string()).await;
         Ok(())
     }
 
@@ -126,11 +128,16 @@ impl Host {
     /// Dropped, the stop goes on by itself; the state may not have been recorded.
     pub async fn deactivate(&self, name: &str) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
-        let _one_at_a_time = self.inner.acts.lock().await;
-        self.row(&name).await?;
+        let _one_at_a_time = self.act().await;
+        let row = self.row(&name).await?;
+        if row.state == PluginState::Active {
+            // Before its own handlers go.
+            self.tell_life(ON_DEACTIVATE, &name, &row.package.version.to_string()).await;
+        }
         if let Some(supervisor) = self.known_supervisor(&name) {
             supervisor.stop().await;
         }
+        self.mailboxes().close(Some(&name)).await;
         self.context().try_move(&name, Move::Deactivate, None).await?;
         self.summary(&name).await
     }
@@ -159,7 +166,7 @@ impl Host {
     /// Dropped, the grant is recorded or it is not; the plugin may not have been restarted yet.
     pub async fn grant(&self, name: &str, permissions: &[Permission]) -> Result<Vec<GrantInfo>, Error> {
         let plugin = plugin_name(name)?;
-        let lock = self.inner.acts.lock().await;
+        let lock = self.act().await;
         let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
         let permissions = permissions.to_vec();
         let store = context.store.clone();
@@ -185,7 +192,7 @@ impl Host {
     /// As for [`Host::grant`].
     pub async fn revoke(&self, name: &str, permissions: &[Permission]) -> Result<Vec<GrantInfo>, Error> {
         let plugin = plugin_name(name)?;
-        let lock = self.inner.acts.lock().await;
+        let lock = self.act().await;
         let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
         let permissions = permissions.to_vec();
         let store = context.store.clone();
@@ -290,7 +297,7 @@ impl Host {
     /// Dropped, it is written or it is not; the plugin may not have been told.
     pub async fn set_config(&self, name: &str, config: Value) -> Result<Value, Error> {
         let plugin = plugin_name(name)?;
-        let lock = self.inner.acts.lock().await;
+        let lock = self.act().await;
         let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
         let store = context.store.clone();
         let whole = store

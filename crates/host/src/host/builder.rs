@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use ringfence_api::{PluginName, PluginState};
 
 use super::{Host, Inner};
+use crate::hooks::{HookPoint, Hooks, Mailboxes};
 use crate::lifecycle::Context;
 use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
@@ -32,6 +33,7 @@ pub struct HostBuilder {
     start_active: bool,
     types: BTreeMap<String, PluginType>,
     offers: Offers,
+    hook_points: Vec<HookPoint>,
     actor: Option<String>,
 }
 
@@ -62,6 +64,14 @@ impl HostBuilder {
     #[must_use]
     pub fn plugin_type(mut self, name: impl Into<String>, plugin_type: PluginType) -> Self {
         self.types.insert(name.into(), plugin_type);
+        self
+    }
+
+    /// Says what holds for an event of the application: the form of its body, and which parts of it need a grant. The last
+    /// point of an event counts. Default: every event may carry any JSON.
+    #[must_use]
+    pub fn hook_point(mut self, point: HookPoint) -> Self {
+        self.hook_points.push(point);
         self
     }
 
@@ -107,13 +117,22 @@ impl HostBuilder {
             Error::new(ringfence_api::ErrorCode::Internal, "the home could not be opened").with_source(error)
         })??;
         let inner = Inner {
-            context: Arc::new(Context::new(home, config, store, self.types, self.offers)),
+            context: Arc::new(Context::new(
+                home,
+                config,
+                store,
+                self.types,
+                self.offers,
+                Hooks::new(self.hook_points),
+            )),
             _lock: lock,
             supervisors: RwLock::default(),
             acts: tokio::sync::Mutex::default(),
+            mailboxes: Mailboxes::default(),
             actor: self.actor.unwrap_or_else(|| "library".to_owned()),
         };
         let host = Host { inner: Arc::new(inner) };
+        host.context().belongs_to(host.downgrade());
         if resident {
             host.start_all().await?;
         }

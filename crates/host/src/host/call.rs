@@ -177,8 +177,10 @@ impl Host {
         let name = &target.name;
         let data: Option<Value> = error.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
         let text = |key: &str| data.as_ref().and_then(|data| data.get(key)).and_then(Value::as_str);
+        // The runners name the refusal that an exception of the plugin's came from.
+        let refused = error.known() == Some(RpcErrorCode::PluginFailed) && text("layer").is_some();
         match error.known() {
-            Some(RpcErrorCode::PermissionDenied) => {
+            known if refused || known == Some(RpcErrorCode::PermissionDenied) => {
                 let made = Error::new(ErrorCode::PermissionDenied, format!("{name} was refused: {said}"));
                 match text("grant") {
                     Some(grant) => made.with_hint(grant_hint(name.as_str(), &crate::consent::shown(grant))),
@@ -252,7 +254,8 @@ impl Drop for Record<'_> {
     }
 }
 
-fn outcome(answered: &Result<Box<RawValue>, CallError>) -> Outcome {
+/// What the activity says of an answer.
+pub(crate) fn outcome(answered: &Result<Box<RawValue>, CallError>) -> Outcome {
     match answered {
         Ok(_) => Outcome::Ok,
         Err(CallError::Timeout) => Outcome::Timeout,

@@ -10,6 +10,7 @@ use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 use super::inspect::summary;
 use super::{Host, plugin_name};
 use crate::Error;
+use crate::hooks::{ON_INSTALL, ON_UNINSTALL};
 use crate::lifecycle::{durable, rules};
 use crate::plugin::{Broken, Consent, Discovered, Installed, KeepData, Scan, Upgraded};
 use crate::store::{PackageRow, PluginRow, UpgradeGrants};
@@ -43,7 +44,7 @@ impl Host {
     /// # Cancel safety
     /// Dropped, it is installed or it is not; nothing half-made stays.
     pub async fn install(&self, path: impl AsRef<Path>, consent: Consent) -> Result<Installed, Error> {
-        let _one_at_a_time = self.inner.acts.lock().await;
+        let _one_at_a_time = self.act().await;
         let (store, path, by) = (self.context().store.clone(), path.as_ref().to_owned(), self.actor());
         let world = Arc::clone(self.context());
         let placed = store
@@ -64,6 +65,10 @@ impl Host {
             if placed.row.package.manifest()?.enabled_by_default {
                 self.activate_now(&name).await?;
             }
+        }
+        if placed.changed {
+            let version = placed.row.package.version.to_string();
+            self.tell_life(ON_INSTALL, &name, &version).await;
         }
         Ok(Installed {
             plugin: self.summary(&name).await?,
@@ -118,7 +123,7 @@ impl Host {
         consent: Consent,
         options: UpgradeOptions,
     ) -> Result<Upgraded, Error> {
-        let _one_at_a_time = self.inner.acts.lock().await;
+        let _one_at_a_time = self.act().await;
         let (path, by, context) = (path.as_ref().to_owned(), self.actor(), Arc::clone(self.context()));
         let store = context.store.clone();
         let staged = store
@@ -259,7 +264,7 @@ impl Host {
     /// Dropped, one of the two versions is in place.
     pub async fn rollback(&self, name: &str) -> Result<Upgraded, Error> {
         let name = plugin_name(name)?;
-        let _one_at_a_time = self.inner.acts.lock().await;
+        let _one_at_a_time = self.act().await;
         let before = self.row(&name).await?;
         let (plugin, by) = (name.clone(), self.actor());
         let store = self.context().store.clone();
@@ -289,12 +294,14 @@ impl Host {
     /// Dropped, the plugin is installed as before or it is gone.
     pub async fn uninstall(&self, name: &str, keep: KeepData) -> Result<(), Error> {
         let name = plugin_name(name)?;
-        let _one_at_a_time = self.inner.acts.lock().await;
-        self.row(&name).await?;
+        let _one_at_a_time = self.act().await;
+        let row = self.row(&name).await?;
+        self.tell_life(ON_UNINSTALL, &name, &row.package.version.to_string()).await;
         let supervisor = self.forget_supervisor(&name);
         if let Some(supervisor) = supervisor {
             supervisor.end().await;
         }
+        self.mailboxes().close(Some(&name)).await;
         let (plugin, by, home) = (name.clone(), self.actor(), self.home().clone());
         let keep = match keep {
             KeepData::Yes => crate::store::KeepData::Keep,

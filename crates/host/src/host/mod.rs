@@ -7,16 +7,18 @@ mod administer;
 mod builder;
 mod call;
 mod change;
-
+mod event;
+mod hook;
 mod inspect;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use ringfence_api::{ErrorCode, PluginName};
 
 use crate::event::Subscription;
 use crate::exec::{Exec, Run};
+use crate::hooks::Mailboxes;
 use crate::lifecycle::{Context, Supervisor};
 use crate::lock::HomeLock;
 use crate::{Error, Home};
@@ -24,7 +26,10 @@ use crate::{Error, Home};
 pub use builder::HostBuilder;
 pub use change::UpgradeOptions;
 
-pub(crate) use call::judge;
+pub use event::{EventOptions, EventReport, RECEIVERS_MAX, Receiver, ReceiverOutcome};
+
+pub(crate) use call::{judge, outcome};
+pub(crate) use event::Posting;
 
 /// Runs plugins: the one object that an application, the command line and a daemon work with.
 ///
@@ -38,13 +43,15 @@ pub struct Host {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     context: Arc<Context>,
     /// The home is this host's, alone or shared, for as long as it lives.
     _lock: HomeLock,
     supervisors: RwLock<HashMap<PluginName, Arc<Supervisor>>>,
     /// Acts that change one plugin's life, one after another.
     acts: tokio::sync::Mutex<()>,
+    /// What plugins are told without anybody waiting for it.
+    mailboxes: Mailboxes,
     /// Who acts, for the audit trail.
     actor: String,
 }
@@ -64,6 +71,23 @@ impl Host {
 
     pub(crate) fn context(&self) -> &Arc<Context> {
         &self.inner.context
+    }
+
+    pub(crate) fn mailboxes(&self) -> &Mailboxes {
+        &self.inner.mailboxes
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
+    }
+
+    pub(crate) fn from_weak(inner: &Weak<Inner>) -> Option<Self> {
+        inner.upgrade().map(|inner| Self { inner })
+    }
+
+    /// One act that changes a plugin's life; the next one waits. Who takes part in events is read again after it.
+    async fn act(&self) -> Act<'_> {
+        Act { context: self.context(), _turn: self.inner.acts.lock().await }
     }
 
     /// What happens to the plugins from now on. Dropping the subscription ends it.
@@ -104,7 +128,8 @@ impl Host {
     }
 
     /// Stops every running plugin in order, all at the same time, and waits until nothing of them runs: at most about ten
-    /// seconds for a plugin that holds out. What is recorded as active stays so.
+    /// seconds for a plugin that holds out. What is recorded as active stays so. Before that, observers and receivers of
+    /// messages get what waits for them, for as long as one hook may take (5 s); what is left then is dropped.
     ///
     /// # Cancel safety
     /// Dropped, the stops go on by themselves; nobody waits for them then.
@@ -113,6 +138,10 @@ impl Host {
             let mut map = self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner);
             map.drain().map(|(_, supervisor)| supervisor).collect()
         };
+        if !self.settle(self.context().config.plugins.hook_timeout).await {
+            tracing::warn!("observers and receivers of messages miss what waited for them");
+        }
+        self.mailboxes().close(None).await;
         let stops: Vec<_> =
             all.into_iter().map(|supervisor| tokio::spawn(async move { supervisor.end().await })).collect();
         for stop in stops {
@@ -124,6 +153,19 @@ impl Host {
         if let Err(error) = flushed {
             tracing::error!(error = %error.chain(), "the last audit records may be missing");
         }
+    }
+}
+
+/// The turn of one act.
+#[derive(Debug)]
+struct Act<'a> {
+    context: &'a Context,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Drop for Act<'_> {
+    fn drop(&mut self) {
+        self.context.hooks.invalidate();
     }
 }
 

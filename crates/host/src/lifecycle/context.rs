@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use ringfence_api::{Denial, ErrorCode, PluginName, PluginState, Violation};
 use ringfence_sandbox::Launcher;
@@ -13,6 +13,8 @@ use super::target::{Confinement, Target};
 use crate::config::Config;
 use crate::event::{EventKind, Events};
 use crate::exec::failure::launch_error;
+use crate::hooks::Hooks;
+use crate::host::Inner;
 use crate::runtime::{Runners, Types, World};
 use crate::service::Offers;
 use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Trusted};
@@ -34,6 +36,10 @@ pub(crate) struct Context {
     /// What the host application lets plugins ask for.
     #[expect(dead_code, reason = "the methods that use it follow with this structure")]
     pub(crate) offers: Offers,
+    /// Who takes part in events.
+    pub(crate) hooks: Hooks,
+    /// The host that all this belongs to: what a plugin asks may concern others.
+    host: OnceLock<Weak<Inner>>,
     /// Started when the first plugin is.
     launcher: Mutex<Option<Arc<Launcher>>>,
     /// Makes ids unguessable between hosts; within one they are counted.
@@ -42,7 +48,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(home: Home, config: Config, store: Store, types: Types, offers: Offers) -> Self {
+    pub(crate) fn new(
+        home: Home,
+        config: Config,
+        store: Store,
+        types: Types,
+        offers: Offers,
+        hooks: Hooks,
+    ) -> Self {
         Self {
             home,
             config,
@@ -51,10 +64,23 @@ impl Context {
             runners: Runners::default(),
             types,
             offers,
+            hooks,
+            host: OnceLock::new(),
             launcher: Mutex::new(None),
             seed: RandomState::new().hash_one(std::process::id()),
             count: AtomicU64::new(0),
         }
+    }
+
+    /// Says which host this belongs to; the first time counts.
+    pub(crate) fn belongs_to(&self, host: Weak<Inner>) {
+        // It is set once, by whoever makes the host.
+        let _already = self.host.set(host);
+    }
+
+    /// The host, unless it has gone.
+    pub(crate) fn host(&self) -> Option<crate::Host> {
+        self.host.get().and_then(crate::Host::from_weak)
     }
 
     /// What all starts have in common.
@@ -138,6 +164,7 @@ impl Context {
     ) -> Result<PluginState, Error> {
         let (plugin, why) = (name.clone(), reason.map(str::to_owned));
         let state = self.store.run(move |store| change_state(store, &plugin, by, why.as_deref())).await?;
+        self.hooks.invalidate();
         self.events.tell(name, EventKind::State { state, reason: reason.map(str::to_owned) });
         Ok(state)
     }

@@ -226,7 +226,7 @@ fn told_limits(limits: &PluginLimits) -> ringfence_api::rpc::PluginLimits {
     ringfence_api::rpc::PluginLimits {
         memory_bytes: limits.memory_bytes,
         call_timeout_ms: Some(ms(limits.call_timeout)),
-        hook_timeout_ms: None,
+        hook_timeout_ms: Some(ms(limits.hook_timeout)),
         message_bytes: Some(ringfence_api::rpc::MESSAGE_MAX_BYTES as u64),
         data_bytes: Some(limits.data_bytes),
         tasks: limits.processes,

@@ -14,6 +14,7 @@ use super::secrets::Secrets;
 use crate::Error;
 use crate::config::PluginLimits;
 use crate::exec::translate::rule_set;
+use crate::hooks::Rate;
 use crate::runtime::{self, Purpose, Spec};
 use crate::schema::CompiledSchema;
 use crate::store::{CallMeter, Owner, Trusted};
@@ -35,6 +36,9 @@ pub(crate) struct Target {
     config: RwLock<Value>,
     pub(crate) log: PluginLog,
     pub(crate) calls: CallMeter,
+    pub(crate) hooks: CallMeter,
+    /// How often it posts and registers.
+    pub(crate) events: Rate,
     pub(crate) sandbox: Confinement,
 }
 
@@ -129,6 +133,8 @@ impl Target {
         Ok(Self {
             log,
             calls: context.store.calls(&owner, ringfence_api::rpc::method::CALL),
+            hooks: context.store.calls(&owner, ringfence_api::rpc::method::HOOK),
+            events: Rate::default(),
             name: manifest.name.clone(),
             owner,
             digest,

@@ -7,6 +7,7 @@
 mod asking;
 mod config;
 mod data;
+mod hooks;
 mod offers;
 
 use std::sync::Arc;
@@ -119,6 +120,8 @@ async fn serve(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
         method::LIST_PLUGIN_DATA => data::list(asking).await,
         method::GET_CONFIG => config::get(asking).await,
         method::SET_CONFIG => config::set(asking).await,
+        method::POST_EVENT => hooks::post(asking).await,
+        method::REGISTER_HOOK => hooks::register(asking).await,
         known if method::HOST_REQUESTS.contains(&known) => Err(RpcError::new(
             RpcErrorCode::NotSupported,
             format!("{known} is not served by this version of Ringfence"),

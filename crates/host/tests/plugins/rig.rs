@@ -23,6 +23,11 @@ impl Rig {
         Self { host, directory }
     }
 
+    /// A host that the test has made, on a home in this directory.
+    pub(crate) fn of(host: Host, directory: tempfile::TempDir) -> Self {
+        Self { host, directory }
+    }
+
     /// Writes a package; files whose text begins with `#!` are executable.
     pub(crate) fn package(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let package = self.path(name);
@@ -62,9 +67,9 @@ impl Rig {
         tools: &[&str],
         code: &str,
     ) -> PathBuf {
-        let tools: String = tools.iter().map(|tool| format!("  - name: {tool}\n")).collect();
+        let tools: String = tools.iter().map(|tool| format!("{{name: {tool}}}, ")).collect();
         let manifest = format!(
-            "name: {name}\nversion: {version}\nruntime: python\nentry_point: main.py\n{head}tools:\n{tools}"
+            "name: {name}\nversion: {version}\nruntime: python\nentry_point: main.py\n{head}tools: [{tools}]\n"
         );
         self.package(&format!("{name}-{version}"), &[("plugin.yaml", &manifest), ("main.py", code)])
     }

@@ -6,7 +6,8 @@ if TYPE_CHECKING:
 
 
 class Context(dict):  # type: ignore[type-arg]
-    """`{event, body, metadata, kind, correlation_id}`; each is also an attribute."""
+    """`{event, body, metadata, kind, correlation_id, blocked}`; each is also an attribute. `blocked` is `{by, reason}` for an
+    observer of what a guard has blocked, else `None`."""
 
     def __getattr__(self, name: str) -> "Any":
         try:

@@ -129,7 +129,8 @@ class Session:
         from ._context import Context
 
         context = Context(event=event, body=call.params.get("body"), metadata=call.params.get("metadata"),
-                          kind=call.params.get("kind"), correlation_id=call.correlation)
+                          kind=call.params.get("kind"), correlation_id=call.correlation,
+                          blocked=call.params.get("blocked"))
         self._run(call, handler(context), self._hooked)
 
     def _hooked(self, call: Call, value: "Any") -> None:
