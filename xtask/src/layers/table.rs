@@ -3,7 +3,7 @@
 
 /// Packages that never ship: they may start processes and use what only one product crate may.
 pub(crate) const DEVELOPMENT: &[&str] =
-    &["ringfence-testkit", "ringfence-tests", "ringfence-benches", "xtask"];
+    &["ringfence-testkit", "ringfence-tests", "ringfence-benches", "ringfence-llm-gateway", "xtask"];
 
 /// The crate that every crate may use in its tests.
 pub(crate) const TESTKIT: &str = "ringfence-testkit";
@@ -28,6 +28,7 @@ pub(crate) const CRATES: &[CrateRow] = &[
         package: "ringfence-benches",
         imports: &["ringfence-api", "ringfence-sandbox", "ringfence", "ringfence-policy"],
     },
+    CrateRow { package: "ringfence-llm-gateway", imports: &["ringfence", "ringfence-api"] },
     CrateRow { package: "xtask", imports: &[] },
 ];
 
