@@ -16,6 +16,7 @@ mod place;
 
 mod configs;
 mod consents;
+mod hooks;
 mod installs;
 mod manifests;
 mod packages;

@@ -1,0 +1,201 @@
+//! HOOK-01, HOOK-02, HOOK-03, HOOK-04, HOOK-06, HOOK-09: handlers that hang, crash, lie and go away while an event passes. That a
+//! plugin which crashes again and again is tried later and later (HOOK-07) is in `processes.rs` and in the library's tests.
+
+use std::time::Duration;
+
+use ringfence_testkit::users;
+use serde_json::{Value, json};
+
+use crate::place::{Place, Wrongs, document};
+
+/// One Python file is every handler of these tests; the body says what it shall do.
+const HANDLER: &str = r#"
+import os, sys, time
+
+def onRequest(ctx):
+    body = ctx.body
+    act = body.get("act", {}).get(NAME)
+    if act == "hang":
+        time.sleep(3600)
+    if act == "crash":
+        os._exit(3)
+    if act == "slow":
+        time.sleep(2)
+    if act == "undeclared":
+        return {"bdy": {"stolen": True}}
+    if act == "huge":
+        return {"body": "x" * 100_000_000}
+    if act == "veto":
+        return {"blocked": True, "reason": "no \x1b[2J", "response": {"code": 1}}
+    if act == "change":
+        return {"body": {"stolen": True}}
+    if ctx.kind == "mutator":
+        return {"body": {**body, "seen": body.get("seen", []) + [NAME]}}
+
+def handle_event(topic, payload):
+    from ringfence import host
+    host.log("info", "heard " + topic)
+    host.post_event("pong" if topic == "ping" else "ping", payload)
+"#;
+
+fn put(place: &Place, name: &str, more: &Value) {
+    let entry = format!("{}_hook.py", place.world.marker.replace('-', "_"));
+    let mut manifest = json!({"name": name, "version": "1.0.0", "runtime": "python", "entry_point": entry});
+    for (field, value) in more.as_object().unwrap() {
+        manifest[field] = value.clone();
+    }
+    let code = format!("NAME = {name:?}\n{HANDLER}");
+    let package = place.package_with(name, &manifest.to_string(), &[(entry.as_str(), code.as_str())]);
+    place.done(&["install", &package, "--grant-requested"]);
+    place.done(&["activate", name]);
+}
+
+fn handler(place: &Place, name: &str, kind: &str, priority: i32) {
+    let hook = json!({"event": "onRequest", "kind": kind, "priority": priority, "timeout_ms": 1000});
+    put(place, name, &json!({ "hooks": [hook] }));
+}
+
+fn pass(place: &Place, body: &Value) -> Value {
+    place.json(&["hook", "onRequest", &json!({ "body": body }).to_string()])
+}
+
+/// What came of each handler, in order.
+fn results(outcome: &Value) -> Vec<(&str, &str)> {
+    let trace = outcome["trace"].as_array().unwrap();
+    trace.iter().map(|entry| (entry["plugin"].as_str().unwrap(), entry["result"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn hook_01_and_02_a_handler_that_hangs_or_crashes_harms_no_other_and_a_guard_holds() {
+    for who in users() {
+        let Some(place) = Place::new(who) else { return };
+        for (name, kind, priority) in [
+            ("first", "mutator", 10),
+            ("middle", "mutator", 20),
+            ("last", "mutator", 30),
+            ("guard", "guard", 40),
+            ("watch", "observer", 50),
+        ] {
+            handler(&place, name, kind, priority);
+        }
+        let twin = pass(&place, &json!({}));
+        assert_eq!(
+            (&twin["outcome"], &twin["body"]["seen"]),
+            (&json!("continue"), &json!(["first", "middle", "last"])),
+            "{twin}"
+        );
+        for act in ["hang", "crash"] {
+            let outcome = pass(&place, &json!({"act": {"middle": act}}));
+            assert_eq!(outcome["outcome"], "continue", "as {who:?}: {outcome}");
+            assert_eq!(
+                outcome["body"]["seen"],
+                json!(["first", "last"]),
+                "each other one was asked once: {outcome}"
+            );
+            assert_eq!(results(&outcome)[1], ("middle", "skipped"), "{outcome}");
+
+            let outcome = pass(&place, &json!({"act": {"guard": act}}));
+            assert_eq!(outcome["outcome"], "blocked", "as {who:?}, {act}: {outcome}");
+            assert_eq!(outcome["by"], "guard", "{outcome}");
+
+            let outcome = pass(&place, &json!({"act": {"watch": act}}));
+            assert_eq!(outcome["outcome"], "continue", "{outcome}");
+            assert_eq!(results(&outcome)[4], ("watch", "skipped"), "{outcome}");
+        }
+        assert_eq!(pass(&place, &json!({}))["outcome"], "continue", "nothing is left of it");
+    }
+}
+
+#[test]
+fn hook_03_what_a_handler_may_not_do_is_dropped_and_attributed() {
+    let Some(place) = Place::ordinary() else { return };
+    handler(&place, "mutator", "mutator", 10);
+    handler(&place, "guard", "guard", 20);
+    let mut wrongs = Wrongs::default();
+    for (act, says) in [("undeclared", "unknown field"), ("huge", "too large"), ("veto", "cannot block")] {
+        let outcome = pass(&place, &json!({"act": {"mutator": act}}));
+        let entry = &outcome["trace"][0];
+        let fine = outcome["outcome"] == "continue"
+            && outcome["body"] == json!({"act": {"mutator": act}})
+            && entry["plugin"] == "mutator"
+            && entry["result"] == "skipped"
+            && entry["reason"].as_str().unwrap_or_default().contains(says);
+        wrongs.note(fine, format!("{act}: {outcome}"));
+    }
+    for (act, says) in [("undeclared", "unknown field"), ("change", "cannot change")] {
+        let outcome = pass(&place, &json!({"act": {"guard": act}}));
+        let fine =
+            outcome["outcome"] == "blocked" && outcome["reason"].as_str().unwrap_or_default().contains(says);
+        wrongs.note(fine, format!("{act}: {outcome}"));
+    }
+    wrongs.none();
+    let outcome = pass(&place, &json!({"act": {"guard": "veto"}}));
+    assert_eq!((&outcome["outcome"], &outcome["response"]), (&json!("blocked"), &json!({"code": 1})));
+    assert!(!outcome["reason"].as_str().unwrap().contains('\u{1b}'), "a reason obeys no terminal: {outcome}");
+    let twin = pass(&place, &json!({}));
+    assert_eq!(twin["body"], json!({"seen": ["mutator"]}));
+}
+
+#[test]
+fn hook_04_plugins_that_answer_each_other_come_to_an_end() {
+    let Some(place) = Place::ordinary() else { return };
+    let both = json!({"permissions": ["event:post=ping", "event:post=pong"]});
+    put(&place, "one", &both);
+    put(&place, "two", &both);
+    let report = document(&place.job(&["event", "ping", "--json"]).deadline(Duration::from_secs(60)).run());
+    let delivered = report["receivers"].as_array().unwrap();
+    assert!(delivered.iter().all(|one| one["outcome"] == "delivered"), "{report}");
+    let heard = |name: &str| {
+        let lines = place.json(&["logs", name]);
+        lines.to_string().matches("heard p").count()
+    };
+    let all = heard("one") + heard("two");
+    assert!((2..=64).contains(&all), "{all} messages were heard");
+}
+
+#[test]
+fn hook_06_who_did_not_ask_or_was_not_granted_hears_nothing() {
+    let Some(place) = Place::ordinary() else { return };
+    handler(&place, "mutator", "mutator", 10);
+    let other = place.json(&["hook", "onResponse", "{\"body\": {}}"]);
+    assert_eq!((&other["body"], &other["trace"]), (&json!({}), &json!([])));
+    place.done(&["revoke", "mutator", "hook:register=onRequest"]);
+    assert_eq!(pass(&place, &json!({}))["trace"], json!([]), "it was revoked");
+    place.done(&["grant", "mutator", "hook:register=onRequest"]);
+    assert_eq!(pass(&place, &json!({}))["body"], json!({"seen": ["mutator"]}));
+    place.done(&["deactivate", "mutator"]);
+    assert_eq!(pass(&place, &json!({}))["trace"], json!([]), "it is not active");
+    place.refused(&["hook", "no event"], 2, "usage");
+    place.refused(&["hook", "onRequest", "{\"bdy\": 1}"], 2, "usage");
+}
+
+#[test]
+fn hook_09_a_plugin_that_goes_while_an_event_passes_leaves_no_event_behind() {
+    let Some(place) = Place::ordinary() else { return };
+    for (words, after) in [(["deactivate", "slow"], "inactive"), (["uninstall", "slow"], "gone")] {
+        handler(&place, "slow", "mutator", 10);
+        handler(&place, "next", "mutator", 20);
+        let body = json!({"body": {"act": {"slow": "slow"}}}).to_string();
+        let outcome = std::thread::scope(|scope| {
+            let passing = scope.spawn(|| {
+                place.job(&["hook", "onRequest", &body, "--json"]).deadline(Duration::from_secs(60)).run()
+            });
+            std::thread::sleep(Duration::from_millis(700));
+            let run = place.job(&words).deadline(Duration::from_secs(60)).run();
+            // It may have to wait for what runs, and say so.
+            assert!(matches!(run.code, Some(0 | 8)), "{run}");
+            passing.join().unwrap()
+        });
+        let outcome = document(&outcome);
+        assert_eq!(outcome["outcome"], "continue", "{after}: {outcome}");
+        assert_eq!(
+            outcome["body"]["seen"].as_array().map(|seen| seen.iter().filter(|one| *one == "next").count()),
+            Some(1),
+            "{after}: {outcome}"
+        );
+        for name in ["slow", "next"] {
+            // It may be gone already.
+            place.run(&["uninstall", name]);
+        }
+    }
+}
