@@ -141,12 +141,15 @@ async fn a_guard_of_plugin_messages_sees_and_blocks_what_its_topics_are() {
 
 #[tokio::test]
 async fn a_flood_of_messages_is_slowed_down() {
-    let rig = Rig::new().await;
+    let mut config = ringfence::Config::default();
+    config.plugins.events_per_second = 2;
+    let rig = Rig::with(config).await;
     let flood = "from ringfence import host\nfrom ringfence.errors import HostError\ndef flood(arguments):\n    refused = 0\n    \
         for n in range(1000):\n        try:\n            host.post_event('chat', n)\n        except HostError:\n            refused += 1\n    \
         return refused\n";
     rig.active("flooder", &granted("chat"), &["flood"], flood).await;
     let refused = rig.call("flooder", "flood").await.unwrap().as_u64().unwrap();
-    assert!((100..1000).contains(&refused), "{refused} of 1000 were refused");
+    // Four at once, then two a second: a machine on which this takes a minute lets 124 pass.
+    assert!((800..1000).contains(&refused), "{refused} of 1000 were refused");
     rig.host.shutdown().await;
 }
