@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ringfence_api::{Denial, ErrorCode, Permission};
+use ringfence_sandbox::Resolved;
+use ringfence_sandbox::tree::{Dir, EntryKind};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -20,6 +22,8 @@ use crate::{Error, Host, private_file};
 
 /// Files that are looked at for changes; a larger package is watched up to here.
 const WATCHED_MAX: usize = 20_000;
+/// Names that are read of one directory; nothing of a larger one is watched.
+const LISTED_MAX: usize = 200_000;
 /// How long a directory must have been quiet before it counts as changed: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(150);
 /// What is not watched: no plugin's source, and changed by running it.
@@ -73,7 +77,7 @@ pub struct Dev {
 }
 
 /// What tells that a file is another one.
-type Stamp = (u64, SystemTime);
+type Stamp = (u64, i128);
 
 impl Dev {
     /// Takes a package; nothing runs yet. `path` is its directory or its manifest.
@@ -263,19 +267,21 @@ fn target(
 /// Every file of the package with what tells that it is another one. Links are not followed.
 fn stamps(package: &Path) -> BTreeMap<PathBuf, Stamp> {
     let mut seen = BTreeMap::new();
-    let mut directories = vec![package.to_owned()];
+    let Ok(root) = Resolved::find(package) else { return seen };
+    let mut directories = vec![root.path().to_owned()];
     while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let name = entry.file_name();
+        // The plugin may write here, if it is granted its own package.
+        let Ok(opened) = Dir::open_without_links(&directory) else { continue };
+        for name in opened.names(LISTED_MAX).unwrap_or_default() {
             if seen.len() >= WATCHED_MAX || NOT_WATCHED.iter().any(|skipped| name == *skipped) {
                 continue;
             }
-            let Ok(found) = entry.metadata() else { continue };
-            if found.is_dir() {
-                directories.push(entry.path());
+            let Ok(found) = opened.status(&name) else { continue };
+            let path = directory.join(&name);
+            if found.kind == EntryKind::Directory {
+                directories.push(path);
             } else {
-                let at = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                seen.insert(entry.path(), (found.len(), at));
+                seen.insert(path, (found.size, found.modified_ns));
             }
         }
     }

@@ -8,6 +8,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
+use crate::tree::open_without_links;
+
 /// Where a bare program name is looked up, and the `PATH` of every sandbox. The caller's own `PATH` is not used: it may
 /// name directories that a plugin can write.
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -111,6 +115,20 @@ impl Resolved {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file, for reading. No link of its path is followed, nobody is waited for, and what is there must still be what was
+    /// found: in a directory that others may write, it can be something else by now.
+    ///
+    /// # Errors
+    /// When it must not be read, is gone, is no regular file, or another one ([`io::ErrorKind::StaleNetworkFileHandle`]).
+    pub fn open(&self) -> io::Result<File> {
+        let file = File::from(open_without_links(&self.path, OFlags::RDONLY)?);
+        let seen = file.metadata()?;
+        if !seen.is_file() || (seen.dev(), seen.ino()) != self.identity() {
+            return Err(io::ErrorKind::StaleNetworkFileHandle.into());
+        }
+        Ok(file)
     }
 
     /// Whether it is a directory; else it is a regular file.
@@ -219,12 +237,12 @@ fn first_line(file: &Resolved) -> Result<Option<Vec<u8>>, ResolveError> {
         return Err(not_executable("it is a directory"));
     }
     let io = |source| ResolveError::Io { path: file.path.clone(), source };
-    let seen = std::fs::metadata(&file.path).map_err(io)?;
+    let seen = std::fs::symlink_metadata(&file.path).map_err(io)?;
     if seen.mode() & 0o111 == 0 {
         return Err(not_executable("nobody has execute permission on it"));
     }
     // A program that may be executed but not read is no script.
-    let Ok(opened) = File::open(&file.path) else { return Ok(None) };
+    let Ok(opened) = file.open() else { return Ok(None) };
     let mut head = Vec::with_capacity(FIRST_LINE_BYTES);
     opened.take(FIRST_LINE_BYTES as u64).read_to_end(&mut head).map_err(io)?;
     let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
@@ -292,6 +310,29 @@ mod tests {
         let shown =
             |argument: &OsString| argument.to_string_lossy().replace(path.to_str().unwrap(), "SCRIPT");
         Ok(program.arguments().iter().map(shown).collect())
+    }
+
+    #[test]
+    fn what_is_opened_is_what_was_found() {
+        let (dir, path) = script("found");
+        let found = Resolved::find(&path).unwrap();
+        let read = || found.open().map(|file| std::io::read_to_string(file).unwrap());
+        assert_eq!(read().unwrap(), "found");
+        let (kept, pipe) = (dir.path().join("kept"), dir.path().join("pipe"));
+        std::fs::rename(&path, &kept).unwrap();
+        assert_eq!(read().unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::os::unix::fs::symlink(&kept, &path).unwrap();
+        assert!(read().is_err(), "a link, even to the same file");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "other").unwrap();
+        assert_eq!(read().unwrap_err().kind(), io::ErrorKind::StaleNetworkFileHandle);
+        // Opening a pipe waits for whoever writes, and nobody does.
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        std::fs::rename(&pipe, &path).unwrap();
+        assert!(read().is_err());
+        std::fs::rename(&kept, &path).unwrap();
+        assert_eq!(read().unwrap(), "found", "the twin");
     }
 
     #[test]

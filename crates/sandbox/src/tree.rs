@@ -9,11 +9,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
@@ -148,6 +148,14 @@ impl Dir {
         Ok(Self { fd: rustix::fs::openat(CWD, path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())? })
     }
 
+    /// The directory at an absolute path that no link is part of; one anywhere in it is refused (`openat2(2)`, Linux 5.6).
+    ///
+    /// # Errors
+    /// When it is missing, no directory, must not be read, or a link is on the way.
+    pub fn open_without_links(path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: open_without_links(path, DIRECTORY)? })
+    }
+
     /// A second handle of the same directory.
     ///
     /// # Errors
@@ -208,6 +216,30 @@ impl Dir {
     pub fn open_dir(&self, name: &OsStr) -> io::Result<Self> {
         let flags = DIRECTORY | OFlags::NOFOLLOW;
         Ok(Self { fd: rustix::fs::openat(&self.fd, single(name)?, flags, Mode::empty())? })
+    }
+
+    /// A directory in it, with at least these `rights` of its owner (bits of `0o700`): what is missing of them is given to it
+    /// first. A link is refused.
+    ///
+    /// What is changed is the very directory that is opened, by descriptor, whatever has its name by then: whoever swaps
+    /// names meanwhile wins nothing.
+    ///
+    /// # Errors
+    /// When it is missing, no directory, belongs to somebody else, or `name` is not one name.
+    pub fn open_dir_with(&self, name: &OsStr, rights: u32) -> io::Result<Self> {
+        match self.open_dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let found = rustix::fs::openat(&self.fd, single(name)?, flags, Mode::empty())?;
+                give(found.as_fd(), rights | 0o500)?;
+                Ok(Self { fd: rustix::fs::openat(&found, ".", DIRECTORY, Mode::empty())? })
+            }
+            opened => {
+                let opened = opened?;
+                give(opened.as_fd(), rights)?;
+                Ok(opened)
+            }
+        }
     }
 
     /// A regular file in it, for reading, and what it is. A link, a pipe and a device are refused, and never waited for.
@@ -333,8 +365,7 @@ impl Dir {
         if depth == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the directories are nested too deep"));
         }
-        let dir = self.open_to_remove(name)?;
-        dir.set_mode(0o700)?;
+        let dir = self.open_dir_with(name, 0o700)?;
         for inner in dir.names(usize::MAX)? {
             match dir.remove_below(&inner, depth - 1) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -343,23 +374,38 @@ impl Dir {
         }
         Ok(rustix::fs::unlinkat(&self.fd, single(name)?, AtFlags::REMOVEDIR)?)
     }
-
-    /// A directory without the owner's read bit cannot be opened, only be given one first.
-    fn open_to_remove(&self, name: &OsStr) -> io::Result<Self> {
-        match self.open_dir(name) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                rustix::fs::chmodat(&self.fd, single(name)?, Mode::RWXU, AtFlags::empty())?;
-                self.open_dir(name)
-            }
-            opened => opened,
-        }
-    }
 }
 
 impl AsFd for Dir {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Opens a path that no link is part of, a regular file without waiting for anybody.
+pub(crate) fn open_without_links(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let strict = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(CWD, path, flags, Mode::empty(), strict)?)
+}
+
+/// Adds rights to the mode of what is open.
+fn give(file: BorrowedFd<'_>, rights: u32) -> io::Result<()> {
+    let mode = Status::of(&rustix::fs::fstat(file)?).mode;
+    if mode & rights == rights { Ok(()) } else { change_mode(file, mode | rights) }
+}
+
+/// Changes the mode of what is open, by `O_PATH` too (fchmodat2(2), Linux 6.6; before that by way of /proc).
+fn change_mode(file: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    // An older kernel does not know the call, and a filter around the host may answer anything; /proc says the same of an
+    // owner who may not.
+    crate::sys::change_mode(file, mode).or_else(|_| change_mode_by_proc(file, mode))
+}
+
+/// The link in /proc leads to what is open and no further, as it is the file itself and not a path.
+fn change_mode_by_proc(file: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    let place = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::chmod(place, Mode::from_raw_mode(mode))?)
 }
 
 /// INVARIANT: what reaches the kernel is one name, so a walk cannot leave the directory.
@@ -490,5 +536,119 @@ mod tests {
         let root = Dir::open(dir.path()).unwrap();
         assert_eq!(root.names(5).unwrap().len(), 5);
         assert_eq!(root.names(4).unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
+    }
+
+    /// Runs `act` on a thread for which modes count, as they do for every user but root.
+    fn as_one_who_is_held_by_modes<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+        use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+        std::thread::scope(|scope| {
+            let held = scope.spawn(|| {
+                let mut sets = capabilities(None).unwrap();
+                sets.effective &= !(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+                set_capabilities(None, sets).unwrap();
+                act()
+            });
+            held.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_directory_gets_the_rights_that_are_missing_and_keeps_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Dir::open(dir.path()).unwrap();
+        let mode = |entry: &str| root.status(name(entry)).unwrap().mode;
+        as_one_who_is_held_by_modes(|| {
+            for (before, rights, after) in
+                [(0, 0o700, 0o700), (0o4, 0o500, 0o504), (0o400, 0o500, 0o500), (0o755, 0o700, 0o755)]
+            {
+                let made = root.create_dir(name("sub"), 0o700).unwrap();
+                drop(made.create_file(name("file"), 0o600).unwrap());
+                made.set_mode(before).unwrap();
+                drop(made);
+                let opened = root.open_dir_with(name("sub"), rights).unwrap();
+                assert_eq!(
+                    (mode("sub"), opened.status(name("file")).unwrap().size),
+                    (after, 0),
+                    "{before:o}"
+                );
+                root.remove_tree(name("sub")).unwrap();
+            }
+            drop(root.create_dir(name("closed"), 0).unwrap());
+            assert_eq!(root.open_dir(name("closed")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            root.create_link(name("link"), name("closed")).unwrap();
+            assert!(root.open_dir_with(name("link"), 0o700).is_err());
+            assert_eq!(mode("closed"), 0, "not by way of a link");
+        });
+    }
+
+    #[test]
+    fn both_ways_of_changing_a_mode_change_what_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Dir::open(dir.path()).unwrap();
+        drop(root.create_dir(name("sub"), 0).unwrap());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let found = rustix::fs::openat(&root.fd, "sub", flags, Mode::empty()).unwrap();
+        root.rename_new(name("sub"), &root, name("moved")).unwrap();
+        root.create_link(name("sub"), name("nowhere")).unwrap();
+        for (way, mode) in
+            [(change_mode as fn(BorrowedFd<'_>, u32) -> _, 0o500), (change_mode_by_proc, 0o700)]
+        {
+            let changed: io::Result<()> = way(found.as_fd(), mode);
+            changed.unwrap();
+            assert_eq!(root.status(name("moved")).unwrap().mode, mode);
+        }
+    }
+
+    #[test]
+    fn a_path_without_links_is_opened_and_one_with_a_link_anywhere_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = std::path::absolute(dir.path()).unwrap();
+        std::fs::create_dir_all(real.join("a/b")).unwrap();
+        symlink("a", real.join("link")).unwrap();
+        assert!(Dir::open_without_links(&real.join("a/b")).is_ok());
+        assert!(Dir::open(&real.join("link/b")).is_ok(), "the twin");
+        for path in ["link", "link/b"] {
+            assert!(Dir::open_without_links(&real.join(path)).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_becomes_a_link_while_it_is_removed_leads_nowhere() {
+        const ROUNDS: usize = 600;
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(outside.path().join("kept"), "x").unwrap();
+        std::fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o555)).unwrap();
+        let mode = || outside.path().metadata().unwrap().permissions().mode() & 0o7777;
+        let root = Dir::open(dir.path()).unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let exchanged = std::thread::scope(|scope| {
+            let racing = scope.spawn(|| {
+                let mut exchanged = 0_usize;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let flags = RenameFlags::EXCHANGE;
+                    exchanged += usize::from(
+                        rustix::fs::renameat_with(&root.fd, "tree/x", &root.fd, "tree/y", flags).is_ok(),
+                    );
+                }
+                exchanged
+            });
+            as_one_who_is_held_by_modes(|| {
+                for _ in 0..ROUNDS {
+                    if mode() != 0o555 {
+                        break;
+                    }
+                    let tree = root.create_dir(name("tree"), 0o700).unwrap();
+                    drop(tree.create_dir(name("x"), 0).unwrap());
+                    tree.create_link(name("y"), outside.path().as_os_str()).unwrap();
+                    // Whoever swaps names while they are removed may make the removal fail; the next one does it.
+                    while root.remove_tree(name("tree")).is_err() {}
+                }
+            });
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            racing.join().unwrap()
+        });
+        assert_eq!((mode(), outside.path().join("kept").exists()), (0o555, true));
+        assert!(exchanged > ROUNDS / 10, "{exchanged} exchanges are no race");
+        std::fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o755)).unwrap();
     }
 }

@@ -1,9 +1,10 @@
 //! The files of a package, as far as `check` looks: nothing is opened that is no regular file, and no link is followed.
 
-use std::fs;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use ringfence_sandbox::Resolved;
+use ringfence_sandbox::tree::{Dir, EntryKind};
 
 use crate::manifest::{Finding, Severity};
 
@@ -49,8 +50,9 @@ impl Walk {
     }
 
     fn directory(&mut self, start: &Path) {
-        let mut waiting = vec![(start.to_owned(), 0_usize)];
-        while let Some((path, depth)) = waiting.pop() {
+        let mut waiting = vec![(PathBuf::new(), 0_usize)];
+        while let Some((place, depth)) = waiting.pop() {
+            let path = start.join(&place);
             if depth > DEPTH_MAX {
                 self.say(
                     &path,
@@ -60,54 +62,56 @@ impl Walk {
                 );
                 continue;
             }
-            let entries = match fs::read_dir(&path) {
-                Ok(entries) => entries,
+            let opened = Dir::open_without_links(&self.root.join(&place));
+            let (names, dir) = match opened.and_then(|dir| Ok((dir.names(ENTRIES_MAX - self.entries)?, dir)))
+            {
+                Ok(found) => found,
+                Err(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => {
+                    let message = format!("more than {ENTRIES_MAX} files; the rest was not looked at");
+                    self.say(start, Severity::Warning, "too-many-files", message);
+                    return;
+                }
                 Err(error) => {
                     self.say(&path, Severity::Warning, "unreadable", format!("cannot be read: {error}"));
                     continue;
                 }
             };
-            for entry in entries.filter_map(Result::ok) {
-                self.entries += 1;
-                if self.entries > ENTRIES_MAX {
-                    let message = format!("more than {ENTRIES_MAX} files; the rest was not looked at");
-                    self.say(start, Severity::Warning, "too-many-files", message);
-                    return;
+            self.entries += names.len();
+            for name in names {
+                if self.entry(&dir, &name, &path.join(&name)) == Some(EntryKind::Directory) {
+                    waiting.push((place.join(&name), depth + 1));
                 }
-                self.entry(&entry.path(), depth, &mut waiting);
             }
         }
     }
 
-    fn entry(&mut self, path: &Path, depth: usize, waiting: &mut Vec<(PathBuf, usize)>) {
-        let Ok(seen) = fs::symlink_metadata(path) else { return };
-        if path
-            .file_name()
-            .is_some_and(|name| name.to_str().is_none_or(|name| name.chars().any(char::is_control)))
-        {
+    /// What it is, if it is there.
+    fn entry(&mut self, dir: &Dir, name: &OsStr, path: &Path) -> Option<EntryKind> {
+        let seen = dir.status(name).ok()?;
+        if name.to_str().is_none_or(|name| name.chars().any(char::is_control)) {
             self.say(path, Severity::Warning, "file-name", "the name has control characters or is not UTF-8");
         }
-        if seen.is_dir() {
-            waiting.push((path.to_owned(), depth + 1));
-        } else if seen.is_symlink() {
-            self.link(path);
-        } else if !seen.is_file() {
-            self.say(
+        match seen.kind {
+            EntryKind::Directory => {}
+            EntryKind::Link => self.link(path),
+            EntryKind::File => {
+                self.bytes = self.bytes.saturating_add(seen.size);
+                if seen.size > LARGE_BYTES {
+                    let message = format!("has {} MB; is it needed to run?", seen.size / 1_000_000);
+                    self.say(path, Severity::Warning, "file-size", message);
+                }
+                if let Err(error) = dir.open_file(name) {
+                    self.say(path, Severity::Warning, "unreadable", format!("cannot be read: {error}"));
+                }
+            }
+            _ => self.say(
                 path,
                 Severity::Warning,
                 "special-file",
                 "is no regular file, directory or link; it cannot be installed",
-            );
-        } else {
-            self.bytes = self.bytes.saturating_add(seen.len());
-            if seen.len() > LARGE_BYTES {
-                let message = format!("has {} MB; is it needed to run?", seen.len() / 1_000_000);
-                self.say(path, Severity::Warning, "file-size", message);
-            }
-            if let Err(error) = fs::File::open(path) {
-                self.say(path, Severity::Warning, "unreadable", format!("cannot be read: {error}"));
-            }
+            ),
         }
+        Some(seen.kind)
     }
 
     fn link(&mut self, path: &Path) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ringfence_api::ErrorCode;
 use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, Rule, RuleSet, Vars};
+use ringfence_sandbox::tree::{Dir, EntryKind};
 use ringfence_sandbox::{Access, ResolveError, Resolved};
 
 use crate::error::Error;
@@ -137,16 +138,24 @@ fn walk(start: &Path, pattern: &PathPattern) -> Result<Vec<PathBuf>, Error> {
     let mut left = vec![start.to_owned()];
     let mut seen = 0;
     while let Some(directory) = left.pop() {
-        // A directory that cannot be listed by us shows nothing to the sandbox either.
-        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            seen += 1;
-            if seen > ENTRIES_MAX || found.len() > MATCHES_MAX {
+        // A directory that cannot be listed by us shows nothing to the sandbox either; nor does one that another program
+        // has replaced by a link.
+        let Ok(opened) = Dir::open_without_links(&directory) else { continue };
+        let names = match opened.names(ENTRIES_MAX - seen) {
+            Err(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => {
                 return Err(too_much(pattern, start));
             }
-            let path = entry.path();
+            Err(_) => continue,
+            Ok(names) => names,
+        };
+        seen += names.len();
+        for name in names {
+            if found.len() > MATCHES_MAX {
+                return Err(too_much(pattern, start));
+            }
+            let path = directory.join(&name);
             let Ok(canonical) = CanonicalPath::new(&path) else { continue };
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let is_directory = opened.status(&name).is_ok_and(|seen| seen.kind == EntryKind::Directory);
             let whole = !is_directory
                 || CanonicalPath::new(inside(&path)).is_ok_and(|inside| pattern.matches(&inside));
             if whole && pattern.matches(&canonical) {

@@ -237,7 +237,7 @@ fn executable(package: &Path, file: &Path) -> Result<(), String> {
     })?;
     if program.scripts().is_empty() {
         let mut head = [0; 4];
-        let read = std::fs::File::open(&path).and_then(|mut file| file.read_exact(&mut head));
+        let read = program.file().open().and_then(|mut file| file.read_exact(&mut head));
         if read.is_err() || &head != b"\x7fELF" {
             return Err(format!(
                 "'{shown}' is neither a program of this system nor a script with a '#!' line"
@@ -261,7 +261,8 @@ pub(super) fn digest_of(text: &str) -> Option<[u8; 32]> {
 
 fn digest(file: &Path) -> std::io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
-    let mut opened = std::fs::File::open(file)?.take(ENTRY_FILE_MAX_BYTES);
+    let found = Resolved::find(file).map_err(std::io::Error::other)?;
+    let mut opened = found.open()?.take(ENTRY_FILE_MAX_BYTES);
     let mut chunk = vec![0; 64 * 1024];
     loop {
         let length = opened.read(&mut chunk)?;

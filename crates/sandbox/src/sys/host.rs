@@ -156,6 +156,19 @@ pub(crate) fn signal_descriptor(numbers: &[i32]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Changes the mode of what `file` is, also when it was opened with `O_PATH` (fchmodat2(2), Linux 6.6). No name is looked up.
+///
+/// # Errors
+/// `ENOSYS` before Linux 6.6; what fchmodat2(2) says.
+pub(crate) fn change_mode(file: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    let empty = c"";
+    // SAFETY: fchmodat2(2) reads the empty path, alive here; the other arguments are numbers.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_fchmodat2, file.as_raw_fd(), empty.as_ptr(), mode, libc::AT_EMPTY_PATH)
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
 }
