@@ -202,6 +202,10 @@ def process(how, arguments):
         with open(path, "w", encoding="utf-8") as file:
             file.write("mine")
         return os.path.exists(path)
+    if how == "nest":
+        return nest(os.environ["RINGFENCE_DATA_DIR"], arguments["chains"])
+    if how == "modes":
+        return modes(os.environ["RINGFENCE_DATA_DIR"], arguments["top"])
     if how == "read":
         with open(arguments["path"], encoding="utf-8") as file:
             return file.read(200)
@@ -276,6 +280,38 @@ def process(how, arguments):
         os.kill(os.getpid(), signal.SIGSTOP)
         time.sleep(60)
     return "no such act: " + how
+
+
+def nest(top, chains):
+    """Directories in one another, 100 for each chain, under the longest names there are. The chains are joined at last: whoever
+    looks meanwhile sees nothing deep."""
+    held = os.open(top, os.O_RDONLY)
+    heads, ends = [], []
+    for number in range(chains):
+        head = f"{number:03}" + "n" * 252
+        heads.append(head)
+        at, name = os.dup(held), head
+        for _ in range(100):
+            os.mkdir(name, dir_fd=at)
+            inner = os.open(name, os.O_RDONLY, dir_fd=at)
+            os.close(at)
+            at, name = inner, "n" * 255
+        ends.append(at)
+    for number in range(chains - 1, 0, -1):
+        os.rename(heads[number], "n" * 255, src_dir_fd=held, dst_dir_fd=ends[number - 1])
+    return chains * 100
+
+
+def modes(top, mode):
+    """Directories that their owner may not list, write or enter, each with something in it; `mode` is that of the top in the end."""
+    for name, inner in (("closed", 0), ("fixed", 0o500), ("listed", 0o400), ("entered", 0o100)):
+        os.makedirs(f"{top}/{name}/inner")
+        with open(f"{top}/{name}/inner/file", "w", encoding="utf-8") as file:
+            file.write("mine")
+        os.chmod(f"{top}/{name}/inner", inner)
+        os.chmod(f"{top}/{name}", inner)
+    os.chmod(top, mode)
+    return "made"
 
 
 def begin(ident, params):

@@ -42,8 +42,10 @@ pub(super) fn sweep(store: &Store) -> Result<(), Error> {
             let mut removed = false;
             for name in packages.names(PACKAGES_MAX).map_err(failed)? {
                 if !named.contains(&name) {
-                    packages.remove_tree(&name).map_err(failed)?;
                     removed = true;
+                    if let Err(error) = packages.remove_tree(&name) {
+                        tracing::warn!(package = %name.display(), error = %error, "a package is removed later");
+                    }
                 }
             }
             if removed {
