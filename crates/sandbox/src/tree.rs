@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
@@ -178,18 +178,31 @@ impl Dir {
     /// grows beyond that.
     pub fn names(&self, count_max: usize) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
+        self.each_name(|name| {
             if names.len() >= count_max {
                 return Err(io::Error::from(io::ErrorKind::QuotaExceeded));
             }
-            names.push(OsString::from_vec(name.to_vec()));
-        }
+            names.push(name.to_owned());
+            Ok(())
+        })?;
         Ok(names)
+    }
+
+    /// Calls `act` with each name in it as it is read, unsorted, without `.` and `..`, until one call fails. What is made or
+    /// removed meanwhile may be met or not.
+    ///
+    /// # Errors
+    /// When it cannot be read; what `act` fails with.
+    pub fn each_name(&self, mut act: impl FnMut(&OsStr) -> io::Result<()>) -> io::Result<()> {
+        let mut entries = rustix::fs::Dir::read_from(&self.fd)?;
+        while let Some(entry) = entries.read() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                act(OsStr::from_bytes(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// What an entry is. A link is not followed.

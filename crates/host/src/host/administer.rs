@@ -69,8 +69,9 @@ impl Host {
     /// a quarantine.
     ///
     /// # Errors
-    /// `consent_required`; what the sandbox refuses; `timeout` and `plugin_failed` when the plugin does not start. Its state
-    /// is then `errored`, or `quarantined` after too many failures.
+    /// `consent_required`; `quota` when its data directory holds more than it may, with what makes room; what the sandbox
+    /// refuses; `timeout` and `plugin_failed` when the plugin does not start. Its state is then `errored`, or `quarantined`
+    /// after too many failures.
     ///
     /// # Cancel safety
     /// Dropped, the start goes on by itself.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::context::Context;
 use super::monitor::{self, Bounds, Command, Exit, Sight, Watched, Why};
-use super::quota::Allowed;
+use super::quota::{self, Allowed};
 use super::target::{Confinement, Target};
 use crate::Error;
 use crate::config::PluginLimits;
@@ -51,8 +51,8 @@ impl Drop for Instance {
 /// Starts the plugin and waits until it has answered `initialize`.
 ///
 /// # Errors
-/// What the sandbox refuses; `timeout` when it does not answer in time, `plugin_failed` when it ends or answers badly.
-/// Nothing of it runs any more then.
+/// `quota` when its data directory holds more than it may; what the sandbox refuses; `timeout` when it does not answer in time,
+/// `plugin_failed` when it ends or answers badly. Nothing of it runs any more then.
 ///
 /// Not cancel safe in one thing: a dropped start may leave the sandbox running until its pipes are seen to be closed.
 pub(crate) async fn start(context: &Arc<Context>, target: Arc<Target>) -> Result<Instance, Error> {
@@ -80,6 +80,7 @@ struct Launched {
 async fn launch(context: &Arc<Context>, target: &Arc<Target>) -> Result<Launched, Error> {
     let (context, target) = (Arc::clone(context), Arc::clone(target));
     let joined = tokio::task::spawn_blocking(move || {
+        quota::admit(&target.name, &target.data, allowed(&target))?;
         let spec = Spec {
             package: &target.package,
             data: Some(&target.data),
@@ -153,10 +154,15 @@ fn connect(
     })
 }
 
+/// What its data directory may hold.
+fn allowed(target: &Target) -> Allowed {
+    Allowed { bytes: target.limits.data_bytes, files: target.limits.data_keys }
+}
+
 fn bounds(context: &Context, target: &Target) -> Bounds {
     let Target { limits, manifest, data, .. } = target;
     Bounds {
-        data: Some((data.as_path().into(), Allowed { bytes: limits.data_bytes, files: limits.data_keys })),
+        data: Some((data.as_path().into(), allowed(target))),
         memory_bytes: limits.memory_bytes,
         cpu_percent: limits.cpu_percent,
         file_size_bytes: limits.file_size_bytes,

@@ -282,7 +282,20 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
                 }
             }
         }
+        self.look_last().await;
         self.finish(stderr.get_ref())
+    }
+
+    /// What was written after the last look, or by a plugin that ran for less time than passes between two, is over the quota
+    /// all the same.
+    async fn look_last(&mut self) {
+        let data = self.bounds.data.clone().filter(|_| self.quota_evidence.is_none());
+        let Some((directory, allowed)) = data else { return };
+        if let Some(why) = quota::last_look(directory, allowed).await {
+            self.log.line(LogSource::Host, Some("error"), &format!("ended over its quota: {why}"));
+            (self.see)(Sight::Violation(Violation::FileSize));
+            self.quota_evidence = Some(why);
+        }
     }
 
     /// Reads one chunk. `None` when there is nothing now; 0 at the end.
@@ -408,7 +421,11 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let ending = self.sandbox.wait().unwrap_or(SandboxEnding::Killed);
         self.tell_denials();
         let exit = self.classified(ending);
-        if let Some(violation) = exit.violation.filter(|_| !matches!(self.why, Some(Why::Violation(_)))) {
+        let told = |violation: &Violation| {
+            let by_quota = self.quota_evidence.is_some() && *violation == Violation::FileSize;
+            by_quota || matches!(self.why, Some(Why::Violation(_)))
+        };
+        if let Some(violation) = exit.violation.filter(|violation| !told(violation)) {
             (self.see)(Sight::Violation(violation));
         }
         if let Err(error) = self.sandbox.close() {
@@ -446,13 +463,21 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
             ..Facts::new(wait)
         });
         let asked = self.why == Some(Why::Asked);
+        // What is stopped because nobody wants it any more has broken nothing by being stopped.
+        let violation = ended.violation.filter(|_| !asked || usage.oom_kills > 0);
+        let evidence = match self.quota_evidence.clone() {
+            Some(why) if violation.is_some_and(|broken| broken != Violation::FileSize) => {
+                [ended.evidence, vec![why]].concat()
+            }
+            Some(why) => vec![why],
+            None => ended.evidence,
+        };
         Exit {
             exit_code: ended.exit_code,
             signal: ended.signal,
-            // What is stopped because nobody wants it any more has broken nothing by being stopped.
-            violation: ended.violation.filter(|_| !asked || usage.oom_kills > 0),
+            violation: violation.or(self.quota_evidence.as_ref().map(|_| Violation::FileSize)),
             suspected: ended.suspected.filter(|_| !asked),
-            evidence: self.quota_evidence.clone().map_or(ended.evidence, |why| vec![why]),
+            evidence,
         }
     }
 }

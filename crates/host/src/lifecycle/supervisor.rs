@@ -331,6 +331,12 @@ impl Owner {
             return;
         }
         target.log.line(LogSource::Host, Some("error"), &format!("start failed: {error}"));
+        if error.code() == ErrorCode::Quota {
+            // It was not let run: no crash of its own, and nothing that gets better by trying again.
+            self.context.moved(target, Move::StartFailed, Some(&error.to_string())).await;
+            self.phase.send_replace(Phase::Stopped);
+            return;
+        }
         self.count_failure(target, Move::StartFailed, &error.to_string(), false).await;
     }
 
@@ -444,7 +450,12 @@ impl Owner {
         let Some(instance) = self.running.take() else { return };
         self.phase.send_replace(Phase::Stopped);
         let exit = instance.stop(Why::Asked).await;
+        // It was over its quota in the end, which counts like any other breach.
+        let over = exit.as_ref().is_some_and(|exit| exit.violation == Some(Violation::FileSize));
         let reason = exit.map_or_else(|| "it is gone".to_owned(), |exit| exit.reason());
+        if over {
+            self.context.record_crash(&instance.target, &reason).await;
+        }
         self.context.stopped(&instance.target, &reason);
         self.context.events.tell(&self.name, EventKind::Ended { reason, asked: true });
     }

@@ -93,3 +93,47 @@ async fn a_data_directory_that_grows_too_large_stops_the_plugin_and_a_small_one_
     assert!(error.message().contains("1000000 is the most"), "{error}");
     rig.host.shutdown().await;
 }
+
+/// Writes as many files of 100 KB as it was told when it is stopped: between two looks, and after the last call.
+const LATE: &str = "import os\ntold = {}\ndef later(a):\n    told['files'] = a['files']\n    return 'later'\ndef shutdown():\n    place = os.environ['RINGFENCE_DATA_DIR']\n    for n in range(told.get('files', 0)):\n        with open(f'{place}/{n}', 'wb') as file:\n            file.write(b'x' * 100_000)\n";
+
+#[tokio::test]
+async fn short_calls_get_no_further_than_the_quota_and_go_on_when_there_is_room_again() {
+    let rig = Rig::with(Config::parse("[plugins]\ndata_size = \"1MB\"\n").unwrap()).await;
+    rig.active("hoarder", "", &["later"], LATE).await;
+    let run = async |files: u64| {
+        rig.host.call("hoarder", "later", json!({"files": files})).await.unwrap();
+        rig.host.deactivate("hoarder").await.unwrap();
+    };
+    run(5).await;
+    assert_eq!(rig.host.show("hoarder").await.unwrap().recent_crashes, 0, "within its quota");
+    rig.host.activate("hoarder").await.unwrap();
+    run(20).await;
+
+    // The excess is a breach like any other, although nobody looked while it was made.
+    assert_eq!(rig.host.show("hoarder").await.unwrap().recent_crashes, 1);
+    let logs = rig.host.logs("hoarder", 100).await.unwrap();
+    assert!(logs.iter().any(|line| line.message.contains("1000000 is the most")), "{logs:?}");
+    // It is refused as often as it is tried, and never counted as a failure of its own.
+    let data = rig.host.home().path().join("data/hoarder");
+    for _ in 0..8 {
+        let refused = rig.host.activate("hoarder").await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Quota, "{refused}");
+        let hint = refused.hint().unwrap();
+        assert!(hint.contains(data.to_str().unwrap()) && hint.contains("data_size"), "{hint}");
+        let called = rig.host.call("hoarder", "later", json!({"files": 0})).await.unwrap_err();
+        assert_eq!(called.code(), ErrorCode::Quota, "{called}");
+    }
+    let shown = rig.host.show("hoarder").await.unwrap();
+    assert_eq!((shown.state, shown.recent_crashes), (ringfence_api::PluginState::Errored, 1));
+    assert!(shown.reason.unwrap().contains("1000000 is the most"));
+
+    // What the hint says.
+    for number in 5..20 {
+        std::fs::remove_file(data.join(number.to_string())).unwrap();
+    }
+    rig.host.activate("hoarder").await.unwrap();
+    run(5).await;
+    assert_eq!(rig.host.show("hoarder").await.unwrap().recent_crashes, 1);
+    rig.host.shutdown().await;
+}

@@ -6,7 +6,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -77,20 +76,13 @@ impl Removal {
 
     /// Removes what is in a directory. What is deeper than `levels` is in the top afterwards.
     fn empty(&mut self, dir: &Dir, levels: usize) -> io::Result<()> {
-        let mut entries = rustix::fs::Dir::read_from(&dir.fd)?;
-        while let Some(entry) = entries.read() {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
+        dir.each_name(|name| {
             self.count()?;
             match self.remove(dir, name, levels) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
             }
-        }
-        Ok(())
+        })
     }
 
     fn remove(&mut self, dir: &Dir, name: &OsStr, levels: usize) -> io::Result<()> {
