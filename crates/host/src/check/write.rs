@@ -1,8 +1,8 @@
 //! Fills `tools` and `hooks` of a manifest from the code, and leaves everything else as the author wrote it.
 
 use std::fs;
-use std::io::Write as _;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use ringfence_api::{ErrorCode, HookDeclaration, ToolDeclaration};
@@ -240,21 +240,8 @@ fn section(text: &str, format: Format, name: &str) -> Option<Option<Range<usize>
     Some(Some(start..start + content + newline))
 }
 
-/// Replaces the file so that a reader sees the old or the new one.
+/// Replaces the file and keeps its mode.
 fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    let mode = fs::metadata(file)?.permissions();
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = file.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut opened = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        opened.write_all(text.as_bytes())?;
-        opened.set_permissions(mode)?;
-        opened.sync_all()?;
-        fs::rename(&temporary, file)
-    })();
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _already_failed = fs::remove_file(&temporary);
-    }
-    written
+    let mode = fs::symlink_metadata(file)?.permissions().mode() & 0o7777;
+    crate::private_file::replace(file, text.as_bytes(), mode)
 }

@@ -232,8 +232,8 @@ pub(super) fn consent_request(context: &Context, name: &PluginName) -> Result<Co
     let spec =
         Spec { package: &directory, data: None, manifest: &manifest, grants: &[], purpose: Purpose::Run };
     // A runtime that this version cannot start is told when it is started; the question can be asked all the same.
-    let command = runtime::request(&spec, &context.world())
-        .map(|exec| command_words(&exec.command, &directory, PACKAGE_SHOWN))
+    let command = runtime::command(&spec, &context.world())
+        .map(|command| command_words(&command, &directory, PACKAGE_SHOWN))
         .unwrap_or_else(|_| vec![manifest.entry_point.clone()]);
     ConsentRequest::of(&manifest, &package.publisher, &package.digest, command, &granted, before.as_deref())
         .map_err(broken_manifest)

@@ -181,7 +181,7 @@ fn open_or_make(path: &Path) -> std::io::Result<Dir> {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
             }
-            crate::store::sync_parent(path)?;
+            private_file::sync_parent(path)?;
             let made = Dir::open_no_follow(path)?;
             made.set_mode(0o700)?;
             Ok(made)

@@ -61,6 +61,15 @@ pub(crate) enum Purpose {
     Describe,
 }
 
+/// Whether the files of a runner are to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Files {
+    /// They are made if they are not.
+    Made,
+    /// Only their names are wanted; nothing is made, compiled or run.
+    Named,
+}
+
 /// The limits that hold for a plugin: the administrator's, lowered by its manifest.
 ///
 /// ```
@@ -110,15 +119,7 @@ pub(crate) fn hard_memory_limit(given: &PluginLimits, manifest: &Manifest) -> Op
 /// runner cannot be laid out.
 pub(crate) fn request(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
     let World { home, config, .. } = *world;
-    let mut exec = match spec.manifest.runtime {
-        Runtime::Native => Exec::new([spec.package.join(&spec.manifest.entry_point)]),
-        Runtime::Python | Runtime::Node => interpreted(spec, world)?,
-        other => {
-            let message = format!("the runtime '{other}' cannot be started by this version");
-            return Err(Error::new(ErrorCode::NotSupported, message)
-                .with_hint("the runtimes of this version are native, python and node"));
-        }
-    };
+    let mut exec = program(spec, world, Files::Made)?;
     exec.home = Some(home.clone());
     exec.backend = config.limits_backend;
     exec.directory(spec.package).read_path(spec.package).working_directory(spec.package);
@@ -141,6 +142,26 @@ pub(crate) fn request(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error>
     Ok(exec)
 }
 
+/// The command that a start would run, to show it. Nothing is made, compiled or run.
+///
+/// # Errors
+/// As for [`request`], but for `io`.
+pub(crate) fn command(spec: &Spec<'_>, world: &World<'_>) -> Result<Vec<OsString>, Error> {
+    program(spec, world, Files::Named).map(|exec| exec.command)
+}
+
+fn program(spec: &Spec<'_>, world: &World<'_>, files: Files) -> Result<Exec, Error> {
+    match spec.manifest.runtime {
+        Runtime::Native => Ok(Exec::new([spec.package.join(&spec.manifest.entry_point)])),
+        Runtime::Python | Runtime::Node => interpreted(spec, world, files),
+        other => {
+            let message = format!("the runtime '{other}' cannot be started by this version");
+            Err(Error::new(ErrorCode::NotSupported, message)
+                .with_hint("the runtimes of this version are native, python and node"))
+        }
+    }
+}
+
 /// The same grants without a program: for judging, not for starting.
 pub(crate) fn grants_only(spec: &Spec<'_>, home: &Home) -> Exec {
     let mut exec = Exec::new(["/"]);
@@ -156,13 +177,13 @@ pub(crate) fn grants_only(spec: &Spec<'_>, home: &Home) -> Exec {
     exec
 }
 
-fn interpreted(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
+fn interpreted(spec: &Spec<'_>, world: &World<'_>, files: Files) -> Result<Exec, Error> {
     let runtime = spec.manifest.runtime;
     let interpreter = interpreter::find(runtime, &world.config.interpreters)?;
     if spec.manifest.wire == Wire::Legacy {
         return Ok(by_itself(spec, &interpreter));
     }
-    let runner = world.runners.runner(world.home, runtime, &interpreter)?;
+    let runner = world.runners.runner(world.home, runtime, &interpreter, files)?;
     let mut command: Vec<OsString> = vec![interpreter.program.clone().into()];
     command.extend(runner.arguments.iter().map(OsString::from));
     command.push(runner.entry.into());
@@ -171,7 +192,7 @@ fn interpreted(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error> {
     }
     command.push(spec.package.into());
     command.push(spec.manifest.entry_point.clone().into());
-    let types = if runtime == Runtime::Python { types::file(world.home, world.types)? } else { None };
+    let types = if runtime == Runtime::Python { types::file(world.home, world.types, files)? } else { None };
     if let Some((file, _)) = &types {
         command.push("--types".into());
         command.push(file.into());
@@ -212,6 +233,37 @@ pub(crate) fn is_brokered(permission: &PermissionName) -> bool {
 mod tests {
     use super::*;
     use ringfence_api::LimitsRequest;
+
+    #[test]
+    fn the_command_that_is_shown_is_the_one_that_runs_and_showing_it_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path().join("home"));
+        let types = Types::from([("filter".to_owned(), PluginType::new("app.Filter"))]);
+        let config = Config::default();
+        for runtime in [Runtime::Python, Runtime::Node, Runtime::Native] {
+            let runners = Runners::default();
+            let world = World { home: &home, config: &config, runners: &runners, types: &types };
+            let manifest: Manifest = serde_json::from_value(serde_json::json!({
+                "name": "p", "version": "1.0.0", "runtime": runtime.to_string(), "entry_point": "p"
+            }))
+            .unwrap();
+            let spec = Spec {
+                package: dir.path(),
+                data: None,
+                manifest: &manifest,
+                grants: &[],
+                purpose: Purpose::Run,
+            };
+            let Ok(shown) = command(&spec, &world) else { continue };
+            assert!(!home.path().exists(), "{runtime}");
+            assert_eq!(request(&spec, &world).unwrap().command, shown, "{runtime}");
+            // The twin: a start makes them.
+            assert_eq!(home.path().join("runners").exists(), runtime != Runtime::Native, "{runtime}");
+            if home.path().exists() {
+                std::fs::remove_dir_all(home.path()).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn who_is_only_warned_at_its_own_limit_is_ended_at_the_administrators() {

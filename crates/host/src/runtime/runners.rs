@@ -14,6 +14,7 @@ use ringfence_api::Runtime;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::Files;
 use super::interpreter::Interpreter;
 use crate::exec::{Exec, RedactionSet};
 use crate::{Error, Home, private_file};
@@ -55,7 +56,7 @@ pub(crate) struct Runners {
 }
 
 impl Runners {
-    /// The runner for `runtime`.
+    /// The runner for `runtime`, laid out if it is to be.
     ///
     /// # Errors
     /// `io` when the home cannot be written.
@@ -64,26 +65,37 @@ impl Runners {
         home: &Home,
         runtime: Runtime,
         interpreter: &Interpreter,
+        files: Files,
     ) -> Result<Runner, Error> {
         let (entry, arguments): (_, &[&str]) = match runtime {
             Runtime::Node => (NODE_ENTRY, &[]),
             _ => (PYTHON_ENTRY, PYTHON_ARGUMENTS),
         };
-        let mut laid_out = self.laid_out.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = match laid_out.get(&interpreter.program) {
-            Some(root) => root.clone(),
-            None => {
-                let root = lay_out(home, &name_for(runtime, interpreter))?;
-                if runtime == Runtime::Python {
-                    add_byte_code(&root, interpreter);
-                }
-                laid_out.entry(interpreter.program.clone()).or_insert(root).clone()
-            }
+        let root = match files {
+            Files::Named => directory(home, &name_for(runtime, interpreter)),
+            Files::Made => self.laid_out(home, runtime, interpreter)?,
         };
         let entry = root.join(entry);
         let directory = entry.parent().map_or_else(|| root.clone(), Path::to_owned);
         Ok(Runner { directory, arguments, entry })
     }
+
+    fn laid_out(&self, home: &Home, runtime: Runtime, interpreter: &Interpreter) -> Result<PathBuf, Error> {
+        let mut laid_out = self.laid_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = laid_out.get(&interpreter.program) {
+            return Ok(root.clone());
+        }
+        let root = lay_out(home, &name_for(runtime, interpreter))?;
+        if runtime == Runtime::Python {
+            add_byte_code(&root, interpreter);
+        }
+        Ok(laid_out.entry(interpreter.program.clone()).or_insert(root).clone())
+    }
+}
+
+/// Where the runners of this name are, or would be.
+fn directory(home: &Home, name: &str) -> PathBuf {
+    home.path().join("runners").join(name)
 }
 
 /// What byte code depends on besides the runner: another interpreter gets another directory.
@@ -141,9 +153,23 @@ fn compile(python: &Path, interpreter: &Interpreter) -> io::Result<ByteCode> {
 /// Writes the files beside their place and renames the directory into it: a start sees all of them or none.
 fn keep_byte_code(python: &Path, code: &ByteCode) -> io::Result<()> {
     let package = python.join("ringfence");
-    let staging = package.join(format!(".byte-code-{}", std::process::id()));
-    remove(&staging)?;
-    private_file::create_dir(&staging)?;
+    let staging = package.join(private_file::unique_name(".byte-code-")?);
+    let kept = write_byte_code(&staging, code).and_then(|()| {
+        private_file::publish(&staging, &std::fs::File::open(&staging)?, &package.join("__pycache__"))
+    });
+    match kept {
+        Err(error) => {
+            // The first error is the one to tell.
+            let _left_over = remove(&staging);
+            // Somebody else was faster, with the same files.
+            if package.join("__pycache__").is_dir() { Ok(()) } else { Err(error) }
+        }
+        kept => kept,
+    }
+}
+
+fn write_byte_code(staging: &Path, code: &ByteCode) -> io::Result<()> {
+    private_file::create_dir(staging)?;
     for (path, text) in &code.files {
         let name = path.strip_prefix("ringfence/__pycache__/").unwrap_or(path);
         if name.contains('/') || !name.ends_with(".pyc") {
@@ -152,12 +178,7 @@ fn keep_byte_code(python: &Path, code: &ByteCode) -> io::Result<()> {
         let bytes = data_encoding::BASE64.decode(text.as_bytes()).map_err(io::Error::other)?;
         write_one(&staging.join(name), &bytes)?;
     }
-    std::fs::File::open(&staging)?.sync_all()?;
-    match std::fs::rename(&staging, package.join("__pycache__")) {
-        // Somebody else was faster, with the same files.
-        Err(_) if package.join("__pycache__").is_dir() => remove(&staging),
-        other => other,
-    }
+    Ok(())
 }
 
 fn write_one(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -169,22 +190,22 @@ fn write_one(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The directory of this version's runners, made if it is not there.
 fn lay_out(home: &Home, name: &str) -> Result<PathBuf, Error> {
-    let parent = home.path().join("runners");
-    let place = parent.join(name);
+    let place = directory(home, name);
     if place.is_dir() {
         return Ok(place);
     }
     let fail = |error| Error::file("lay out the runners in", &place, error);
+    let parent = home.path().join("runners");
     private_file::create_dir_all(&parent).map_err(fail)?;
-    let staging = parent.join(format!(".{}-{:?}", std::process::id(), std::thread::current().id()));
-    remove(&staging).map_err(fail)?;
-    let made = write_all(&staging).and_then(|()| std::fs::rename(&staging, &place));
+    let staging = parent.join(private_file::unique_name(".runners-").map_err(fail)?);
+    let made = write_all(&staging)
+        .and_then(|()| private_file::publish(&staging, &std::fs::File::open(&staging)?, &place));
     let made = match made {
         // Somebody else was faster, with the same files.
         Err(_) if place.is_dir() => Ok(()),
         other => other,
     };
-    // Not being able to remove what is left over harms nobody: the next one with this name does.
+    // Not being able to remove what is left over harms nobody.
     let _left_over = remove(&staging);
     made.map_err(fail)?;
     Ok(place)

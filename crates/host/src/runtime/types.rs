@@ -1,12 +1,13 @@
 //! The kinds of Python plugins that a host application has: each with the base class that its plugins derive from.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use ringfence_api::ErrorCode;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::Files;
 use crate::{Error, Home, private_file};
 
 /// A kind of plugin: the base class that a Python plugin of this `type` must derive from, and where that class comes from.
@@ -63,11 +64,16 @@ struct Document<'a> {
     sources: BTreeMap<&'a str, &'a str>,
 }
 
-/// The file for the runner and the directories that it names; `None` when the application has no kinds.
+/// The file for the runner and the directories that it names; `None` when the application has no kinds. It is made if it is to be
+/// and is not there.
 ///
 /// # Errors
-/// `io` when the home cannot be written.
-pub(super) fn file(home: &Home, types: &Types) -> Result<Option<(PathBuf, Vec<PathBuf>)>, Error> {
+/// `usage` for a directory whose name is not UTF-8, which the file cannot hold; `io` when the home cannot be written.
+pub(super) fn file(
+    home: &Home,
+    types: &Types,
+    files: Files,
+) -> Result<Option<(PathBuf, Vec<PathBuf>)>, Error> {
     if types.is_empty() {
         return Ok(None);
     }
@@ -77,18 +83,19 @@ pub(super) fn file(home: &Home, types: &Types) -> Result<Option<(PathBuf, Vec<Pa
         document.paths.extend(kind.paths.iter().map(PathBuf::as_path));
         document.sources.extend(kind.sources.iter().map(|(name, text)| (name.as_str(), text.as_str())));
     }
-    let bytes = serde_json::to_vec(&document).unwrap_or_default();
+    let bytes = serde_json::to_vec(&document).map_err(|error| {
+        Error::new(ErrorCode::Usage, "the plugin types cannot be written down")
+            .with_hint("give `PluginType::path` directories whose names are UTF-8")
+            .with_source(error)
+    })?;
     let digest: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let directory = home.path().join("runners");
     let place = directory.join(format!("types-{digest}.json"));
     let paths = document.paths.into_iter().map(Path::to_owned).collect();
-    if !place.is_file() {
-        let fail = |error| Error::file("write", &place, error);
-        private_file::create_dir_all(&directory).map_err(fail)?;
-        let staging = directory.join(format!(".types-{}", std::process::id()));
-        let mut made = private_file::open_or_create(&staging).map_err(fail)?;
-        made.set_len(0).and_then(|()| made.write_all(&bytes)).and_then(|()| made.sync_all()).map_err(fail)?;
-        std::fs::rename(&staging, &place).map_err(fail)?;
+    if files == Files::Made && !place.is_file() {
+        private_file::create_dir_all(&directory)
+            .and_then(|()| private_file::replace(&place, &bytes, 0o600))
+            .map_err(|error| Error::file("write", &place, error))?;
     }
     Ok(Some((place, paths)))
 }
@@ -101,16 +108,52 @@ mod tests {
     fn kinds_become_one_file_that_is_written_once() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path());
-        assert_eq!(file(&home, &Types::new()).unwrap(), None);
+        assert_eq!(file(&home, &Types::new(), Files::Made).unwrap(), None);
         let kind = PluginType::new("app.Filter").source("app", "class Filter: pass").path("/usr/share/app");
         let types = Types::from([("filter".to_owned(), kind)]);
-        let (place, paths) = file(&home, &types).unwrap().unwrap();
+        let (place, paths) = file(&home, &types, Files::Made).unwrap().unwrap();
         assert_eq!(paths, [PathBuf::from("/usr/share/app")]);
         let text = std::fs::read_to_string(&place).unwrap();
         assert_eq!(
             text,
             r#"{"bases":{"filter":"app.Filter"},"paths":["/usr/share/app"],"sources":{"app":"class Filter: pass"}}"#
         );
-        assert_eq!(file(&home, &types).unwrap().unwrap().0, place);
+        assert_eq!(file(&home, &types, Files::Made).unwrap().unwrap().0, place);
+    }
+
+    #[test]
+    fn first_starts_at_once_make_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path().join("home"));
+        let types = Types::from([("filter".to_owned(), PluginType::new("app.Filter"))]);
+        for round in 0..20 {
+            let begin = std::sync::Barrier::new(8);
+            let places: Vec<_> = std::thread::scope(|scope| {
+                let start = || {
+                    begin.wait();
+                    file(&home, &types, Files::Made).unwrap().unwrap().0
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let names: Vec<_> = std::fs::read_dir(home.path().join("runners")).unwrap().flatten().collect();
+            assert_eq!(names.len(), 1, "round {round}: {names:?}");
+            assert_eq!(
+                std::fs::read_to_string(&places[0]).unwrap(),
+                r#"{"bases":{"filter":"app.Filter"},"paths":[],"sources":{}}"#
+            );
+            std::fs::remove_file(&places[0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_down_is_an_error_and_no_empty_file() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff"));
+        let types = Types::from([("filter".to_owned(), PluginType::new("app.Filter").path(odd))]);
+        assert_eq!(file(&home, &types, Files::Made).unwrap_err().code(), ErrorCode::Usage);
+        assert!(!home.path().join("runners").exists());
     }
 }

@@ -125,7 +125,7 @@ fn prepare_with(layout: &Layout, migrations: &Migrations<'_>) -> Result<(), Erro
     private_file::make_private(&file).map_err(|e| Error::file("protect the database", &path, e))?;
     let fresh = file.metadata().map_err(|e| Error::file("read", &path, e))?.len() == 0;
     drop(file);
-    super::sync_parent(&path).map_err(|e| Error::file("make the database", &path, e))?;
+    private_file::sync_parent(&path).map_err(|e| Error::file("make the database", &path, e))?;
 
     let mut connection = open(&path)?;
     if !pending(migrations, &connection, &path)? {
@@ -163,9 +163,7 @@ fn back_up(layout: &Layout, connection: &Connection, version: usize) -> Result<(
         .execute("VACUUM INTO ?1", [text])
         .map_err(|error| Fault::from(error).into_error(&format!("copy the database to '{text}'")))?;
     std::fs::File::open(&temporary)
-        .and_then(|copy| copy.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, &kept))
-        .and_then(|()| super::sync_parent(&kept))
+        .and_then(|copy| private_file::publish(&temporary, &copy, &kept))
         .map_err(|e| file_error(&kept, e))
 }
 

@@ -4,7 +4,7 @@
 //! plugin that was granted a path too much, a restored copy of somebody else's database, or a hand that means well. It
 //! does not keep out the owner of the home, who can read it.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use ringfence_api::ErrorCode;
@@ -91,18 +91,8 @@ impl Key {
         let mut bytes = [0; DIGEST_BYTES];
         // A process that was killed here leaves the temporary file; the next one takes its place.
         let temporary = path.with_extension("key-new");
-        let made = (|| {
-            ringfence_sandbox::tree::random(&mut bytes)?;
-            match std::fs::remove_file(&temporary) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = private_file::create_new(&temporary)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, path)?;
-            super::sync_parent(path)
-        })();
+        let made = ringfence_sandbox::tree::random(&mut bytes)
+            .and_then(|()| private_file::replace_by_way_of(&temporary, path, &bytes, 0o600));
         made.map_err(|error| Error::file("make the key", path, error))?;
         Ok(Self::new(bytes))
     }

@@ -26,7 +26,7 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> Error {
 fn open_or_make(path: &Path) -> Result<Dir, Error> {
     match private_file::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(path)(error)),
-        Ok(()) => crate::store::sync_parent(path).map_err(failed(path))?,
+        Ok(()) => private_file::sync_parent(path).map_err(failed(path))?,
         Err(_) => {}
     }
     Dir::open_no_follow(path).map_err(failed(path))
