@@ -56,12 +56,20 @@ pub(crate) struct Arrivals {
 
 /// Opens the home's host, does the work, prints the answer, and shuts the host down, whatever came of it.
 pub(crate) fn with(json: bool, work: impl FnOnce(&mut Opened) -> Result<Answer, Stopped>) -> ExitCode {
+    with_status(json, |opened| work(opened).map(|answer| answer.print(json)))
+}
+
+/// The same for work that prints by itself, and whose status is not only that of printing.
+pub(crate) fn with_status(
+    json: bool,
+    work: impl FnOnce(&mut Opened) -> Result<ExitCode, Stopped>,
+) -> ExitCode {
     let place = || {
         let home = Home::from_env()?;
         let config = Config::load(&home)?;
         Ok((home, config))
     };
-    with_home(json, place, |opened| work(opened).map(|answer| answer.print(json)))
+    with_home(json, place, work)
 }
 
 /// The same for a home that `place` finds or makes, when signals wait to be asked for already; the work prints by itself.

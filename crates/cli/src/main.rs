@@ -85,6 +85,11 @@ enum Command {
     Why(command::why::WhyArguments),
     /// Show the log of a plugin
     Logs(command::logs::LogsArguments),
+    /// Read the audit trail, or check that nobody changed it
+    Audit {
+        #[command(subcommand)]
+        command: command::audit::AuditCommand,
+    },
     /// Say what this machine can enforce, and how to mend what it cannot
     Doctor(command::doctor::DoctorArguments),
     /// Show plugins at work and hostile ones held, in a temporary home
@@ -160,6 +165,7 @@ fn run(command: Command) -> ExitCode {
         Command::Revoke(arguments) => command::grants::run_revoke(&arguments),
         Command::Why(arguments) => command::why::run(&arguments),
         Command::Logs(arguments) => command::logs::run(&arguments),
+        Command::Audit { command } => command::audit::run(&command),
         Command::Doctor(arguments) => command::doctor::run(&arguments),
         Command::Demo(arguments) => command::demo::run(&arguments),
         Command::DemoGuest(arguments) => command::demo::run_guest(&arguments),

@@ -50,12 +50,22 @@ pub enum EventKind {
     },
     /// It runs and has answered `initialize`.
     Started,
-    /// It has ended.
+    /// It has ended, or did not start. Each [`EventKind::Started`] is followed by one of these, and so is each start that
+    /// failed; the audit trail has the same.
     Ended {
-        /// How, in one sentence.
+        /// In which way.
+        how: EndKind,
+        /// Why, in a sentence or two; for a violation the limit and what was measured.
         reason: String,
-        /// Whether it was asked to.
-        asked: bool,
+        /// The limit or rule that it broke, where it broke one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        violation: Option<Violation>,
+        /// Its exit status, when it exited.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// The number of the signal that ended it, when one did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
     },
     /// It is tried again after this many milliseconds.
     Restarting {
@@ -67,10 +77,12 @@ pub enum EventKind {
         /// What, by which layer, and which grant would allow it.
         denial: Denial,
     },
-    /// A limit or rule was broken.
+    /// A limit or rule was broken; the plugin is being stopped, or has ended of it.
     Violation {
         /// Which one.
         violation: Violation,
+        /// The limit and what was measured, in words.
+        detail: String,
     },
     /// 80 % of the memory limit are used.
     MemoryWarning {
@@ -116,6 +128,27 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+}
+
+/// In which way a run of a plugin ended. The words are those of the audit trail.
+///
+/// ```
+/// use ringfence::event::EndKind;
+///
+/// assert_eq!(serde_json::to_string(&EndKind::StartFailed)?, "\"start_failed\"");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndKind {
+    /// It was not wanted any more, and was stopped.
+    Stop,
+    /// It ended by itself, or closed its output.
+    Crash,
+    /// It broke a limit or a rule, during its start or later.
+    Violation,
+    /// It was not started, or did not answer `initialize` as it must.
+    StartFailed,
 }
 
 /// The sending end: cheap to clone, never waits.

@@ -194,7 +194,9 @@ fn tell_event(Event { kind, .. }: &Event) {
     match kind {
         EventKind::Log { line } => print::talk(&format!("log: {}", shown(&line.message))),
         EventKind::Denial { denial } => print::talk(&denied(denial)),
-        EventKind::Violation { violation } => print::talk(&format!("violation: {violation}")),
+        EventKind::Violation { violation, detail } => {
+            print::talk(&format!("violation: {violation}: {}", shown(detail)));
+        }
         EventKind::MemoryWarning { used_bytes, limit_bytes } => {
             print::talk(&format!("warning: {used_bytes} of {limit_bytes} bytes of memory are used"));
         }

@@ -10,6 +10,7 @@
     reason = "a test starts the built binary, and fails by panicking"
 )]
 
+mod audit;
 mod forms;
 mod life;
 mod statuses;

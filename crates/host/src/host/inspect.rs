@@ -8,6 +8,7 @@ use ringfence_api::{Denial, Permission, PluginName};
 
 use super::{Host, plugin_name};
 use crate::Error;
+use crate::audit::{AuditFilter, AuditPage, AuditVerdict};
 use crate::config::PluginLimits;
 use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
 use crate::lifecycle::{Context, LogLine, rules};
@@ -113,6 +114,50 @@ impl Host {
             .run(move |_| {
                 context.row(&name)?;
                 crate::lifecycle::read_log(&context.home, &name, lines)
+            })
+            .await
+    }
+}
+
+impl Host {
+    /// A page of the audit trail: at most `limit` records, and never more than
+    /// [`AUDIT_PAGE_MAX`](crate::audit::AUDIT_PAGE_MAX). `after` is the `seq` of the last record of the page before, in either
+    /// order; `None` gives the first page. What happened before the call is in it.
+    ///
+    /// # Errors
+    /// `io` and `busy` of the store. A record that was changed by hand is given as it stands; [`Host::audit_verify`] names it.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn audit(
+        &self,
+        filter: &AuditFilter,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<AuditPage, Error> {
+        let (store, filter) = (self.context().store.clone(), filter.clone());
+        store
+            .run(move |store| {
+                store.flush(FLUSH_WAIT)?;
+                store.audit_list(&filter, after, limit)
+            })
+            .await
+    }
+
+    /// Reads the whole audit trail and names the first record that is not as it was written; the longer it is, the
+    /// longer that takes. Plugins and other readers go on meanwhile.
+    ///
+    /// # Errors
+    /// `io` and `busy` when it cannot be read. A bad record is no error but the answer.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
+        let store = self.context().store.clone();
+        store
+            .run(|store| {
+                store.flush(FLUSH_WAIT)?;
+                store.audit_verify()
             })
             .await
     }

@@ -3,10 +3,12 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use ringfence_api::{Denial, ErrorCode, PluginName, PluginState, Violation};
+use ringfence_api::{Denial, ErrorCode, PluginName, PluginState};
 use ringfence_sandbox::Launcher;
 
+use super::ending::End;
 use super::monitor::Sample;
 use super::state::{Move, next};
 use super::target::{Confinement, Target};
@@ -17,11 +19,15 @@ use crate::hooks::Hooks;
 use crate::host::Inner;
 use crate::runtime::{Runners, Types, World};
 use crate::service::Offers;
-use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Trusted};
+use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted};
 use crate::{Error, Home};
 
 /// How many letters of a plugin's last log lines go into the reason of a quarantine.
 const REASON_MAX_BYTES: usize = 16 * 1024;
+/// How long the record of an end waits for room in the audit trail. Nothing of the plugin runs any more meanwhile.
+const END_RECORD_WAIT: Duration = Duration::from_secs(30);
+/// How often it is tried.
+const END_RECORD_TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// The shared parts of a host.
 #[derive(Debug)]
@@ -197,11 +203,12 @@ impl Context {
         }
     }
 
-    /// A plugin was started: in the audit trail before it takes a call.
+    /// A plugin is about to be started: in the audit trail before anything of it runs. `run` is the id of the run, which joins
+    /// this record with that of its end.
     ///
     /// # Errors
     /// `busy` when the audit trail takes no more; then it must not run.
-    pub(crate) fn started(&self, target: &Target) -> Result<(), Error> {
+    pub(crate) fn starting(&self, target: &Target, run: &str) -> Result<(), Error> {
         let event = AuditEvent::Start {
             version: target.manifest.version.to_string(),
             digest: target.digest.clone(),
@@ -212,29 +219,54 @@ impl Context {
                 Confinement::Full | Confinement::Observed => Vec::new(),
             },
         };
-        self.store.audit_enqueue(target.owner.subject(), event).map_err(Error::from)
+        self.store.audit_enqueue(target.owner.subject().correlated(run), event).map_err(Error::from)
     }
 
-    /// A plugin has ended as it was told to.
-    pub(crate) fn stopped(&self, target: &Target, reason: &str) {
-        let event = AuditEvent::Stop { reason: reason.to_owned() };
-        if self.store.audit_enqueue(target.owner.subject(), event).is_err() {
-            tracing::error!(plugin = %target.name, "a stop is missing from the audit trail");
+    /// A run has ended: recorded, then told. A full audit trail is waited for; an end that it does not take within half a
+    /// minute is logged.
+    pub(crate) async fn ended(&self, target: &Target, end: &End, run: &str) {
+        self.record_end(&target.name, target.owner.subject().correlated(run), end).await;
+    }
+
+    /// A start was given up before there was a process to wait for.
+    pub(crate) fn cancelled_start(&self, target: &Target, run: &str) {
+        let end = End::before_process("the start was cancelled".to_owned());
+        if self.store.audit_enqueue(target.owner.subject().correlated(run), end.record()).is_err() {
+            tracing::error!(plugin = %target.name, "a cancelled start is missing from the audit trail");
         }
+        self.events.tell(&target.name, end.event());
+    }
+
+    async fn record_end(&self, name: &PluginName, subject: Subject, end: &End) {
+        let given_up = Instant::now() + END_RECORD_WAIT;
+        while self.store.audit_enqueue(subject.clone(), end.record()).is_err() {
+            if Instant::now() >= given_up {
+                tracing::error!(plugin = %name, end = ?end, "the end of a plugin is missing from the audit trail");
+                break;
+            }
+            tokio::time::sleep(END_RECORD_TRY_EVERY).await;
+        }
+        self.events.tell(name, end.event());
+    }
+
+    /// A start was refused before anything could be prepared for it, such as for a package that was changed by hand. What
+    /// is no plugin's fault and tells nothing new, such as a missing consent, leaves no record.
+    pub(crate) async fn start_refused(&self, name: &PluginName, error: &Error) {
+        use ErrorCode::{Busy, Cancelled, ConsentRequired, NotActive, NotFound, Quarantined};
+        if matches!(error.code(), Busy | Cancelled | ConsentRequired | NotActive | NotFound | Quarantined) {
+            return;
+        }
+        let plugin = name.clone();
+        let publisher = self.store.run(move |store| store.plugin(&plugin)).await.ok().flatten();
+        let publisher = publisher.map(|row| row.package.publisher).unwrap_or_default();
+        let end = End::before_process(error.to_string());
+        self.record_end(name, Subject::plugin(name, &publisher), &end).await;
     }
 
     /// Something was refused.
     pub(crate) fn denied(&self, target: &Target, denial: &Denial, correlation_id: &str) {
         if self.store.denied(&target.owner, &correlation_id.into(), denial.clone()).is_err() {
             tracing::error!(plugin = %target.name, operation = %denial.operation, "a denial is missing from the audit trail");
-        }
-    }
-
-    /// A limit or rule was broken.
-    pub(crate) fn violated(&self, target: &Target, violation: Violation) {
-        let event = AuditEvent::Violation { violation: violation.to_string(), detail: String::new() };
-        if self.store.audit_enqueue(target.owner.subject(), event).is_err() {
-            tracing::error!(plugin = %target.name, violation = %violation, "a violation is missing from the audit trail");
         }
     }
 

@@ -9,10 +9,12 @@ use ringfence_api::{EnforcedLayer, ErrorCode, Manifest, Wire};
 use ringfence_sandbox::stream::Input;
 use ringfence_sandbox::{Layers, Processes, Stdio};
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::context::Context;
-use super::monitor::{self, Bounds, Command, Exit, Sight, Watched, Why};
+use super::ending::{End, Exit, Fate, Why};
+use super::monitor::{self, Bounds, Command, Sight, Watched};
 use super::quota::{self, Allowed};
 use super::target::{Confinement, Target};
 use crate::Error;
@@ -37,6 +39,8 @@ pub(crate) struct Instance {
     pub(crate) watched: Watched,
     /// The reader of the connection, and the monitor of the sandbox.
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// What became of the start. Dropped while it is not known, the start was cancelled.
+    fate: watch::Sender<Fate>,
     pub(crate) started_at: Instant,
     pub(crate) enforced: BTreeMap<String, EnforcedLayer>,
 }
@@ -48,9 +52,11 @@ impl Drop for Instance {
     }
 }
 
-/// Starts the plugin and waits until it has answered `initialize`.
+/// Starts the plugin and waits until it has answered `initialize`. The start is in the audit trail before anything of the
+/// plugin runs, and its end, whatever it is, is one more record.
 ///
 /// # Errors
+/// `busy` when the audit trail takes no more, and nothing was started.
 /// `quota` when its data directory holds more than it may; what the sandbox refuses; `timeout` when it does not answer in time,
 /// `plugin_failed` when it ends or answers badly. Nothing of it runs any more then.
 ///
@@ -58,15 +64,51 @@ impl Drop for Instance {
 pub(crate) async fn start(context: &Arc<Context>, target: Arc<Target>) -> Result<Instance, Error> {
     let begun = Instant::now();
     let deadline = begun + target.limits.init_timeout;
-    let launched = launch(context, &target).await?;
-    let instance = connect(context, Arc::clone(&target), launched, begun)?;
+    let run = context.correlation_id();
+    context.starting(&target, &run)?;
+    let begun_only = Begun { context, target: &target, run: &run, over: false };
+    let connected = match launch(context, &target).await {
+        Ok(launched) => connect(context, Arc::clone(&target), launched, begun, &run),
+        Err(error) => Err(error),
+    };
+    // From here on the monitor, or the next lines, say how it ends.
+    begun_only.over();
+    let instance = match connected {
+        Ok(instance) => instance,
+        Err(error) => {
+            context.ended(&target, &End::before_process(error.to_string()), &run).await;
+            return Err(error);
+        }
+    };
     match initialize(&instance, context, deadline).await {
         Ok(()) => {
-            context.started(&target)?;
+            instance.fate.send_replace(Fate::Running);
             context.events.tell(&target.name, EventKind::Started);
             Ok(instance)
         }
         Err(error) => Err(instance.failed_start(error).await),
+    }
+}
+
+/// A start that is on record and has no monitor yet. Dropped so, it was cancelled, and that is recorded, too.
+struct Begun<'a> {
+    context: &'a Context,
+    target: &'a Target,
+    run: &'a str,
+    over: bool,
+}
+
+impl Begun<'_> {
+    fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.context.cancelled_start(self.target, self.run);
+        }
     }
 }
 
@@ -108,6 +150,7 @@ fn connect(
     target: Arc<Target>,
     launched: Launched,
     started_at: Instant,
+    run: &Arc<str>,
 ) -> Result<Instance, Error> {
     let fail = |error: std::io::Error| {
         Error::new(ErrorCode::Io, "the plugin's pipes cannot be watched").with_source(error)
@@ -122,7 +165,7 @@ fn connect(
         translated,
         target.log.clone(),
         bounds(context, &target),
-        see(Arc::clone(context), Arc::clone(&target)),
+        see(Arc::clone(context), Arc::clone(&target), Arc::clone(run)),
     )
     .map_err(fail)?;
     let options = Options {
@@ -133,22 +176,28 @@ fn connect(
     };
     let (connection, reader) = Connection::open(input, pipes.stdout, options, service).map_err(fail)?;
     let closes = connection.clone();
+    let (fate, became) = watch::channel(Fate::Starting);
+    let (has_ended, of, shared, run) =
+        (watched.clone(), Arc::clone(&target), Arc::clone(context), Arc::clone(run));
     let monitor = tokio::spawn(async move {
         monitor.await;
         // A grandchild may still hold the pipe; nobody waits for it.
         closes.process_ended();
+        let end = End::of(has_ended.exit().as_deref(), &Fate::known(became).await);
+        shared.ended(&of, &end, &run).await;
     });
     let after_end = watched.clone();
     let reader = tokio::spawn(async move {
         let _how = reader.await;
         // A plugin without its output is of no use to anybody: the ladder gives it time to end by itself first.
-        after_end.tell(Command::Stop(Why::Asked, ORDERLY_STOP));
+        after_end.tell(Command::Stop(Why::OutputEnded, ORDERLY_STOP));
     });
     Ok(Instance {
         connection,
         target,
         watched,
         tasks: Mutex::new(vec![monitor, reader]),
+        fate,
         started_at,
         enforced,
     })
@@ -172,23 +221,21 @@ fn bounds(context: &Context, target: &Target) -> Bounds {
 }
 
 /// What becomes of what the monitor sees.
-fn see(context: Arc<Context>, target: Arc<Target>) -> impl FnMut(Sight) + Send + 'static {
+fn see(context: Arc<Context>, target: Arc<Target>, run: Arc<str>) -> impl FnMut(Sight) + Send + 'static {
     move |sight| {
         let kind = match sight {
             Sight::Log(line) => EventKind::Log { line },
             Sight::Sample(sample) => return context.sampled(&target, sample),
             Sight::Denial(denial) => {
-                context.denied(&target, &denial, "");
+                context.denied(&target, &denial, &run);
                 EventKind::Denial { denial }
             }
             Sight::MemoryWarning { used_bytes, limit_bytes } => {
                 EventKind::MemoryWarning { used_bytes, limit_bytes }
             }
             Sight::CpuWarning { limit_percent } => EventKind::CpuWarning { limit_percent },
-            Sight::Violation(violation) => {
-                context.violated(&target, violation);
-                EventKind::Violation { violation }
-            }
+            // Its record is that of the end, which it leads to.
+            Sight::Violation(violation, detail) => EventKind::Violation { violation, detail },
         };
         context.events.tell(&target.name, kind);
     }
@@ -305,7 +352,9 @@ impl Instance {
             self.say_goodbye(grace).await;
         }
         self.connection.close_input();
-        self.join(grace).await
+        let exit = self.has_ended(grace).await;
+        self.join().await;
+        exit
     }
 
     async fn say_goodbye(&self, grace: Duration) {
@@ -321,18 +370,21 @@ impl Instance {
         self.watched.exit().is_none() && self.connection.overdue() == 0
     }
 
-    async fn join(&self, grace: Duration) -> Option<Arc<Exit>> {
+    async fn has_ended(&self, grace: Duration) -> Option<Arc<Exit>> {
         let most = grace + ringfence_sandbox::TERM_GRACE + LAST_WAIT;
         let exit = tokio::time::timeout(most, self.watched.ended()).await.ok().flatten();
         if exit.is_none() {
             tracing::error!(plugin = %self.target.name, "a plugin did not end after SIGKILL");
         }
+        exit
+    }
+
+    async fn join(&self) {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             // Both tasks end with the plugin; one that does not is left to the runtime.
             let _ended = tokio::time::timeout(LAST_WAIT, task).await;
         }
-        exit
     }
 
     /// Puts away what did not start, and adds to the error what its log says.
@@ -341,10 +393,13 @@ impl Instance {
             tokio::time::timeout(Duration::from_millis(100), self.watched.ended()).await.is_ok();
         let exit = if ended_by_itself { self.watched.exit() } else { None };
         let timed_out = error.code() == ErrorCode::Timeout;
-        let why = if timed_out { Why::Violation(ringfence_api::Violation::Timeout) } else { Why::Asked };
+        let why = match timed_out {
+            true => Why::broken(ringfence_api::Violation::Timeout, error.message()),
+            false => Why::Asked,
+        };
         self.watched.tell(Command::Stop(why, Duration::ZERO));
         self.connection.close_input();
-        self.join(Duration::ZERO).await;
+        self.has_ended(Duration::ZERO).await;
         let mut message = error.message().to_owned();
         if let Some(exit) = exit.filter(|_| !timed_out) {
             message = format!("{message}; {}", exit.reason());
@@ -352,6 +407,8 @@ impl Instance {
         if let Some(last) = self.target.log.tail().last() {
             message = format!("{message}; its last words: {}", crate::consent::shown(&last.message));
         }
+        self.fate.send_replace(Fate::Failed(message.clone()));
+        self.join().await;
         let made = Error::new(error.code(), message);
         match error.hint() {
             Some(hint) => made.with_hint(hint),

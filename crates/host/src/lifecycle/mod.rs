@@ -2,6 +2,7 @@
 
 mod context;
 pub(crate) mod durable;
+mod ending;
 mod instance;
 mod log;
 mod monitor;
@@ -20,9 +21,9 @@ pub use state::{Move, next};
 pub use supervisor::{CANCEL_GRACE, FAULTS_MAX, PING_LIMIT, PING_MISSES_MAX};
 
 pub(crate) use context::Context;
+pub(crate) use ending::Why;
 pub(crate) use instance::{Instance, start};
 pub(crate) use log::{now_ms, read as read_log, remove as remove_log};
-pub(crate) use monitor::Why;
 pub(crate) use supervisor::{Phase, Supervisor};
 pub(crate) use target::{
     Confinement, Source, Target, Tool, consent_required, not_active, quarantined, rules, with_defaults,

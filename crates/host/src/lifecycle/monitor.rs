@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use super::ending::{Exit, Why};
 use super::log::{LogLine, LogSource, PluginLog};
 use super::quota::{self, Allowed};
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
@@ -39,21 +40,12 @@ const TICKS_PER_SAMPLE: u32 = 10;
 const COMMANDS_MAX: usize = 16;
 
 /// What the owner of a plugin tells its monitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// SIGTERM after this long (0: at once), SIGKILL 3 s later.
     Stop(Why, Duration),
     /// SIGKILL.
     Kill(Why),
-}
-
-/// Why a plugin is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// It is not wanted any more.
-    Asked,
-    /// It broke a limit or rule.
-    Violation(Violation),
 }
 
 /// What a monitor sees while it watches.
@@ -69,8 +61,8 @@ pub(crate) enum Sight {
     MemoryWarning { used_bytes: u64, limit_bytes: u64 },
     /// The CPU limit has been reached for half a minute.
     CpuWarning { limit_percent: u32 },
-    /// A limit or rule was broken; the plugin is being stopped.
-    Violation(Violation),
+    /// A limit or rule was broken, and how; the plugin is being stopped, or has ended of it.
+    Violation(Violation, String),
 }
 
 /// What a plugin uses at one moment.
@@ -82,31 +74,6 @@ pub(crate) struct Sample {
     pub(crate) cpu_ms: u64,
     /// CPU time since the last sample, in percent of one core.
     pub(crate) cpu_percent: u32,
-}
-
-/// How a plugin ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Exit {
-    pub(crate) exit_code: Option<i32>,
-    pub(crate) signal: Option<i32>,
-    pub(crate) violation: Option<Violation>,
-    pub(crate) suspected: Option<Violation>,
-    pub(crate) evidence: Vec<String>,
-}
-
-impl Exit {
-    /// One sentence for people.
-    pub(crate) fn reason(&self) -> String {
-        let what = match (self.violation, self.exit_code, self.signal) {
-            (Some(violation), ..) => format!("it broke the limit '{violation}'"),
-            (None, Some(code), _) => format!("it exited with status {code}"),
-            (None, None, Some(signal)) => format!("it was ended by signal {signal}"),
-            (None, None, None) => "it was killed".to_owned(),
-        };
-        let suspected = self.suspected.map(|kind| format!("; suspected: {kind}")).unwrap_or_default();
-        let evidence = self.evidence.first().map(|line| format!(" ({line})")).unwrap_or_default();
-        format!("{what}{suspected}{evidence}")
-    }
 }
 
 /// The commands of one monitor, and the news of the end.
@@ -177,7 +144,7 @@ pub(crate) fn watch(
         killed: false,
         why: None,
         sampler_hit: false,
-        quota_evidence: None,
+        climbed: false,
         warned_memory: false,
         cpu_high: 0,
         in_use_peak_bytes: 0,
@@ -206,7 +173,8 @@ struct Monitor<See> {
     killed: bool,
     why: Option<Why>,
     sampler_hit: bool,
-    quota_evidence: Option<String>,
+    /// Whether the ladder, and not the plugin, may have made the end.
+    climbed: bool,
     warned_memory: bool,
     cpu_high: u32,
     in_use_peak_bytes: u64,
@@ -268,9 +236,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
                 _ = ticks.tick() => self.tick(),
                 why = &mut over_quota, if !quota_over => {
                     quota_over = true;
-                    self.log.line(LogSource::Host, Some("error"), &format!("stopped: {why}"));
-                    self.quota_evidence = Some(why);
-                    self.violate(Violation::FileSize);
+                    self.obey(Command::Stop(Why::broken(Violation::FileSize, why), Duration::ZERO));
                 }
                 ready = stderr.readable(), if !stderr_over && self.log_budget > 0 => {
                     let Ok(mut guard) = ready else { stderr_over = true; continue };
@@ -293,7 +259,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let Some((directory, allowed)) = data else { return };
         if let Some(why) = quota::last_look(directory, allowed).await {
             self.log.line(LogSource::Host, Some("error"), &format!("ended over its quota: {why}"));
-            (self.see)(Sight::Violation(Violation::FileSize));
+            (self.see)(Sight::Violation(Violation::FileSize, why.clone()));
             self.quota_evidence = Some(why);
         }
     }
@@ -316,7 +282,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Stop(why, grace) => {
-                self.why.get_or_insert(why);
+                self.because(why);
                 if self.ladder.is_none() && !self.killed {
                     self.ladder = Some(Rung::Terminate(Instant::now() + grace));
                 } else if let Some(Rung::Terminate(at)) = self.ladder {
@@ -324,13 +290,26 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
                 }
             }
             Command::Kill(why) => {
-                self.why.get_or_insert(why);
+                self.because(why);
                 self.kill();
             }
         }
     }
 
+    /// The first reason is the reason. A violation is told at once: its plugin may hold out for a while.
+    fn because(&mut self, why: Why) {
+        if self.why.is_some() {
+            return;
+        }
+        if let Why::Violation { violation, detail } = &why {
+            self.log.line(LogSource::Host, Some("error"), &format!("stopped: {detail}"));
+            (self.see)(Sight::Violation(*violation, detail.clone()));
+        }
+        self.why = Some(why);
+    }
+
     fn climb(&mut self) {
+        self.climbed = true;
         match self.ladder {
             Some(Rung::Terminate(_)) => {
                 self.ladder = Some(Rung::Kill(Instant::now() + TERM_GRACE));
@@ -349,11 +328,6 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         if let Err(error) = self.sandbox.kill() {
             tracing::error!(error = %error, "a plugin cannot be killed");
         }
-    }
-
-    fn violate(&mut self, violation: Violation) {
-        (self.see)(Sight::Violation(violation));
-        self.obey(Command::Stop(Why::Violation(violation), Duration::ZERO));
     }
 
     fn tick(&mut self) {
@@ -377,9 +351,10 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         }
         if tick.over_memory && self.why.is_none() {
             self.sampler_hit = self.sandbox.is_sampled();
-            self.violate(Violation::Memory);
+            let limit = self.bounds.hard_memory_bytes.unwrap_or_default();
+            let detail = format!("{used_bytes} bytes of memory were used; {limit} is the most");
             // Who is over the memory limit has no right to three more seconds of it.
-            self.kill();
+            self.obey(Command::Kill(Why::broken(Violation::Memory, detail)));
         }
     }
 
@@ -423,10 +398,10 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let exit = self.classified(ending);
         let told = |violation: &Violation| {
             let by_quota = self.quota_evidence.is_some() && *violation == Violation::FileSize;
-            by_quota || matches!(self.why, Some(Why::Violation(_)))
+            by_quota || matches!(self.why, Some(Why::Violation { .. }))
         };
         if let Some(violation) = exit.violation.filter(|violation| !told(violation)) {
-            (self.see)(Sight::Violation(violation));
+            (self.see)(Sight::Violation(violation, exit.evidence.join("; ")));
         }
         if let Err(error) = self.sandbox.close() {
             tracing::warn!(error = %error, "the cgroup of a plugin cannot be removed");
@@ -445,8 +420,8 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let usage = self.sandbox.usage();
         let sampled = self.sandbox.is_sampled();
         let stopped_by = match self.why {
-            Some(Why::Violation(Violation::Timeout)) => Some(Stop::Timeout),
-            Some(Why::Violation(violation)) => Some(Stop::Limit(violation)),
+            Some(Why::Violation { violation: Violation::Timeout, .. }) => Some(Stop::Timeout),
+            Some(Why::Violation { violation, .. }) => Some(Stop::Limit(violation)),
             _ => None,
         };
         let ended = classify(&Facts {
@@ -465,12 +440,19 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let asked = self.why == Some(Why::Asked);
         // What is stopped because nobody wants it any more has broken nothing by being stopped.
         let violation = ended.violation.filter(|_| !asked || usage.oom_kills > 0);
+        let own = match &self.why {
+            Some(Why::Violation { detail, .. }) => vec![detail.clone()],
+            _ => {
+                let limit = violation.and_then(|violation| self.bounds.limit_of(violation));
+                ended.evidence.into_iter().chain(limit).collect()
+            }
+        };
         let evidence = match self.quota_evidence.clone() {
             Some(why) if violation.is_some_and(|broken| broken != Violation::FileSize) => {
-                [ended.evidence, vec![why]].concat()
+                [own, vec![why]].concat()
             }
             Some(why) => vec![why],
-            None => ended.evidence,
+            None => own,
         };
         Exit {
             exit_code: ended.exit_code,
@@ -478,7 +460,22 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
             violation: violation.or(self.quota_evidence.as_ref().map(|_| Violation::FileSize)),
             suspected: ended.suspected.filter(|_| !asked),
             evidence,
+            asked,
+            output_ended: self.climbed && self.why == Some(Why::OutputEnded),
         }
+    }
+}
+
+impl Bounds {
+    /// The limit behind a violation, in words, where it is a number.
+    fn limit_of(&self, violation: Violation) -> Option<String> {
+        let (limit, unit) = match violation {
+            Violation::Memory => (self.hard_memory_bytes?, "bytes"),
+            Violation::FileSize => (self.file_size_bytes?, "bytes"),
+            Violation::Processes => (self.processes?, "processes and threads"),
+            _ => return None,
+        };
+        Some(format!("the limit is {limit} {unit}"))
     }
 }
 

@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::context::Context;
+use super::ending::{Exit, Why};
 use super::instance::{self, Instance};
 use super::log::LogSource;
-use super::monitor::{Command, Exit, Why};
+use super::monitor::Command;
 use super::restart::{CRASHES_MAX, HEALTHY_AFTER, backoff};
 use super::state::Move;
 use super::target::Target;
@@ -280,7 +281,10 @@ impl Owner {
     ) -> Option<Result<Arc<Instance>, Error>> {
         let target = match Target::load(&self.context, &self.name, observe).await {
             Ok(target) => target,
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                self.context.start_refused(&self.name, &error).await;
+                return Some(Err(error));
+            }
         };
         let context = Arc::clone(&self.context);
         let start = instance::start(&context, Arc::clone(&target));
@@ -346,8 +350,8 @@ impl Owner {
         let reason = exit.as_ref().map_or_else(|| "it is gone".to_owned(), |exit| exit.reason());
         let target = Arc::clone(&instance.target);
         target.log.line(LogSource::Host, Some("error"), &format!("ended: {reason}"));
+        // Joins its tasks: the end is recorded and told before what follows from it.
         instance.stop(Why::Asked).await;
-        self.context.events.tell(&self.name, EventKind::Ended { reason: reason.clone(), asked: false });
         if instance.started_at.elapsed() >= HEALTHY_AFTER {
             self.attempt = 0;
         }
@@ -394,23 +398,32 @@ impl Owner {
 
     /// Does it answer, does it keep to the protocol, does it give up what was cancelled?
     fn look_after(&mut self, instance: &Arc<Instance>, now: Instant) {
-        let stop = |violation, why: &str| {
-            instance.target.log.line(LogSource::Host, Some("error"), why);
-            instance.watched.tell(Command::Stop(Why::Violation(violation), Duration::ZERO));
+        let stop = |violation, why: String| {
+            instance.watched.tell(Command::Stop(Why::broken(violation, why), Duration::ZERO));
         };
-        if instance.connection.counters().faults() > FAULTS_MAX {
-            return stop(Violation::Protocol, "stopped: too many faults against the protocol");
+        let faults = instance.connection.counters().faults();
+        if faults > FAULTS_MAX {
+            let why = format!("it made {faults} faults against the protocol; {FAULTS_MAX} is the most");
+            return stop(Violation::Protocol, why);
         }
         self.overdue_since = match (instance.connection.overdue(), self.overdue_since) {
             (0, _) => None,
             (_, since) => since.or(Some(now)),
         };
         if self.overdue_since.is_some_and(|since| now.duration_since(since) >= CANCEL_GRACE) {
-            return stop(Violation::Timeout, "stopped: a call that was given up did not end");
+            let why = format!(
+                "it did not give up a call within {} s of being told that nobody waits for it any more",
+                CANCEL_GRACE.as_secs_f64()
+            );
+            return stop(Violation::Timeout, why);
         }
         self.ask(instance, now);
         if self.ping.misses >= PING_MISSES_MAX {
-            stop(Violation::Timeout, "stopped: it did not answer three pings");
+            let limit = PING_LIMIT.as_secs_f64();
+            stop(
+                Violation::Timeout,
+                format!("it did not answer {PING_MISSES_MAX} pings within {limit} s each"),
+            );
         }
     }
 
@@ -451,13 +464,9 @@ impl Owner {
         self.phase.send_replace(Phase::Stopped);
         let exit = instance.stop(Why::Asked).await;
         // It was over its quota in the end, which counts like any other breach.
-        let over = exit.as_ref().is_some_and(|exit| exit.violation == Some(Violation::FileSize));
-        let reason = exit.map_or_else(|| "it is gone".to_owned(), |exit| exit.reason());
-        if over {
-            self.context.record_crash(&instance.target, &reason).await;
+        if let Some(exit) = exit.filter(|exit| exit.violation == Some(Violation::FileSize)) {
+            self.context.record_crash(&instance.target, &exit.reason()).await;
         }
-        self.context.stopped(&instance.target, &reason);
-        self.context.events.tell(&self.name, EventKind::Ended { reason, asked: true });
     }
 }
 

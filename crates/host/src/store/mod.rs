@@ -13,7 +13,7 @@
 //! Start reading at [`Store::open`]; then `plugins.rs` and `grants.rs` (rows), `audit/` (the trail), `data.rs` (what a
 //! plugin keeps), `history.rs` (crashes, denials, activity).
 
-#![allow(dead_code, unused_imports, reason = "the audit trail, activity and breakers have no command yet")]
+#![allow(dead_code, unused_imports, reason = "activity and breakers have no command yet")]
 
 mod audit;
 mod config;
@@ -35,9 +35,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{
-    AuditEvent, AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord,
-    CALLS_PER_SECOND_MAX, CallMeter, Full, Outcome, Subject,
+pub(crate) use audit::{AuditEvent, CALLS_PER_SECOND_MAX, CallMeter, Full, Outcome, Subject};
+pub use audit::{
+    AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX as AUDIT_PAGE_MAX,
 };
 pub(crate) use config::ConfigRow;
 pub(crate) use data::{

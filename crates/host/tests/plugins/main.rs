@@ -9,6 +9,7 @@ mod cycles;
 mod data;
 mod dev;
 mod dialects;
+mod ends;
 mod faults;
 mod grants;
 mod hook_faults;

@@ -12,7 +12,7 @@ use crate::store::fault::Fault;
 use crate::store::key::{DIGEST_BYTES, Key, hex, same};
 
 /// The most records of one page.
-pub(crate) const PAGE_MAX: usize = 1_000;
+pub const PAGE_MAX: usize = 1_000;
 /// The longest publisher in a record, in bytes.
 const PUBLISHER_MAX_BYTES: usize = 512;
 /// What the digest begins with: the version of the form.
@@ -169,24 +169,31 @@ pub(in crate::store) fn gap(
     })
 }
 
-/// Which records to list.
+/// Which records to list. By default all, oldest first.
+///
+/// ```
+/// use ringfence::audit::{AuditFilter, AuditOrder};
+///
+/// let crashes = AuditFilter { event: Some("crash".to_owned()), ..AuditFilter::default() };
+/// assert_eq!(crashes.order, AuditOrder::OldestFirst);
+/// ```
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AuditFilter {
+pub struct AuditFilter {
     /// Only of this plugin.
-    pub(crate) plugin: Option<String>,
+    pub plugin: Option<String>,
     /// Only this event, such as `consent`.
-    pub(crate) event: Option<String>,
+    pub event: Option<String>,
     /// Only of this request.
-    pub(crate) correlation_id: Option<String>,
+    pub correlation_id: Option<String>,
     /// Only from this time on, in milliseconds since 1970.
-    pub(crate) since_ms: Option<i64>,
+    pub since_ms: Option<i64>,
     /// In which order. Default oldest first.
-    pub(crate) order: AuditOrder,
+    pub order: AuditOrder,
 }
 
 /// The order of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum AuditOrder {
+pub enum AuditOrder {
     /// As they happened.
     #[default]
     OldestFirst,
@@ -194,32 +201,34 @@ pub(crate) enum AuditOrder {
     NewestFirst,
 }
 
-/// One record.
+/// One record, as it was written.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub(crate) struct AuditRecord {
+pub struct AuditRecord {
     /// Its number: 1 for the first, each one more.
-    pub(crate) seq: i64,
+    pub seq: i64,
     /// When, in milliseconds since 1970, by the clock of that moment.
-    pub(crate) at_ms: i64,
+    pub at_ms: i64,
     /// What, such as `consent`.
-    pub(crate) event: String,
+    pub event: String,
     /// The plugin, or empty.
-    pub(crate) plugin: String,
+    pub plugin: String,
     /// Its publisher, or empty.
-    pub(crate) publisher: String,
+    pub publisher: String,
     /// What joins the records of one request, or empty.
-    pub(crate) correlation_id: String,
+    pub correlation_id: String,
     /// The rest, by event.
-    pub(crate) body: Value,
+    pub body: Value,
     /// The digest of the chain up to here, in hexadecimal.
-    pub(crate) hash: String,
+    pub hash: String,
 }
 
 /// Some records and whether there are more.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AuditPage {
-    pub(crate) records: Vec<AuditRecord>,
-    pub(crate) more: bool,
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct AuditPage {
+    /// The records, in the order that was asked for.
+    pub records: Vec<AuditRecord>,
+    /// Whether there are more after the last one.
+    pub more: bool,
 }
 
 /// A page of the chain; `after` is the number of the last record of the page before.
@@ -274,22 +283,22 @@ pub(in crate::store) fn list(
 
 /// What checking the chain found.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct AuditVerdict {
+pub struct AuditVerdict {
     /// How many records were read.
-    pub(crate) records: u64,
+    pub records: u64,
     /// The number of the last one.
-    pub(crate) last_seq: i64,
+    pub last_seq: i64,
     /// The first one that is not as it was written; `None`: all are.
-    pub(crate) first_bad: Option<BadRecord>,
+    pub first_bad: Option<BadRecord>,
 }
 
 /// A record that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct BadRecord {
+pub struct BadRecord {
     /// Its number.
-    pub(crate) seq: i64,
+    pub seq: i64,
     /// What is wrong with it.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 /// Reads the whole chain and stops at the first bad record.
@@ -366,7 +375,7 @@ impl AuditVerdict {
     ///
     /// # Errors
     /// `permission_denied` naming the first bad record.
-    pub(crate) fn require_intact(&self) -> Result<(), Error> {
+    pub fn require_intact(&self) -> Result<(), Error> {
         match &self.first_bad {
             None => Ok(()),
             Some(bad) => Err(Error::new(

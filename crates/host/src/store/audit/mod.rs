@@ -21,7 +21,7 @@ mod text;
 mod tests;
 
 pub(super) use anchor::Anchor;
-pub(crate) use chain::{AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord};
+pub use chain::{AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX};
 pub(super) use chain::{append, gap, list, respect_anchor, verify};
 pub(super) use flush::start as start_flushing;
 pub(super) use queue::{AuditQueue, Item};
@@ -67,7 +67,8 @@ pub(crate) enum AuditEvent {
     Consent { digest: String, asked: Vec<String>, granted: Vec<String>, by: String },
     /// A person took permissions back.
     Revoke { permissions: Vec<String>, by: String },
-    /// A plugin's process was started; `weakened` names layers that configuration switched off.
+    /// A plugin's process is about to be started; `weakened` names layers that were switched off. The record of its end has
+    /// the same correlation id.
     Start { version: String, digest: String, weakened: Vec<String> },
     /// A plugin's process ended as it was told to.
     Stop { reason: String },
@@ -77,10 +78,18 @@ pub(crate) enum AuditEvent {
     CallSummary { method: String, second: i64, count: u64 },
     /// Something was refused to a plugin.
     Denial { layer: String, operation: String, object: String, grant: Option<String>, count: u64 },
-    /// A plugin broke a limit or a rule.
-    Violation { violation: String, detail: String },
+    /// A plugin broke a limit or a rule, and was ended for it or by it; `detail` has the limit and what was measured.
+    Violation {
+        violation: String,
+        detail: String,
+        while_starting: bool,
+        exit_code: Option<i32>,
+        signal: Option<i32>,
+    },
     /// A plugin's process ended by itself.
-    Crash { detail: String },
+    Crash { detail: String, exit_code: Option<i32>, signal: Option<i32> },
+    /// A plugin was not started, or did not answer `initialize` as it must.
+    StartFailed { cause: String, exit_code: Option<i32>, signal: Option<i32> },
     /// Configuration was written; the names of the changed keys, never a value.
     Config { keys: Vec<String>, by: String },
     /// A step of an upgrade: `staged`, `committed` or `abandoned`.
