@@ -74,7 +74,7 @@ pub enum EventKind {
     },
     /// Something was refused.
     Denial {
-        /// What, by which layer, and which grant would allow it.
+        /// What, by which layer, which grant would allow it, and how often since it was last told.
         denial: Denial,
     },
     /// A limit or rule was broken; the plugin is being stopped, or has ended of it.

@@ -168,26 +168,38 @@ impl Context {
         by: Move,
         reason: Option<&str>,
     ) -> Result<PluginState, Error> {
+        self.change(name, by, reason, None).await
+    }
+
+    async fn change(
+        &self,
+        name: &PluginName,
+        by: Move,
+        reason: Option<&str>,
+        event: Option<AuditEvent>,
+    ) -> Result<PluginState, Error> {
         let (plugin, why) = (name.clone(), reason.map(str::to_owned));
-        let state = self.store.run(move |store| change_state(store, &plugin, by, why.as_deref())).await?;
+        let state =
+            self.store.run(move |store| change_state(store, &plugin, by, why.as_deref(), event)).await?;
         self.hooks.invalidate();
         self.events.tell(name, EventKind::State { state, reason: reason.map(str::to_owned) });
         Ok(state)
     }
 
-    /// Records a crash; how many still count. A store that fails is logged, and counts none.
-    pub(crate) async fn record_crash(&self, target: &Target, reason: &str) -> u64 {
-        let (name, detail) = (target.name.clone(), reason.to_owned());
-        let recorded =
-            self.store.run(move |store| store.add_crash(&name, &detail, super::restart::CRASH_WINDOW)).await;
-        recorded.unwrap_or_else(|error| {
-            tracing::error!(plugin = %target.name, error = %error.chain(), "a crash could not be recorded");
-            0
-        })
+    /// Records a crash; how many still count, this one included.
+    ///
+    /// # Errors
+    /// What the store says; then it is not known how many there were, and the plugin must not be started again.
+    pub(crate) async fn record_crash(&self, name: &PluginName, reason: &str) -> Result<u64, Error> {
+        let (name, detail) = (name.clone(), reason.to_owned());
+        self.store.run(move |store| store.add_crash(&name, &detail, super::restart::CRASH_WINDOW)).await
     }
 
-    /// Puts a plugin into quarantine, with the reason and its last words.
-    pub(crate) async fn quarantined(&self, target: &Target, why: &str) {
+    /// Puts a plugin into quarantine, with the reason and its last words. State and audit record are one change.
+    ///
+    /// # Errors
+    /// What the store says; then nothing was changed, and the plugin must not be started again.
+    pub(crate) async fn quarantined(&self, target: &Target, why: &str) -> Result<(), Error> {
         let mut reason = why.to_owned();
         for line in target.log.tail() {
             if reason.len() > REASON_MAX_BYTES {
@@ -196,11 +208,8 @@ impl Context {
             reason.push('\n');
             reason.push_str(&crate::consent::shown(&line.message));
         }
-        self.moved(target, Move::Quarantine, Some(&reason)).await;
         let event = AuditEvent::Quarantine { reason: why.to_owned() };
-        if self.store.audit_enqueue(target.owner.subject(), event).is_err() {
-            tracing::error!(plugin = %target.name, "a quarantine is missing from the audit trail");
-        }
+        self.change(&target.name, Move::Quarantine, Some(&reason), Some(event)).await.map(drop)
     }
 
     /// A plugin is about to be started: in the audit trail before anything of it runs. `run` is the id of the run, which joins
@@ -298,6 +307,7 @@ fn change_state(
     name: &PluginName,
     by: Move,
     reason: Option<&str>,
+    event: Option<AuditEvent>,
 ) -> Result<PluginState, Error> {
     let mut tries = 0;
     loop {
@@ -308,14 +318,14 @@ fn change_state(
             let message = format!("{name} is {}, which {by:?} cannot change", row.state);
             return Err(Error::new(ErrorCode::Internal, message));
         };
-        if state == row.state && row.state_reason.as_deref() == reason {
+        if event.is_none() && state == row.state && row.state_reason.as_deref() == reason {
             return Ok(state);
         }
         let change = StateChange {
             state,
             reason: reason.map(str::to_owned),
             expected_revision: Some(row.revision),
-            event: None,
+            event: event.clone(),
         };
         match store.set_state(name, change) {
             Ok(row) => return Ok(row.state),

@@ -12,6 +12,7 @@ mod secrets;
 mod state;
 mod supervisor;
 mod target;
+mod warnings;
 
 pub use instance::ORDERLY_STOP;
 pub use log::{LOG_LINE_MAX_BYTES, LOG_TAIL_LINES, LogLine, LogSource};

@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use super::ending::{Exit, Why};
 use super::log::{LogLine, LogSource, PluginLog};
 use super::quota::{self, Allowed};
+use super::warnings::{CPU_WARN_SAMPLES, MEMORY_WARN_PERCENT, Warnings};
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
 use crate::exec::translate::Translated;
 use crate::exec::{Facts, Stop, Wait, classify, explain};
@@ -28,12 +29,6 @@ use crate::exec::{Facts, Stop, Wait, classify, explain};
 const CHUNK_BYTES: usize = 16 * 1024;
 /// What is taken of a plugin's stderr in one [`TICK`]; the rest waits in its pipe, and so does the plugin.
 const LOG_BYTES_PER_TICK: usize = 128 * 1024;
-/// From this share of the memory limit on, there is a warning, once (DESIGN 6).
-const MEMORY_WARN_PERCENT: u64 = 80;
-/// The CPU limit counts as reached for long when this many samples in a row are at [`CPU_WARN_PERCENT`] of it or above.
-const CPU_WARN_SAMPLES: u32 = 30;
-/// See [`CPU_WARN_SAMPLES`].
-const CPU_WARN_PERCENT: u64 = 95;
 /// Ticks between two samples of what is used.
 const TICKS_PER_SAMPLE: u32 = 10;
 /// Commands that wait; each is a few bytes.
@@ -55,7 +50,7 @@ pub(crate) enum Sight {
     Log(LogLine),
     /// What is used, once a second.
     Sample(Sample),
-    /// Something was refused; the count is that of all times so far.
+    /// Something was refused; the count is how often since it was last told.
     Denial(Denial),
     /// 80 % of the memory limit are used.
     MemoryWarning { used_bytes: u64, limit_bytes: u64 },
@@ -145,8 +140,7 @@ pub(crate) fn watch(
         why: None,
         sampler_hit: false,
         climbed: false,
-        warned_memory: false,
-        cpu_high: 0,
+        warnings: Warnings::default(),
         in_use_peak_bytes: 0,
         ticks: 0,
         last_sample: Sample::default(),
@@ -175,8 +169,7 @@ struct Monitor<See> {
     sampler_hit: bool,
     /// Whether the ladder, and not the plugin, may have made the end.
     climbed: bool,
-    warned_memory: bool,
-    cpu_high: u32,
+    warnings: Warnings,
     in_use_peak_bytes: u64,
     ticks: u32,
     last_sample: Sample,
@@ -341,13 +334,13 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
             self.ticks = 0;
             self.sample(used_bytes, tick.usage.cpu_ms);
         }
-        if let Some(limit_bytes) = self.bounds.memory_bytes {
-            let over =
-                u128::from(used_bytes) * 100 >= u128::from(limit_bytes) * u128::from(MEMORY_WARN_PERCENT);
-            if over && !self.warned_memory {
-                (self.see)(Sight::MemoryWarning { used_bytes, limit_bytes });
-            }
-            self.warned_memory = over;
+        if let Some(limit_bytes) = self.bounds.memory_bytes
+            && self.warnings.memory_begins(used_bytes, limit_bytes)
+        {
+            self.warn(&format!(
+                "{used_bytes} of {limit_bytes} bytes of memory are used, {MEMORY_WARN_PERCENT} % or more"
+            ));
+            (self.see)(Sight::MemoryWarning { used_bytes, limit_bytes });
         }
         if tick.over_memory && self.why.is_none() {
             self.sampler_hit = self.sandbox.is_sampled();
@@ -364,13 +357,19 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let cpu_percent = u32::try_from(spent_ms * 100 / period_ms.max(1)).unwrap_or(u32::MAX);
         self.last_sample = Sample { memory_bytes, cpu_ms, cpu_percent };
         (self.see)(Sight::Sample(self.last_sample));
-        if let Some(limit_percent) = self.bounds.cpu_percent {
-            let high = u64::from(cpu_percent) * 100 >= u64::from(limit_percent) * CPU_WARN_PERCENT;
-            self.cpu_high = if high { self.cpu_high + 1 } else { 0 };
-            if self.cpu_high == CPU_WARN_SAMPLES {
-                (self.see)(Sight::CpuWarning { limit_percent });
-            }
+        if let Some(limit_percent) = self.bounds.cpu_percent
+            && self.warnings.cpu_begins(cpu_percent, limit_percent)
+        {
+            self.warn(&format!(
+                "it has used the processor up to its limit of {limit_percent} % for {CPU_WARN_SAMPLES} s"
+            ));
+            (self.see)(Sight::CpuWarning { limit_percent });
         }
+    }
+
+    /// Into the plugin's log, where its author looks.
+    fn warn(&self, text: &str) {
+        self.log.line(LogSource::Host, Some("warning"), text);
     }
 
     /// Tells what was refused since it was last told.
@@ -380,11 +379,19 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
                 (&known.layer, &known.operation, &known.object)
                     == (&denial.layer, &denial.operation, &denial.object)
             });
-            match known {
-                Some(known) if known.count == denial.count => continue,
-                Some(known) => known.count = denial.count,
-                None => self.told_denials.push(denial.clone()),
+            // The sandbox counts from its start; whoever listens adds up.
+            let before = match known {
+                Some(known) => std::mem::replace(&mut known.count, denial.count),
+                None => {
+                    self.told_denials.push(denial.clone());
+                    0
+                }
+            };
+            let count = denial.count.saturating_sub(before);
+            if count == 0 {
+                continue;
             }
+            let denial = Denial { count, ..denial };
             (self.see)(Sight::Denial(denial));
         }
     }

@@ -3,6 +3,8 @@
 //! Others send it [`Event`]s. Everything that can wake it stands in one `select`: an event, the end of the plugin, and the
 //! next moment at which something is due. The moves are those of the pure table in `state`; the waits those of `restart`.
 
+mod failure;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,12 +19,12 @@ use super::ending::{Exit, Why};
 use super::instance::{self, Instance};
 use super::log::LogSource;
 use super::monitor::Command;
-use super::restart::{CRASHES_MAX, HEALTHY_AFTER, backoff};
+use super::restart::HEALTHY_AFTER;
 use super::state::Move;
 use super::target::Target;
 use crate::Error;
-use crate::event::EventKind;
 use crate::rpc::CallMeta;
+use failure::Failure;
 
 /// Events that wait; whoever sends one more waits.
 const EVENTS_MAX: usize = 64;
@@ -84,6 +86,7 @@ impl Supervisor {
             ping: Ping::default(),
             overdue_since: None,
             deferred: None,
+            unrecorded: None,
         };
         let task = tokio::spawn(owner.run());
         Self { events, phase, task: std::sync::Mutex::new(Some(task)) }
@@ -188,6 +191,8 @@ struct Owner {
     overdue_since: Option<Instant>,
     /// What came while a start was under way, and ended it.
     deferred: Option<Event>,
+    /// A failure that the store did not take. Until it does, nothing is started: how often it failed is not known.
+    unrecorded: Option<Failure>,
 }
 
 impl Owner {
@@ -227,8 +232,10 @@ impl Owner {
     async fn take(&mut self, event: Event) {
         match event {
             Event::Start { observe, reply } => {
+                self.record_what_is_due().await;
                 let started = match (&self.running, self.restart_at) {
                     (Some(running), _) => Ok(Arc::clone(running)),
+                    (None, _) if self.unrecorded.is_some() => Err(self.not_recorded()),
                     (None, Some(at)) if at > Instant::now() => Err(self.waits(at)),
                     (None, _) => self.bring_up(observe).await,
                 };
@@ -239,6 +246,11 @@ impl Owner {
                 self.restart_at = None;
                 self.attempt = 0;
                 self.stop().await;
+                if let Some(failure) = &mut self.unrecorded {
+                    // What is not wanted any more is not errored; that it crashed still counts.
+                    (failure.by, failure.again) = (Move::Deactivate, false);
+                }
+                self.phase.send_replace(Phase::Stopped);
                 let _nobody = reply.send(());
             }
             Event::Restart { reply } => {
@@ -330,7 +342,7 @@ impl Owner {
         self.context.moved(&instance.target, Move::Start, None).await;
     }
 
-    async fn did_not_start(&mut self, target: &Target, error: &Error) {
+    async fn did_not_start(&mut self, target: &Arc<Target>, error: &Error) {
         if error.code() == ErrorCode::Cancelled {
             return;
         }
@@ -341,7 +353,7 @@ impl Owner {
             self.phase.send_replace(Phase::Stopped);
             return;
         }
-        self.count_failure(target, Move::StartFailed, &error.to_string(), false).await;
+        self.count_failure(target, Move::StartFailed, error.to_string(), false).await;
     }
 
     /// It has ended, and nobody had stopped it.
@@ -357,38 +369,17 @@ impl Owner {
         }
         let protocol = exit.is_some_and(|exit| exit.violation == Some(Violation::Protocol));
         self.phase.send_replace(Phase::Stopped);
-        self.count_failure(&target, Move::Crash, &reason, protocol).await;
-    }
-
-    /// Records a crash; then it is tried again after a wait, or never.
-    async fn count_failure(&mut self, target: &Target, by: Move, reason: &str, hopeless: bool) {
-        let crashes = self.context.record_crash(target, reason).await;
-        if hopeless || crashes > CRASHES_MAX {
-            let why = match hopeless {
-                true => reason.to_owned(),
-                false => format!("it crashed {crashes} times in ten minutes; the last time {reason}"),
-            };
-            self.context.quarantined(target, &why).await;
-            self.phase.send_replace(Phase::Stopped);
-            return;
-        }
-        self.context.moved(target, by, Some(reason)).await;
-        if by == Move::Crash || self.attempt > 0 {
-            let wait = backoff(self.attempt, self.context.random());
-            self.attempt = self.attempt.saturating_add(1);
-            let at = Instant::now() + wait;
-            self.restart_at = Some(at);
-            self.phase.send_replace(Phase::Waiting);
-            let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            self.context.events.tell(&self.name, EventKind::Restarting { after_ms });
-        }
+        self.count_failure(&target, Move::Crash, reason, protocol).await;
     }
 
     async fn act_on_time(&mut self) {
         let now = Instant::now();
         if self.restart_at.is_some_and(|at| at <= now) && self.running.is_none() {
-            // The failure is recorded and told; there is nobody else to answer to.
-            let _recorded = self.bring_up(false).await;
+            self.restart_at = None;
+            self.record_what_is_due().await;
+            if self.restart_at.is_none() && matches!(*self.phase.borrow(), Phase::Waiting) {
+                self.start_again().await;
+            }
         }
         if let Some(instance) = self.running.clone().filter(|_| self.look_at <= now) {
             self.look_at = now + LOOK_EVERY;

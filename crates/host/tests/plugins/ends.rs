@@ -28,7 +28,7 @@ async fn told(events: &mut Subscription, plugin: &str) -> (EndKind, String, Opti
             }
         }
     };
-    tokio::time::timeout(WAIT, wait).await.expect("an end is told")
+    tokio::time::timeout(WAIT, wait).await.unwrap()
 }
 
 /// The next event of this kind.
@@ -41,7 +41,7 @@ async fn next(events: &mut Subscription, of_kind: impl Fn(&EventKind) -> bool) -
             }
         }
     };
-    tokio::time::timeout(WAIT, wait).await.expect("it is told")
+    tokio::time::timeout(WAIT, wait).await.unwrap()
 }
 
 /// All records of a plugin, through pages of three, oldest first. The trail must be intact, and of each run there must be one

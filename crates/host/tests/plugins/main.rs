@@ -10,6 +10,7 @@ mod data;
 mod dev;
 mod dialects;
 mod ends;
+mod failures;
 mod faults;
 mod grants;
 mod hook_faults;
