@@ -178,7 +178,7 @@ pub(crate) fn state_needs(command: &mut Command) {
 /// The SDKs of plugin authors and the example plugins, with the interpreters of the system: those that a sandbox shows.
 fn sdk(run: &mut Run) -> Result<(), Failure> {
     let (Some(python), Some(node)) = (needs::locate("python3"), needs::locate("node")) else {
-        println!("skipped: needs python3 and node");
+        run.tally.skip("python3 and node");
         return Ok(());
     };
     let mut command = process::program(&python);

@@ -160,12 +160,23 @@ mod tests {
         let two = HomeLock::command(&home, Duration::ZERO).unwrap();
         let error = HomeLock::daemon(&home, Duration::from_millis(20)).unwrap_err();
         assert!(error.message().contains("another ringfence command"), "{error}");
-        let waiting = {
-            let home = home.clone();
-            std::thread::spawn(move || HomeLock::daemon(&home, Duration::from_secs(20)).is_ok())
-        };
-        drop((one, two));
-        assert!(waiting.join().unwrap());
+        let waits = home.clone();
+        assert_waits((one, two), move || HomeLock::daemon(&waits, Duration::from_secs(20)).is_ok());
+    }
+
+    /// What wants the lock has not got it as long as it is held, and gets it when it is let go.
+    fn assert_waits(held: impl Sized, wants: impl FnOnce() -> bool + Send + 'static) {
+        let (told, got) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            told.send(None).unwrap();
+            told.send(Some(wants())).unwrap();
+        });
+        assert_eq!(got.recv(), Ok(None), "it has begun");
+        let early = got.recv_timeout(Duration::from_millis(200));
+        assert!(early.is_err(), "it did not wait: {early:?}");
+        drop(held);
+        assert_eq!(got.recv(), Ok(Some(true)));
+        waiting.join().unwrap();
     }
 
     #[test]
@@ -175,7 +186,7 @@ mod tests {
         let held = LifecycleLock::acquire(home.path()).unwrap();
         let error = LifecycleLock::acquire_within(home.path(), Duration::from_millis(20)).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Busy);
-        drop(held);
-        LifecycleLock::acquire(home.path()).unwrap();
+        let place = home.path().to_owned();
+        assert_waits(held, move || LifecycleLock::acquire_within(&place, Duration::from_secs(20)).is_ok());
     }
 }

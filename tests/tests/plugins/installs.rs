@@ -1,7 +1,7 @@
 //! PKG-17, PKG-18, PKG-22, PKG-23, PKG-25: other bytes under the same version, another publisher, a staging directory that
 //! somebody prepared, many at once, and a disk that is full.
 
-use crate::place::{Place, document};
+use crate::place::{Place, document, refusal};
 use ringfence_testkit::{Who, users};
 use serde_json::json;
 use std::fs::{self, Permissions};
@@ -42,7 +42,7 @@ fn pkg_18_another_publisher_inherits_nothing() {
         let run = place.run(&["upgrade", &theirs, "--json"]);
         assert_eq!(run.code, Some(4), "as {who:?}: {run}");
         let error = document(&run)["error"].to_string();
-        assert!(error.contains("consent") || error.contains("publisher"), "{error}");
+        assert!(error.contains("consent_required") && error.contains("so 1.0.0 stays"), "{error}");
         assert_eq!(place.json(&["show", "hostile"])["version"], "1.0.0");
 
         place.done(&["uninstall", "hostile", "--keep-data"]);
@@ -68,7 +68,8 @@ fn pkg_22_a_staging_directory_that_somebody_prepared() {
         fs::set_permissions(&trap, Permissions::from_mode(0o777)).unwrap();
         symlink(&trap, &staging).unwrap();
         let run = place.job(&["install", &package, "--json"]).run();
-        assert!(run.code != Some(0), "a link in the place of staging, as {who:?}\n{run}");
+        let error = refusal(&run, 1, "io");
+        assert!(error["message"].as_str().unwrap().contains("state/staging': Not a directory"), "{error}");
         assert_eq!(fs::read_dir(&trap).unwrap().count(), 0, "as {who:?}");
         fs::remove_file(&staging).unwrap();
         // The twin, and modes: what is staged and stored is for this user alone.
@@ -93,7 +94,8 @@ fn pkg_22_a_staging_directory_of_another_user() {
         fs::set_permissions(&staging, Permissions::from_mode(0o777)).unwrap();
         chown(&staging, Some(12_345), Some(12_345)).unwrap();
         let run = place.job(&["install", &package, "--json"]).run();
-        assert!(run.code != Some(0), "staging belongs to somebody else, as {who:?}\n{run}");
+        let error = refusal(&run, 1, "io");
+        assert!(error["message"].as_str().unwrap().contains("belongs to the user 12345"), "{error}");
         assert_eq!(fs::read_dir(&staging).unwrap().count(), 0, "as {who:?}");
         fs::remove_dir(&staging).unwrap();
         place.done(&["install", &package]);

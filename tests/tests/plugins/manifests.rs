@@ -33,21 +33,21 @@ fn pkg_10_a_manifest_that_is_not_plain_is_refused_and_the_place_named() {
         ("duplicate inner key", with(r#""limits": {"memory_mb": 10, "memory_mb": 100000}"#), "memory_mb"),
         ("wrong type", with(r#""permissions": "all""#), "permissions"),
         ("number as text", with(r#""limits": {"memory_mb": "10"}"#), "memory_mb"),
-        ("NaN", with(r#""limits": {"memory_mb": NaN}"#), ""),
-        ("infinite", with(r#""limits": {"memory_mb": 1e999}"#), ""),
+        ("NaN", with(r#""limits": {"memory_mb": NaN}"#), "NaN is not a number"),
+        ("infinite", with(r#""limits": {"memory_mb": 1e999}"#), "'1e999' is not a number"),
         ("negative", with(r#""limits": {"memory_mb": -1}"#), "memory_mb"),
         ("zero", with(r#""limits": {"call_timeout_s": 0}"#), "call_timeout_s"),
         ("a permission that is none", with(r#""permissions": ["file:everything"]"#), "file:everything"),
         ("a scope that is none", with(r#""permissions": ["file:read=relative/../x\n"]"#), "permission"),
         ("deep", with(&format!(r#""config_schema": {deep}"#)), "too-deep"),
         ("ten megabytes", with(&format!(r#""description": "{}""#, "x".repeat(10_000_000))), "too-large"),
-        ("byte order mark", format!("\u{feff}{good}"), ""),
-        ("trailing text", format!("{good} {good}"), ""),
-        ("comment", format!("// a comment\n{good}"), ""),
-        ("empty", String::new(), ""),
-        ("array", format!("[{good}]"), ""),
-        ("cut off", good[..good.len() - 5].to_owned(), ""),
-        ("NUL", good.replace("hostile", "hos\u{0}tile"), ""),
+        ("byte order mark", format!("\u{feff}{good}"), "a byte order mark"),
+        ("trailing text", format!("{good} {good}"), "more after the end"),
+        ("comment", format!("// a comment\n{good}"), "JSON has no comments"),
+        ("empty", String::new(), "the end of the file"),
+        ("array", format!("[{good}]"), "a list, not an object"),
+        ("cut off", good[..good.len() - 5].to_owned(), "this text has no end"),
+        ("NUL", good.replace("hostile", "hos\u{0}tile"), "a NUL at byte 12"),
         ("escape in the author", with(r#""author": "\u001b[2Jme""#), "U+001B"),
         ("line end in the author", with(r#""author": "me\npermissions: none""#), "author"),
         ("two tools of one name", good.replace(r#"{"name":"ok"}"#, r#"{"name":"act"}"#), "duplicate-tool"),
@@ -73,13 +73,17 @@ fn pkg_10_yaml_that_grows_and_two_manifests_are_refused() {
     let head =
         format!("name: hostile\nversion: 1.0.0\nruntime: native\nentry_point: {}\n", place.entry_point());
     let mut wrongs = Wrongs::default();
-    for (number, (label, yaml)) in [
-        ("alias bomb", format!("{head}config_schema:\n  a0: &a0 x\n{}", bomb.replace("\na", "\n  a"))),
-        ("alias bomb at the root", format!("a0: &a0 x\n{bomb}{head}")),
-        ("tag", format!("{head}description: !!python/object/apply:os.system ['id']\n")),
-        ("two documents", format!("{head}---\n{head}")),
-        ("duplicate key", format!("{head}name: other\n")),
-        ("merge key", format!("x: &x {{author: me}}\n{head}<<: *x\n")),
+    for (number, (label, yaml, word)) in [
+        (
+            "alias bomb",
+            format!("{head}config_schema:\n  a0: &a0 x\n{}", bomb.replace("\na", "\n  a")),
+            "yaml-alias",
+        ),
+        ("alias bomb at the root", format!("a0: &a0 x\n{bomb}{head}"), "yaml-alias"),
+        ("tag", format!("{head}description: !!python/object/apply:os.system ['id']\n"), "yaml-tag"),
+        ("two documents", format!("{head}---\n{head}"), "a manifest is one document"),
+        ("duplicate key", format!("{head}name: other\n"), "'name' is given twice"),
+        ("merge key", format!("x: &x {{author: me}}\n{head}<<: *x\n"), "yaml-alias"),
     ]
     .into_iter()
     .enumerate()
@@ -88,11 +92,14 @@ fn pkg_10_yaml_that_grows_and_two_manifests_are_refused() {
         std::fs::remove_file(format!("{package}/plugin.json")).unwrap();
         let run = place.run(&["install", &package, "--json"]);
         wrongs.note(run.code == Some(1) && run.elapsed < AT_ONCE, format!("{label}: {run}"));
+        let error = crate::place::document(&run)["error"].to_string();
+        wrongs.note(error.contains(word), format!("{label}: {error}"));
     }
     let package =
         place.package_with("two", &place.manifest("hostile").to_string(), &[("plugin.yaml", &head)]);
     let run = place.run(&["install", &package, "--json"]);
-    wrongs.note(run.code == Some(1), format!("two manifests: {run}"));
+    let error = crate::place::document(&run)["error"].to_string();
+    wrongs.note(run.code == Some(1) && error.contains("two-manifests"), format!("two manifests: {error}"));
     wrongs.none();
     std::fs::remove_file(format!("{package}/plugin.json")).unwrap();
     place.done(&["install", &package]);

@@ -28,60 +28,71 @@ fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-const REFUSED: &[(&str, Change)] = &[
-    ("absolute link", |_, dir| symlink("/etc/passwd", dir.join("link")).unwrap()),
-    ("upward link", |_, dir| symlink("../../data/secret", dir.join("link")).unwrap()),
-    ("link over a link", |_, dir| {
+/// What is refused, the words that say why, and how it comes about.
+const REFUSED: &[(&str, &str, Change)] = &[
+    ("absolute link", "'link' is a link that leads out", |_, dir| {
+        symlink("/etc/passwd", dir.join("link")).unwrap()
+    }),
+    ("upward link", "'link' is a link that leads out", |_, dir| {
+        symlink("../../data/secret", dir.join("link")).unwrap()
+    }),
+    ("link over a link", "'one' is a link that leads out", |_, dir| {
         symlink("two", dir.join("one")).unwrap();
         symlink("..", dir.join("two")).unwrap();
     }),
-    ("link through a directory", |_, dir| {
+    ("link through a directory", "'link' is a link that leads out", |_, dir| {
         fs::create_dir(dir.join("sub")).unwrap();
         symlink("sub/../../out", dir.join("link")).unwrap();
     }),
-    ("dangling upward link", |_, dir| symlink("../no-such-file", dir.join("link")).unwrap()),
-    ("named pipe", |place, dir| tool(place, &["/usr/bin/mkfifo", &path(&dir.join("pipe"))])),
-    ("socket", |_, dir| drop(std::os::unix::net::UnixListener::bind(dir.join("s")).unwrap())),
-    ("set-uid file", |_, dir| {
+    ("dangling upward link", "'link' is a link that leads out", |_, dir| {
+        symlink("../no-such-file", dir.join("link")).unwrap()
+    }),
+    ("named pipe", "'pipe' is a named pipe", |place, dir| {
+        tool(place, &["/usr/bin/mkfifo", &path(&dir.join("pipe"))])
+    }),
+    ("socket", "'s' is a socket", |_, dir| {
+        drop(std::os::unix::net::UnixListener::bind(dir.join("s")).unwrap())
+    }),
+    ("set-uid file", "'program' has a set-user-id", |_, dir| {
         write(&dir.join("program"));
         mode(&dir.join("program"), 0o4755);
     }),
-    ("set-gid file", |_, dir| {
+    ("set-gid file", "'program' has a set-user-id or set-group-id", |_, dir| {
         write(&dir.join("program"));
         mode(&dir.join("program"), 0o2755);
     }),
-    ("hard link to a secret", |place, dir| {
+    ("hard link to a secret", "'hard' has another name outside", |place, dir| {
         fs::hard_link(place.world.path("data/secret/canary.txt"), dir.join("hard")).unwrap();
     }),
-    ("newline in a name", |_, dir| write(&dir.join("a\nb"))),
-    ("escape in a name", |_, dir| write(&dir.join("a\u{1b}[2Jb"))),
-    ("text that turns around", |_, dir| write(&dir.join("a\u{202e}fdp.exe"))),
-    ("zero width name", |_, dir| write(&dir.join("a\u{200b}b"))),
-    ("invalid UTF-8", |_, dir| {
+    ("newline in a name", "has U+000A in its name", |_, dir| write(&dir.join("a\nb"))),
+    ("escape in a name", "has U+001B in its name", |_, dir| write(&dir.join("a\u{1b}[2Jb"))),
+    ("text that turns around", "has U+202E in its name", |_, dir| write(&dir.join("a\u{202e}fdp.exe"))),
+    ("zero width name", "has U+200B in its name", |_, dir| write(&dir.join("a\u{200b}b"))),
+    ("invalid UTF-8", "has a name that is not UTF-8", |_, dir| {
         use std::os::unix::ffi::OsStrExt;
         write(&dir.join(std::ffi::OsStr::from_bytes(b"a\xffb")));
     }),
-    ("names that differ in case", |_, dir| {
+    ("names that differ in case", "'readme' is too much like 'README'", |_, dir| {
         write(&dir.join("readme"));
         write(&dir.join("README"));
     }),
-    ("names that differ in composition", |_, dir| {
+    ("names that differ in composition", "is too much like", |_, dir| {
         write(&dir.join("caf\u{e9}"));
         write(&dir.join("cafe\u{301}"));
     }),
-    ("names that look alike", |_, dir| {
+    ("names that look alike", "is too much like 'main'", |_, dir| {
         write(&dir.join("main"));
         write(&dir.join("m\u{430}in"));
     }),
-    ("a path of more than a kilobyte", |_, dir| {
+    ("a path of more than a kilobyte", "longer than 1024 bytes", |_, dir| {
         let deep = (0..5).fold(dir.to_owned(), |at, _| at.join("d".repeat(220)));
         fs::create_dir_all(&deep).unwrap();
         write(&deep.join("file"));
     }),
-    ("seventy directories deep", |_, dir| {
+    ("seventy directories deep", "deeper than 64 directories", |_, dir| {
         fs::create_dir_all((0..70).fold(dir.to_owned(), |at, _| at.join("d"))).unwrap()
     }),
-    ("a file of two terabytes of nothing", |_, dir| {
+    ("a file of two terabytes of nothing", "more than 1000000000 bytes", |_, dir| {
         let file = fs::File::create(dir.join("sparse")).unwrap();
         file.set_len(2 << 40).unwrap();
     }),
@@ -122,17 +133,20 @@ fn pkg_03_08_what_a_package_must_not_hold_is_refused() {
     let Some(place) = Place::ordinary() else { return };
     let mut wrongs = Wrongs::default();
     let changes = REFUSED.iter().copied();
-    let device: (&str, Change) =
-        ("device", |place, dir| tool(place, &["/usr/bin/mknod", &path(&dir.join("null")), "c", "1", "3"]));
+    let device: (&str, &str, Change) = ("device", "'null' is a device", |place, dir| {
+        tool(place, &["/usr/bin/mknod", &path(&dir.join("null")), "c", "1", "3"])
+    });
     let devices = (!ringfence_testkit::lacks("root")).then_some(device);
-    for (number, (label, change)) in changes.chain(devices).enumerate() {
+    for (number, (label, word, change)) in changes.chain(devices).enumerate() {
         let package = place.package(&format!("p{number}"), &place.manifest("hostile"), "good");
         change(&place, Path::new(&package));
         let run = place.run(&["install", &package, "--json"]);
         let document = crate::place::document(&run);
         let code = document["error"]["code"].as_str().unwrap_or_default();
         wrongs.note(run.code == Some(1), format!("{label}: {run}"));
-        wrongs.note(matches!(code, "invalid_package" | "too_large"), format!("{label}: {document}"));
+        let expected = if label.starts_with("a file of two") { "too_large" } else { "invalid_package" };
+        let message = document["error"]["message"].as_str().unwrap_or_default();
+        wrongs.note(code == expected && message.contains(word), format!("{label}: {document}"));
         wrongs.note(!run.out().contains(&place.world.canary), format!("{label}: leaks"));
         nothing_stored(&place, &mut wrongs, label);
     }
@@ -175,23 +189,23 @@ fn pkg_09_an_entry_point_stays_in_its_package() {
     let outside = place.world.path("out/touched");
     place.world.put_script("out/outside.py", "#!/usr/bin/python3\n");
     let shell = format!("touch {}", outside.display());
-    for (number, entry_point) in [
-        "../../out/outside.py".to_owned(),
-        place.world.path("out/outside.py").to_string_lossy().into_owned(),
-        "/bin/sh".to_owned(),
-        "sub/../../p7/x".to_owned(),
-        "missing.py".to_owned(),
-        "sub".to_owned(),
-        "mode".to_owned(),
-        "link.py".to_owned(),
-        String::new(),
-        ".".to_owned(),
-        format!("$({shell})"),
-        format!("x; {shell}"),
-        format!("`{shell}`"),
-        format!("{} && {shell}", place.entry_point()),
-        format!("{}\n{shell}", place.entry_point()),
-        "-c".to_owned(),
+    for (number, (entry_point, word)) in [
+        ("../../out/outside.py".to_owned(), "has '..'"),
+        (place.world.path("out/outside.py").to_string_lossy().into_owned(), "is absolute"),
+        ("/bin/sh".to_owned(), "is absolute"),
+        ("sub/../../p7/x".to_owned(), "has '..'"),
+        ("missing.py".to_owned(), "does not exist in the package"),
+        ("sub".to_owned(), "is a directory"),
+        ("mode".to_owned(), "has no execute permission"),
+        ("link.py".to_owned(), "a link that leads out"),
+        (String::new(), "entry_point is empty"),
+        (".".to_owned(), "names no file"),
+        (format!("$({shell})"), "has the character '$'"),
+        (format!("x; {shell}"), "has the character ';'"),
+        (format!("`{shell}`"), "has the character '`'"),
+        (format!("{} && {shell}", place.entry_point()), "has the character ' '"),
+        (format!("{}\n{shell}", place.entry_point()), "is one line"),
+        ("-c".to_owned(), "begins with '-'"),
     ]
     .into_iter()
     .enumerate()
@@ -204,7 +218,8 @@ fn pkg_09_an_entry_point_stays_in_its_package() {
             symlink("../../out/outside.py", Path::new(&package).join("link.py")).unwrap();
         }
         let run = place.run(&["install", &package, "--grant-requested", "--json"]);
-        wrongs.note(run.code == Some(1), format!("{entry_point:?}: {run}"));
+        let error = crate::place::document(&run)["error"].to_string();
+        wrongs.note(run.code == Some(1) && error.contains(word), format!("{entry_point:?}: {error}"));
         nothing_stored(&place, &mut wrongs, &entry_point);
     }
     wrongs.none();

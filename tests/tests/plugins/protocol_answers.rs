@@ -57,8 +57,8 @@ fn proto_10_what_is_not_granted_is_refused_and_what_is_granted_is_done() {
         for (method, code) in [("spawn", -32601), ("run_process", -31007), ("http_fetch", -31007)] {
             let answer = place.act("hostile", &json!({"how": "host_request", "method": method}));
             let found = answer["error"]["code"].as_i64().unwrap();
-            // A method that is not brokered yet, or one that is and not granted: never a result.
-            assert!(found == code || found == -31001 || found == -32602, "{method}: {answer}");
+            // A method that nobody knows, and two that are not brokered: never a result.
+            assert_eq!(found, code, "{method}: {answer}");
         }
     }
 }

@@ -52,6 +52,12 @@ impl Tally {
         child.wait().map_err(cannot)
     }
 
+    /// Counts what is left out as a whole for want of something, and says so.
+    pub(crate) fn skip(&mut self, need: &str) {
+        println!("{SKIPPED}{need}");
+        *self.said.entry(need.to_owned()).or_default() += 1;
+    }
+
     /// Counts one line. Says whether a person wants to see it.
     fn take(&mut self, line: &str) -> bool {
         if let Some(counts) = line.strip_prefix("test result: ") {
@@ -173,6 +179,13 @@ test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 running 12 tests
 test result: ok. 11 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
+
+    #[test]
+    fn what_is_left_out_as_a_whole_is_counted() {
+        let mut tally = Tally::default();
+        tally.skip("node");
+        assert_eq!(tally.to_string(), "skipped 1 times: needs node\n0 passed, 0 failed, 1 skipped");
+    }
 
     #[test]
     fn counts_add_up_over_programs_and_a_skipped_test_is_not_passed() {

@@ -1,6 +1,7 @@
 //! Arguments, JSON documents, completions and manual pages.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -21,15 +22,34 @@ fn the_documents_of_each_command() {
     snapshot("list", &["list"]);
     snapshot("show", &["show", "notes"]);
     snapshot("grants", &["grants", "notes"]);
+    // Each command has something to say: an empty document is the same whatever is broken.
+    let found = world.path("home/plugins/found");
+    copy(&world.path("notes-1.0.0"), &found);
+    let manifest = std::fs::read_to_string(found.join("plugin.json")).unwrap();
+    std::fs::write(found.join("plugin.json"), manifest.replace("\"notes\"", "\"found\"")).unwrap();
+    copy(&found, &world.path("home/plugins/broken"));
+    std::fs::write(world.path("home/plugins/broken/plugin.json"), "{\"name\": 5}").unwrap();
     snapshot("scan", &["scan"]);
     snapshot("call", &["call", "notes", "echo", "text=5", "count=5"]);
     snapshot("config_set", &["config", "set", "notes", "{\"key\": \"hidden\"}"]);
+    world.run(&["call", "notes", "fail"]);
     snapshot("logs", &["logs", "notes"]);
+    let secret = world.path("secret.txt");
+    std::fs::write(&secret, "secret").unwrap();
+    world.run(&["call", "notes", "read", &format!("path={}", secret.display())]);
     snapshot("why", &["why", "notes"]);
     let other = world.package("1.1.0", &world.asks());
     snapshot("upgrade", &["upgrade", &other]);
     snapshot("deactivate", &["deactivate", "notes"]);
     snapshot("uninstall", &["uninstall", "notes", "--keep-data"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
 }
 
 #[test]

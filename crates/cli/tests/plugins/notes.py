@@ -26,6 +26,7 @@ def call(ident, tool, arguments):
             data = {"operation": "open", "object": arguments["path"]}
             answer(ident, error={"code": -31008, "message": str(error), "data": data})
     elif tool == "fail":
+        print("failing", file=sys.stderr, flush=True)
         answer(ident, error={"code": -31008, "message": "\u001b[2J no luck"})
     elif tool == "die":
         os._exit(3)

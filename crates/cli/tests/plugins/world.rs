@@ -119,7 +119,7 @@ impl World {
             let Some((name, value)) = line.split_once(": ") else { return line.to_owned() };
             let end = if value.ends_with(',') { "," } else { "" };
             match name.trim().trim_matches('"') {
-                name_ if name_.ends_with("_at_ms") => format!("{name}: 0{end}"),
+                name_ if name_.ends_with("at_ms") => format!("{name}: 0{end}"),
                 "digest" => format!("{name}: \"DIGEST\"{end}"),
                 "granted_by" => format!("{name}: \"WHO\"{end}"),
                 _ => line.to_owned(),

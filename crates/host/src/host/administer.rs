@@ -126,7 +126,7 @@ impl Host {
     /// `not_found`.
     ///
     /// # Cancel safety
-    /// Dropped, the stop goes on by itself; the state may not have been recorded.
+    /// Dropped, the stop goes on by itself if it had begun; the state is recorded before.
     pub async fn deactivate(&self, name: &str) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
         let _one_at_a_time = self.act().await;
@@ -135,11 +135,14 @@ impl Host {
             // Before its own handlers go.
             self.tell_life(ON_DEACTIVATE, &name, &row.package.version.to_string()).await;
         }
+        // First recorded, so that a call that comes while it is being stopped is refused and starts nothing; and stopped whatever
+        // the store says.
+        let recorded = self.context().try_move(&name, Move::Deactivate, None).await;
         if let Some(supervisor) = self.known_supervisor(&name) {
             supervisor.stop().await;
         }
         self.mailboxes().close(Some(&name)).await;
-        self.context().try_move(&name, Move::Deactivate, None).await?;
+        recorded?;
         self.summary(&name).await
     }
 

@@ -83,14 +83,40 @@ async fn one_that_hangs_times_out_is_stopped_and_runs_again() {
 #[tokio::test]
 async fn one_that_ignores_every_wish_is_gone_in_time() {
     let rig = rig_with_witness().await;
-    let code = "import signal, threading, time\nfor number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):\n    signal.signal(number, signal.SIG_IGN)\ndef shutdown():\n    time.sleep(100)\nthreading.Thread(target=lambda: time.sleep(100)).start()\ndef ok(arguments):\n    return 'ok'\n";
-    rig.active("deaf", "", &["ok"], code).await;
+    // Not with a runner, which ends by itself when its input does.
+    let program = "#!/usr/bin/python3\nimport json, signal, sys, time\nfor number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):\n    signal.signal(number, signal.SIG_IGN)\nfor line in sys.stdin:\n    m = json.loads(line)\n    if m.get('method') == 'initialize':\n        print(json.dumps({'jsonrpc': '2.0', 'id': m['id'], 'result': {'protocol_version': '1'}}), flush=True)\nwhile True:\n    time.sleep(100)\n";
+    let manifest = "name: deaf\nversion: 1.0.0\nruntime: native\nentry_point: deaf.py\ntools: [{name: ok}]\n";
+    let package = rig.package("deaf", &[("plugin.yaml", manifest), ("deaf.py", program)]);
+    rig.host.install(&package, ringfence::plugin::Consent::Absent).await.unwrap();
+    rig.host.activate("deaf").await.unwrap();
     let begun = Instant::now();
     rig.host.deactivate("deaf").await.unwrap();
     let took = begun.elapsed();
-    // 2 s for an orderly end, 3 s after SIGTERM.
-    assert!(took < Duration::from_millis(6500), "{took:?}");
+    // 2 s for an orderly end, 3 s after SIGTERM: no less, so that who tidies up has its time, and no more.
+    assert!(took > Duration::from_millis(4900) && took < Duration::from_millis(6500), "{took:?}");
     assert!(!rig.host.show("deaf").await.unwrap().running);
+    assert_witness(&rig).await;
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_that_comes_while_a_plugin_is_stopped_is_refused_at_once_and_starts_nothing() {
+    let rig = rig_with_witness().await;
+    let code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ndef shutdown():\n    time.sleep(100)\ndef ok(arguments):\n    return 'ok'\n";
+    rig.active("deaf", "", &["ok"], code).await;
+    assert_eq!(rig.call("deaf", "ok").await.unwrap(), "ok", "the twin");
+    let host = rig.host.clone();
+    let stopping = tokio::spawn(async move { host.deactivate("deaf").await });
+    while rig.host.show("deaf").await.unwrap().running {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    let error = rig.call("deaf", "ok").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotActive, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(1) && !stopping.is_finished(), "{:?}", begun.elapsed());
+    stopping.await.unwrap().unwrap();
+    assert!(!rig.host.show("deaf").await.unwrap().running);
+    assert_eq!(rig.state("deaf").await, PluginState::Inactive);
     assert_witness(&rig).await;
     rig.host.shutdown().await;
 }

@@ -272,20 +272,30 @@ impl Trial {
     }
 }
 
-/// Kills the step at the points that `choose` takes of `1..=most`, and gives how many were tried and how many of them left
-/// the new state.
-fn kill_at(step: &'static str, mut choose: impl FnMut(usize) -> Vec<usize>) -> (usize, usize) {
+/// What came of killing a step at some points.
+#[derive(Debug, Default)]
+struct Tally {
+    tried: usize,
+    /// How many of them were killed at all: a call may come less often this time.
+    killed: usize,
+    /// How many left the new state.
+    done: usize,
+}
+
+/// Kills the step at the points that `choose` takes of `1..=most`.
+fn kill_at(step: &'static str, mut choose: impl FnMut(usize) -> Vec<usize>) -> Tally {
     let trial = Trial::new(step);
-    let (mut tried, mut done) = (0, 0);
+    let mut tally = Tally::default();
     for (call, most) in &trial.counts {
         for k in choose(*most) {
             let (is_new, status, said) = trial.disturb(call, k, &format!("signal=SIGKILL:when={k}"));
             assert!(status.success() || status.signal() == Some(9), "{step} {call} {k}: {status} {said}");
-            tried += 1;
-            done += usize::from(is_new);
+            tally.tried += 1;
+            tally.killed += usize::from(status.signal() == Some(9));
+            tally.done += usize::from(is_new);
         }
     }
-    (tried, done)
+    tally
 }
 
 #[test]
@@ -339,12 +349,13 @@ fn killed_at_some_points_there_is_the_old_state_or_the_new_one() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(seed >> 33).unwrap() % below
     };
-    let mut all = 0;
+    let (mut all, mut killed) = (0, 0);
     for step in STEPS {
         let choose = |most| if random(SAMPLE_ONE_IN) == 0 { vec![1 + random(most)] } else { Vec::new() };
-        all += kill_at(step, choose).0;
+        let tally = kill_at(step, choose);
+        (all, killed) = (all + tally.tried, killed + tally.killed);
     }
-    assert!(all >= 10, "{all}");
+    assert!(all >= 10 && killed * 10 >= all * 9, "{killed} of {all} were killed at all");
 }
 
 #[test]
@@ -354,8 +365,10 @@ fn every_point() {
         return;
     }
     for step in STEPS {
-        let (tried, done) = kill_at(step, |most| (1..=most).collect());
+        let tally = kill_at(step, |most| (1..=most).collect());
+        let Tally { tried, killed, done } = tally;
         assert!(step == "open" || (done > 0 && done < tried), "{step}: both states are seen");
+        assert!(killed * 10 >= tried * 9, "{step}: {tally:?}");
         println!("{step}: killed at {tried} points, {done} of them left the new state");
     }
 }

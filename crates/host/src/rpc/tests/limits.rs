@@ -65,13 +65,19 @@ async fn a_plugin_that_does_not_read_costs_a_bounded_buffer_and_callers_their_de
         assert!(matches!(soon(call).await.unwrap(), Err(CallError::Timeout)));
     }
     // The thread was never blocked: all of them ended at their deadline.
-    assert!(begun.elapsed() < Duration::from_millis(2_000), "{:?}", begun.elapsed());
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(250) && took < Duration::from_millis(2_000), "{took:?}");
     assert_eq!((rig.connection.in_flight(), rig.connection.queued()), (0, 0));
     // What was written fits the pipe and the buffer; what did not was never taken.
     let written = usize::try_from(rig.connection.counters().calls).unwrap() * text.len();
     assert!(written <= (1 << 20) + 2 * 64 * 1024 + text.len(), "{written}");
+    assert!(written >= 64 * 1024, "a pipe holds that much: {written}");
+    // What is small still finds room; what is not waits for it, and blocks nobody.
     let told = rig.connection.notify("config_changed", RawValue::NULL, "c").await;
-    assert!(matches!(told, Ok(()) | Err(CallError::Timeout)));
+    assert!(matches!(told, Ok(())), "{told:?}");
+    let large = RawValue::from_string(json!({ "text": text }).to_string()).unwrap();
+    let waits = rig.connection.notify("config_changed", &large, "c");
+    assert!(tokio::time::timeout(Duration::from_millis(100), waits).await.is_err(), "no room, and yet taken");
 }
 
 #[tokio::test]
