@@ -141,6 +141,7 @@ pub(crate) fn watch(
         sampler_hit: false,
         climbed: false,
         warnings: Warnings::default(),
+        quota_evidence: None,
         in_use_peak_bytes: 0,
         ticks: 0,
         last_sample: Sample::default(),
@@ -170,6 +171,8 @@ struct Monitor<See> {
     /// Whether the ladder, and not the plugin, may have made the end.
     climbed: bool,
     warnings: Warnings,
+    /// What was found in its data directory after its end.
+    quota_evidence: Option<String>,
     in_use_peak_bytes: u64,
     ticks: u32,
     last_sample: Sample,
@@ -248,7 +251,8 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
     /// What was written after the last look, or by a plugin that ran for less time than passes between two, is over the quota
     /// all the same.
     async fn look_last(&mut self) {
-        let data = self.bounds.data.clone().filter(|_| self.quota_evidence.is_none());
+        let is_known = matches!(self.why, Some(Why::Violation { violation: Violation::FileSize, .. }));
+        let data = self.bounds.data.clone().filter(|_| !is_known);
         let Some((directory, allowed)) = data else { return };
         if let Some(why) = quota::last_look(directory, allowed).await {
             self.log.line(LogSource::Host, Some("error"), &format!("ended over its quota: {why}"));
