@@ -66,7 +66,7 @@ async fn a_plugin_that_does_not_read_costs_a_bounded_buffer_and_callers_their_de
     }
     // The thread was never blocked: all of them ended at their deadline.
     let took = begun.elapsed();
-    assert!(took > Duration::from_millis(250) && took < Duration::from_millis(2_000), "{took:?}");
+    assert!(took > Duration::from_millis(250) && took < Duration::from_secs(5), "{took:?}");
     assert_eq!((rig.connection.in_flight(), rig.connection.queued()), (0, 0));
     // What was written fits the pipe and the buffer; what did not was never taken.
     let written = usize::try_from(rig.connection.counters().calls).unwrap() * text.len();
