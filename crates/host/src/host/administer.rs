@@ -285,7 +285,7 @@ impl Host {
                 let row = context.row(&name)?;
                 let schema = config_schema(&row)?;
                 let config = store.config(&row.owner())?.map_or_else(empty, |row| row.value);
-                let whole = with_defaults(schema.as_ref(), &config);
+                let whole = with_defaults(schema.as_ref(), &config)?;
                 Ok(schema.map_or_else(|| whole.clone(), |schema| schema.redact(&whole)))
             })
             .await
@@ -315,8 +315,9 @@ impl Host {
                 let old = store.config(&row.owner())?.map_or_else(empty, |row| row.value);
                 let config = with_kept_secrets(schema.as_ref(), config, &old);
                 super::judge(schema.as_ref(), &config, "the configuration")?;
-                store.set_config(&row.owner(), config.clone(), None, &by)?;
-                Ok(with_defaults(schema.as_ref(), &config))
+                let whole = with_defaults(schema.as_ref(), &config)?;
+                store.set_config(&row.owner(), config, None, &by)?;
+                Ok(whole)
             })
             .await?;
         self.tell_config(&plugin, whole).await?;

@@ -127,7 +127,7 @@ impl Target {
         let rules = rules(context, &manifest, &package, &data, &grants)?;
         let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
         let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
-        let config = with_defaults(config_schema.as_ref(), &config);
+        let config = with_defaults(config_schema.as_ref(), &config)?;
         let log = PluginLog::open(&context.home, &manifest.name, limits.log_bytes);
         log.hide(Secrets::of(config_schema.as_ref(), &config));
         Ok(Self {
@@ -175,8 +175,14 @@ fn if_unchanged(context: &Context, name: &PluginName, digest: &str, error: Error
 }
 
 /// The configuration as a plugin sees it.
-pub(crate) fn with_defaults(schema: Option<&CompiledSchema>, config: &Value) -> Value {
-    schema.map_or_else(|| config.clone(), |schema| schema.defaults(config))
+///
+/// # Errors
+/// `schema_violation` when it is too large for its defaults to be filled in.
+pub(crate) fn with_defaults(schema: Option<&CompiledSchema>, config: &Value) -> Result<Value, Error> {
+    let Some(schema) = schema else { return Ok(config.clone()) };
+    schema
+        .defaults(config)
+        .map_err(|fault| Error::new(ErrorCode::SchemaViolation, format!("the configuration: {fault}")))
 }
 
 fn tools(manifest: &Manifest) -> Result<HashMap<String, Tool>, Error> {

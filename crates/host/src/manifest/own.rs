@@ -239,7 +239,7 @@ fn tool(reader: &mut Reader<'_>, node: &Node) -> Option<ToolDeclaration> {
 /// A schema that compiles.
 fn schema(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Value> {
     let value = node.to_value();
-    match CompiledSchema::compile(&value) {
+    match CompiledSchema::compile_within(&value, &mut reader.schemas) {
         Ok(_) => Some(value),
         Err(error) => {
             let at = node.nearest(error.pointer()).at;

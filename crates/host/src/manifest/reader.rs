@@ -26,11 +26,14 @@ pub(super) struct Reader<'a> {
     more: usize,
     /// Whether what is read is another form, whose unknown fields nobody would miss in time.
     pub(super) converting: bool,
+    /// What the schemas of this manifest may still take.
+    pub(super) schemas: crate::schema::Budget,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(file: &'a Path, lines: Lines<'a>) -> Self {
-        Self { file, lines, findings: Vec::new(), more: 0, converting: false }
+    pub(super) fn new(file: &'a Path, lines: Lines<'a>) -> Self {
+        let schemas = crate::schema::Budget::default();
+        Self { file, lines, findings: Vec::new(), more: 0, converting: false, schemas }
     }
 
     /// Whether nothing wrong was found so far.

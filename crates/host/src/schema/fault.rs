@@ -69,7 +69,8 @@ impl From<SchemaError> for crate::Error {
 pub struct SchemaFault {
     /// The place in the value, as a JSON pointer; empty for the value itself.
     pub pointer: String,
-    /// The keyword of the schema that it breaks, such as `required`; or `too-complex`.
+    /// The keyword of the schema that it breaks, such as `required`; `too-complex`, or `schema` where none can be
+    /// named.
     pub rule: String,
     /// What is wrong. It holds the shape of the value and names of members, never the value.
     pub message: String,
@@ -81,6 +82,15 @@ impl SchemaFault {
             pointer: String::new(),
             rule: "too-complex".to_owned(),
             message: "the value is too large for its schema to be judged in bounded time".to_owned(),
+        }
+    }
+
+    /// Something is wrong in a value that is too large for its places to be gathered.
+    pub(super) fn unplaced() -> Self {
+        Self {
+            pointer: String::new(),
+            rule: "schema".to_owned(),
+            message: "it breaks its schema, and is too large for every place to be named".to_owned(),
         }
     }
 }
@@ -111,7 +121,9 @@ pub(super) fn of_value(error: &ValidationError<'_>) -> SchemaFault {
         ValidationErrorKind::Required { property } => {
             format!("the member '{}' is missing", shown(property.as_str().unwrap_or_default()))
         }
-        ValidationErrorKind::UniqueItems => format!("{shape} has the same element twice"),
+        ValidationErrorKind::Custom { keyword, .. } if keyword == super::unique::KEYWORD => {
+            format!("{shape} has the same element twice")
+        }
         _ => bounded(&error.masked_with(shape).to_string()),
     };
     SchemaFault {

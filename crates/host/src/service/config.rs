@@ -33,11 +33,11 @@ pub(super) async fn set(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
     let (owner, shared, by) = (target.owner.clone(), Arc::clone(target), format!("plugin {}", target.name));
     let written = asking.context.store.run(move |store| {
         judge_config(&shared, &config)?;
-        store.set_config(&owner, config.clone(), None, &by)?;
-        Ok(config)
+        let whole = with_defaults(shared.config_schema.as_ref(), &config)?;
+        store.set_config(&owner, config, None, &by)?;
+        Ok(whole)
     });
-    let config = written.await.map_err(|error| refused(&error))?;
-    target.set_config(with_defaults(target.config_schema.as_ref(), &config));
+    target.set_config(written.await.map_err(|error| refused(&error))?);
     act.done();
     answer(&json!({}))
 }

@@ -223,7 +223,7 @@ fn config(with: &mut Conversion<'_, '_>, member: &Member) -> Option<Value> {
     {
         schema.insert("required".to_owned(), Value::Array(required));
     }
-    if let Err(error) = crate::schema::CompiledSchema::compile(&schema) {
+    if let Err(error) = crate::schema::CompiledSchema::compile_within(&schema, &mut with.reader.schemas) {
         with.reader.error(member.at, "schema", format!("configSchema: {error}"));
         return None;
     }
