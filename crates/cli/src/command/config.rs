@@ -42,7 +42,7 @@ pub(crate) struct GetArguments {
 #[derive(Debug, Args)]
 #[command(
     after_help = "A JSON object, @FILE with one, or - to read one from standard input, is the whole configuration from now on; key=value \
-changes these members and leaves the others. The forms are those of `ringfence call`. A plugin that runs is told. Secrets are better read \
+changes these members and leaves the others as they are stored. The forms are those of `ringfence call`. A plugin that runs is told. Secrets are better read \
 from a file or standard input: what stands on a command line, other users of the machine can see.
 
 Examples:
@@ -93,12 +93,13 @@ fn set(opened: &Opened, name: &str, given: Given) -> Result<Answer, Stopped> {
         None
     };
     let raw = given.into_json(schema.as_ref())?;
-    let mut config = parsed(raw.get())?;
-    if changes_members {
-        let before = opened.wait("reading the configuration", |host| host.config(name))?;
-        config = merged(before, config);
-    }
-    let config = opened.wait("setting the configuration", |host| host.set_config(name, config))?;
+    let given = parsed(raw.get())?;
+    let what = "setting the configuration";
+    let config = if changes_members {
+        opened.wait(what, |host| host.change_config(name, given))?
+    } else {
+        opened.wait(what, |host| host.set_config(name, given))?
+    };
     Ok(shown(&config).talk(format!("the configuration of {name} is set")))
 }
 
@@ -107,28 +108,4 @@ fn parsed(text: &str) -> Result<Value, ringfence::Error> {
         let message = "the configuration cannot be read";
         ringfence::Error::new(ringfence_api::ErrorCode::Usage, message).with_source(cause)
     })
-}
-
-/// The members of `before`, with those of `changes` in their place.
-fn merged(before: Value, changes: Value) -> Value {
-    match (before, changes) {
-        (Value::Object(mut before), Value::Object(changes)) => {
-            before.extend(changes);
-            Value::Object(before)
-        }
-        (_, changes) => changes,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn other_members_stay() {
-        let before = json!({"a": 1, "b": {"c": 2}});
-        assert_eq!(merged(before, json!({"b": 3, "d": 4})), json!({"a": 1, "b": 3, "d": 4}));
-        assert_eq!(merged(Value::Null, json!({"a": 1})), json!({"a": 1}));
-    }
 }

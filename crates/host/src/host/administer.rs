@@ -12,7 +12,10 @@ use crate::lifecycle::{Move, consent_required, rules, with_defaults};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
 use crate::rpc::CallMeta;
 use crate::schema::CompiledSchema;
-use crate::store::{AuditEvent, PluginRow, StateChange};
+use crate::store::{AuditEvent, PluginRow, StateChange, Store};
+
+/// How often a change of a configuration is made again when another process writes it at the same time.
+const CONFIG_TRIES: u32 = 16;
 
 impl Host {
     /// What would be asked now: of the installed version, or of the upgrade that waits.
@@ -291,15 +294,39 @@ impl Host {
             .await
     }
 
-    /// Replaces the configuration, after judging it by its schema. A secret given as `***` stays what it was. A running
-    /// plugin is told. Returns what [`Host::config`] would.
+    /// Replaces the configuration, after judging it by its schema. A secret given as `***` stays what it was; a default that is
+    /// given as [`Host::config`] shows it, and was not stored, stays a default. A running plugin is told. Returns what
+    /// [`Host::config`] would.
     ///
     /// # Errors
-    /// `schema_violation` with every place; then nothing is changed. `not_found`; `usage` when it is no object.
+    /// `schema_violation` with every place; then nothing is changed. `not_found`; `usage` when it is no object, or has a `***`
+    /// for a secret that there is not.
     ///
     /// # Cancel safety
     /// Dropped, it is written or it is not; the plugin may not have been told.
     pub async fn set_config(&self, name: &str, config: Value) -> Result<Value, Error> {
+        self.write_config(name, config, super::settings::replaced).await
+    }
+
+    /// Sets these members of the configuration and leaves the others as they are stored, after judging the whole by its
+    /// schema. A running plugin is told. Returns what [`Host::config`] would.
+    ///
+    /// # Errors
+    /// As for [`Host::set_config`].
+    ///
+    /// # Cancel safety
+    /// As for [`Host::set_config`].
+    pub async fn change_config(&self, name: &str, changes: Value) -> Result<Value, Error> {
+        self.write_config(name, changes, super::settings::changed).await
+    }
+
+    /// Writes what `settled` makes of what is given and what is stored.
+    async fn write_config(
+        &self,
+        name: &str,
+        given: Value,
+        settled: fn(Option<&CompiledSchema>, Value, &Value) -> Result<Value, Error>,
+    ) -> Result<Value, Error> {
         let plugin = plugin_name(name)?;
         let lock = self.act().await;
         let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
@@ -307,17 +334,25 @@ impl Host {
         let whole = store
             .run(move |store| {
                 let row = context.row(&wanted)?;
-                if !config.is_object() {
+                if !given.is_object() {
                     return Err(Error::new(ErrorCode::Usage, "a configuration is a JSON object")
                         .with_hint("write it as {\"name\": value, ...}"));
                 }
                 let schema = config_schema(&row)?;
-                let old = store.config(&row.owner())?.map_or_else(empty, |row| row.value);
-                let config = with_kept_secrets(schema.as_ref(), config, &old);
-                super::judge(schema.as_ref(), &config, "the configuration")?;
-                let whole = with_defaults(schema.as_ref(), &config)?;
-                store.set_config(&row.owner(), config, None, &by)?;
-                Ok(whole)
+                let mut tries = 0;
+                loop {
+                    tries += 1;
+                    let (old, revision) = stored_config(store, &row)?;
+                    let config = settled(schema.as_ref(), given.clone(), &old)?;
+                    super::judge(schema.as_ref(), &config, "the configuration")?;
+                    let whole = with_defaults(schema.as_ref(), &config)?;
+                    match store.set_config(&row.owner(), config, Some(revision), &by) {
+                        Ok(_) => return Ok(whole),
+                        // Somebody else was quicker: the change is made to what they wrote.
+                        Err(_) if tries < CONFIG_TRIES && stored_config(store, &row)?.1 != revision => {}
+                        Err(error) => return Err(error),
+                    }
+                }
             })
             .await?;
         self.tell_config(&plugin, whole).await?;
@@ -359,24 +394,19 @@ fn empty() -> Value {
     Value::Object(serde_json::Map::new())
 }
 
+/// What is stored, and its revision; 0 for none.
+fn stored_config(store: &Store, row: &PluginRow) -> Result<(Value, i64), Error> {
+    match store.config(&row.owner()) {
+        // Writing it again is what mends a damaged one.
+        Err(error) if error.code() == ErrorCode::InvalidConfig => Ok((empty(), 0)),
+        read => Ok(read?.map_or_else(|| (empty(), 0), |row| (row.value, row.revision))),
+    }
+}
+
 fn config_schema(row: &PluginRow) -> Result<Option<CompiledSchema>, Error> {
     let manifest = row.package.manifest()?;
     Ok(manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?)
 }
-
-/// Whoever writes back what was shown must not overwrite a secret with its mask.
-fn with_kept_secrets(schema: Option<&CompiledSchema>, mut config: Value, old: &Value) -> Value {
-    for pointer in schema.map(CompiledSchema::secret_paths).unwrap_or_default() {
-        let masked = config.pointer(&pointer).and_then(Value::as_str) == Some(SECRET_MASK);
-        if masked && let (Some(place), Some(kept)) = (config.pointer_mut(&pointer), old.pointer(&pointer)) {
-            *place = kept.clone();
-        }
-    }
-    config
-}
-
-/// What stands in the place of a secret.
-pub(super) const SECRET_MASK: &str = "***";
 
 /// What a consent grants.
 pub(super) fn chosen(
@@ -389,26 +419,5 @@ pub(super) fn chosen(
         Consent::Only(permissions) => Ok(permissions),
         Consent::Absent if asked.is_empty() => Ok(Vec::new()),
         Consent::Absent => Err(consent_required(name)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mask_that_comes_back_keeps_the_secret() {
-        let schema = CompiledSchema::compile(&serde_json::json!({
-            "type": "object",
-            "properties": {"token": {"type": "string", "writeOnly": true}, "name": {"type": "string"}}
-        }))
-        .unwrap();
-        let old = serde_json::json!({"token": "s3cret", "name": "a"});
-        let shown = schema.redact(&old);
-        assert_eq!(shown["token"], SECRET_MASK);
-        let kept = with_kept_secrets(Some(&schema), serde_json::json!({"token": "***", "name": "b"}), &old);
-        assert_eq!(kept, serde_json::json!({"token": "s3cret", "name": "b"}));
-        let changed = with_kept_secrets(Some(&schema), serde_json::json!({"token": "new"}), &old);
-        assert_eq!(changed, serde_json::json!({"token": "new"}));
     }
 }

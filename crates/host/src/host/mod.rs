@@ -10,6 +10,7 @@ mod change;
 mod event;
 mod hook;
 mod inspect;
+mod settings;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -30,6 +31,7 @@ pub use event::{EventOptions, EventReport, RECEIVERS_MAX, Receiver, ReceiverOutc
 
 pub(crate) use call::{judge, outcome};
 pub(crate) use event::Posting;
+pub(crate) use settings::handed_back;
 
 /// Runs plugins: the one object that an application, the command line and a daemon work with.
 ///

@@ -32,6 +32,9 @@ pub(super) async fn set(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
     let mut act = asking.begin("").await?;
     let (owner, shared, by) = (target.owner.clone(), Arc::clone(target), format!("plugin {}", target.name));
     let written = asking.context.store.run(move |store| {
+        // It was told its configuration whole; a default that it hands back unchanged stays one.
+        let old = store.config(&owner)?.map_or_else(|| json!({}), |row| row.value);
+        let config = crate::host::handed_back(shared.config_schema.as_ref(), config, &old)?;
         judge_config(&shared, &config)?;
         let whole = with_defaults(shared.config_schema.as_ref(), &config)?;
         store.set_config(&owner, config, None, &by)?;

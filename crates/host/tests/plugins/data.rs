@@ -47,6 +47,32 @@ async fn the_quota_is_exact_and_nothing_is_lost_at_it() {
     rig.host.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_default_that_was_only_seen_is_that_of_the_next_version() {
+    let schema = |preset: &str| {
+        format!(
+            "config_schema: {{type: object, properties: {{target: {{default: {preset}}}, tone: {{type: string}}, keys: {{additionalProperties: {{writeOnly: true}}}}}}}}\n"
+        )
+    };
+    let code = "seen = {}\ndef initialize(config):\n    seen['config'] = config\ndef show(a):\n    return seen['config']\n";
+    let rig = Rig::new().await;
+    rig.active("configured", &schema("de"), &["show"], code).await;
+    rig.host.set_config("configured", json!({"keys": {"a": "s1", "b": "s2"}})).await.unwrap();
+    rig.host.change_config("configured", json!({"tone": "warm"})).await.unwrap();
+    // What was read is written back whole.
+    let shown = rig.host.config("configured").await.unwrap();
+    assert_eq!(shown, json!({"keys": {"a": "***", "b": "***"}, "tone": "warm", "target": "de"}));
+    rig.host.set_config("configured", shown).await.unwrap();
+    let next = rig.python_package("configured", "2.0.0", &schema("fr"), &["show"], code);
+    rig.host
+        .upgrade(&next, ringfence::plugin::Consent::Requested, ringfence::host::UpgradeOptions::default())
+        .await
+        .unwrap();
+    let told = rig.call("configured", "show").await.unwrap();
+    assert_eq!(told, json!({"keys": {"a": "s1", "b": "s2"}, "tone": "warm", "target": "fr"}));
+    rig.host.shutdown().await;
+}
+
 const SCHEMA: &str = "config_schema: {type: object, additionalProperties: false, properties: {target: {type: string, enum: [de, fr], default: de}, token: {type: string, writeOnly: true}}}\n";
 const CONFIGURED: &str = "from ringfence import host\nseen = {}\ndef initialize(config):\n    seen['config'] = config\ndef config_changed(config):\n    seen['config'] = config\ndef show(a):\n    return seen['config']\n";
 
@@ -65,6 +91,14 @@ async fn a_configuration_is_judged_told_at_once_and_its_secrets_never_shown() {
     assert_eq!(rig.call("configured", "show").await.unwrap(), json!({"target": "fr", "token": "s3cret"}));
     rig.host.set_config("configured", json!({"target": "de", "token": "***"})).await.unwrap();
     assert_eq!(rig.call("configured", "show").await.unwrap(), json!({"target": "de", "token": "s3cret"}));
+    // One member is set: the secret stays, unseen.
+    let shown = rig.host.change_config("configured", json!({"target": "fr"})).await.unwrap();
+    assert_eq!(shown, json!({"target": "fr", "token": "***"}));
+    assert_eq!(rig.call("configured", "show").await.unwrap(), json!({"target": "fr", "token": "s3cret"}));
+    let none = rig.host.set_config("configured", json!({})).await.unwrap();
+    assert_eq!(none, json!({"target": "de"}));
+    let error = rig.host.change_config("configured", json!({"token": "***"})).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Usage, "{error}");
     rig.host.shutdown().await;
 }
 
