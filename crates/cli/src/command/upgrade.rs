@@ -133,7 +133,7 @@ fn answer(upgraded: &Upgraded, command: &str) -> Result<Answer, Error> {
             .with_hint(format!("to grant all of it: {command} --grant-requested")));
     }
     let said = if from == to {
-        format!("{name} {to} is in place already; nothing was changed")
+        format!("{name} {to} is in place already; its package was not changed")
     } else {
         format!("{name} is {to} now, and was {from}; go back with: ringfence rollback {name}")
     };

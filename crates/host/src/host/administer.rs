@@ -8,7 +8,7 @@ use super::{Host, plugin_name};
 use crate::Error;
 use crate::consent::ConsentRequest;
 use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
-use crate::lifecycle::{Move, consent_required, rules, with_defaults};
+use crate::lifecycle::{Context, Move, consent_required, rules, with_defaults};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
 use crate::rpc::CallMeta;
 use crate::schema::CompiledSchema;
@@ -31,24 +31,46 @@ impl Host {
         store.run(move |_| super::inspect::consent_request(&context, &name)).await
     }
 
-    /// Records what a person allows. What was granted before is replaced. An upgrade that waited for it is carried out.
+    /// Records what a person allows. What was granted before is replaced. An upgrade that waited for it is carried out; a
+    /// plugin that waited for it, and whose manifest says `enabled_by_default`, is activated.
     ///
     /// # Errors
     /// `consent_required` when the consent is absent and the plugin asks for something; `invalid_permission`, `floor`,
-    /// `path_not_found` for grants that cannot be held; `not_found`.
+    /// `path_not_found` for grants that cannot be held; `not_found`; what a start says, and then the consent holds.
     ///
     /// # Cancel safety
     /// Dropped, the consent is recorded or it is not; the plugin may not have been restarted yet.
     pub async fn consent(&self, name: &str, consent: Consent) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
         let _one_at_a_time = self.act().await;
-        if self.row(&name).await?.pending.is_some() {
+        let before = self.row(&name).await?;
+        if before.pending.is_some() {
             self.commit_pending(&name, consent).await.map(drop)?;
         } else {
             self.record_consent(&name, consent).await?;
-            self.restart_with_new_grants(&name).await?;
+            self.act_on_consent(&name, &before).await?;
         }
         self.summary(&name).await
+    }
+
+    /// What follows a consent that is recorded.
+    pub(super) async fn act_on_consent(&self, name: &PluginName, before: &PluginRow) -> Result<(), Error> {
+        self.restart_with_new_grants(name).await?;
+        self.activate_if_meant(name, before.state).await
+    }
+
+    /// Activates what has waited for a consent, has it, and is meant to be active from then on.
+    pub(super) async fn activate_if_meant(
+        &self,
+        name: &PluginName,
+        before: PluginState,
+    ) -> Result<(), Error> {
+        let now = self.row(name).await?;
+        let waited = before == PluginState::Installed && now.state == PluginState::Inactive;
+        if waited && now.package.manifest()?.enabled_by_default {
+            self.activate_now(name).await?;
+        }
+        Ok(())
     }
 
     /// Consents without taking the lock of acts.
@@ -164,7 +186,8 @@ impl Host {
             .await
     }
 
-    /// Grants more. A running plugin is restarted with it.
+    /// Grants more. A running plugin is restarted with it. Whoever grants all that a plugin cannot do without, while it waits
+    /// for consent, has consented to it; what else it asks for is refused.
     ///
     /// # Errors
     /// `invalid_permission`, `floor`, `path_not_found` for grants that cannot be held; `not_found`; what a start says.
@@ -177,14 +200,18 @@ impl Host {
         let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
         let permissions = permissions.to_vec();
         let store = context.store.clone();
-        store
+        let before = store
             .run(move |store| {
                 let row = context.row(&wanted)?;
                 super::inspect::judge_grants(&context, &row.package, &permissions)?;
-                store.grant(&wanted, permissions, &by).map(drop)
+                store.grant(&wanted, permissions, &by)?;
+                if row.state == PluginState::Installed && row.pending.is_none() {
+                    complete_consent(&context, &wanted, &by)?;
+                }
+                Ok(row)
             })
             .await?;
-        self.restart_with_new_grants(&plugin).await?;
+        self.act_on_consent(&plugin, &before).await?;
         drop(lock);
         self.grants(name).await
     }
@@ -406,6 +433,18 @@ fn stored_config(store: &Store, row: &PluginRow) -> Result<(Value, i64), Error> 
 fn config_schema(row: &PluginRow) -> Result<Option<CompiledSchema>, Error> {
     let manifest = row.package.manifest()?;
     Ok(manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?)
+}
+
+/// Records the grants of a plugin that waits for consent as the consent, once they hold all that it cannot do without.
+fn complete_consent(context: &Context, name: &PluginName, by: &str) -> Result<(), Error> {
+    let asked = super::inspect::consent_request(context, name)?;
+    if asked.asked.iter().any(|item| !item.optional && !item.granted) {
+        return Ok(());
+    }
+    let granted = context.trusted(name)?.grants.into_iter().map(|grant| grant.permission).collect();
+    let by = by.to_owned();
+    let consent = crate::store::Consent { digest: asked.digest.clone(), asked: asked.all(), granted, by };
+    context.store.consent(name, consent).map(drop)
 }
 
 /// What a consent grants.

@@ -109,7 +109,8 @@ impl Host {
 
     /// Takes another version of an installed plugin. What it asks for beyond what is granted needs consent: without it the
     /// new version waits, and the old one runs on. With it, or when nothing more is asked, the new version is started; if it
-    /// does not come up, the old one is put back by itself.
+    /// does not come up, the old one is put back by itself. The package that is installed already changes nothing, but a
+    /// consent that is given with it holds as [`Host::consent`] would.
     ///
     /// # Errors
     /// `not_found` when nothing of that name is installed; `usage` for an older version without
@@ -139,10 +140,14 @@ impl Host {
             .await?;
         let name = staged.row.name().clone();
         let Some(pending) = &staged.row.pending else {
-            // The same package again.
+            // The same package again: only what was said of its grants is done.
             let version = staged.row.package.version.to_string();
+            if consent != Consent::Absent {
+                self.record_consent(&name, consent).await?;
+                self.act_on_consent(&name, &staged.row).await?;
+            }
             return Ok(Upgraded {
-                plugin: summary(&staged.row)?,
+                plugin: self.summary(&name).await?,
                 from_version: version.clone(),
                 to_version: version,
                 done: true,
@@ -198,6 +203,9 @@ impl Host {
                 Some(reason)
             }
         };
+        if rolled_back.is_none() {
+            self.activate_if_meant(name, before.state).await?;
+        }
         Ok(Upgraded {
             plugin: self.summary(name).await?,
             from_version: before.package.version.to_string(),

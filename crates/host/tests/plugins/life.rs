@@ -74,6 +74,37 @@ async fn one_that_is_enabled_by_default_is_active_once_somebody_has_consented() 
         PluginState::Active
     );
     assert_eq!(rig.call("eager", "ok").await.unwrap(), "ok");
+    rig.host.uninstall("eager", KeepData::No).await.unwrap();
+    // A consent that follows the install.
+    rig.host.install(&package, Consent::Absent).await.unwrap();
+    assert_eq!(
+        rig.host.consent("eager", Consent::Only(Vec::new())).await.unwrap().state,
+        PluginState::Active
+    );
+    // One that has consent and was put to rest stays at rest.
+    rig.host.deactivate("eager").await.unwrap();
+    assert_eq!(rig.host.consent("eager", Consent::Requested).await.unwrap().state, PluginState::Inactive);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn grants_that_are_all_it_needs_are_a_consent_and_fewer_are_none() {
+    let rig = Rig::new().await;
+    let code = "def ok(arguments):\n    return 'ok'\n";
+    let needs = "permissions: ['env:read=LANG', 'env:read=TZ', {permission: 'env:read', scope: [TERM], optional: true}]\n";
+    let eager =
+        rig.python_package("eager", "1.0.0", &format!("enabled_by_default: true\n{needs}"), &["ok"], code);
+    let calm = rig.python_package("calm", "1.0.0", needs, &["ok"], code);
+    for package in [&eager, &calm] {
+        rig.host.install(package, Consent::Absent).await.unwrap();
+    }
+    for (name, then) in [("eager", PluginState::Active), ("calm", PluginState::Inactive)] {
+        rig.host.grant(name, &["env:read=LANG".parse().unwrap()]).await.unwrap();
+        assert_eq!(rig.state(name).await, PluginState::Installed, "{name}: not all");
+        let granted = rig.host.grant(name, &["env:read=TZ".parse().unwrap()]).await.unwrap();
+        assert_eq!((granted.len(), rig.state(name).await), (2, then), "{name}");
+    }
+    assert_eq!(rig.call("eager", "ok").await.unwrap(), "ok");
     rig.host.shutdown().await;
 }
 

@@ -38,6 +38,22 @@ async fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
 }
 
 #[tokio::test]
+async fn a_consent_that_comes_with_the_package_that_is_there_holds() {
+    let rig = Rig::new().await;
+    let package = rig.python_package("p", "1.0.0", WIDER, &["which"], V1);
+    rig.host.install(&package, Consent::Requested).await.unwrap();
+    let upgrade = |consent| rig.host.upgrade(&package, consent, UpgradeOptions::default());
+    let same = upgrade(Consent::Absent).await.unwrap();
+    assert!(same.done && same.from_version == same.to_version);
+    assert_eq!(rig.host.grants("p").await.unwrap().len(), 1, "nothing was said of them");
+    assert!(upgrade(Consent::Only(Vec::new())).await.unwrap().done);
+    assert!(rig.host.grants("p").await.unwrap().is_empty());
+    assert!(upgrade(Consent::Requested).await.unwrap().done);
+    assert_eq!(rig.host.grants("p").await.unwrap().len(), 1);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_version_that_does_not_come_up_is_put_back_by_itself() {
     let rig = Rig::new().await;
     rig.active("p", "", &["which"], V1).await;
