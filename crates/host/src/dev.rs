@@ -174,7 +174,8 @@ impl Dev {
         };
         let arguments: Box<RawValue> = serde_json::value::to_raw_value(&arguments)
             .map_err(|error| Error::new(ErrorCode::Usage, "the arguments are no JSON").with_source(error))?;
-        let result = self.host.call_instance(running, tool, &arguments, &CallOptions::default()).await?;
+        let (options, now) = (CallOptions::default(), std::time::Instant::now());
+        let result = self.host.call_instance(running, tool, &arguments, &options, now).await?;
         serde_json::from_str(result.get())
             .map_err(|error| Error::new(ErrorCode::PluginFailed, "the result is no JSON").with_source(error))
     }

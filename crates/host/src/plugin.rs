@@ -228,7 +228,8 @@ pub struct Broken {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallOptions {
-    /// How long it may take; never longer than the plugin's own limit. Default that limit.
+    /// How long it may take, the start of a plugin that does not run included; the call itself never takes longer than the
+    /// plugin's own limit, nor a start than its own. Default these limits.
     pub timeout: Option<Duration>,
     /// The id under which everything that belongs to the call is recorded. Default a fresh one.
     pub correlation_id: Option<String>,

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{Host, plugin_name};
 use crate::Error;
-use crate::lifecycle::{Instance, Phase, Target, Tool, not_active};
+use crate::lifecycle::{Instance, Target, Tool, not_active};
 use crate::plugin::CallOptions;
 use crate::rpc::{CallError, CallMeta, RpcError};
 use crate::schema::CompiledSchema;
@@ -47,7 +47,7 @@ impl Host {
     /// - `not_found`: no such plugin, or no such tool; the hint names the nearest.
     /// - `not_active`, `quarantined`, `consent_required`: it does not take calls now.
     /// - `schema_violation`: arguments or result break the tool's schema.
-    /// - `timeout`: it took too long; the plugin is told, and stopped when it does not give up the call within 3 s.
+    /// - `timeout`: it took too long, a start included when there is a limit of the caller's; the plugin is told, and stopped when it does not give up the call within 3 s.
     /// - `plugin_failed`: it answered with an error, broke the protocol, or ended. The message is the plugin's own, escaped.
     /// - `permission_denied`: the host refused it something, and it passed the refusal on; the hint names the grant. A file that
     ///   does not exist for the plugin is `plugin_failed`, with the grant that would show it as the hint.
@@ -63,32 +63,40 @@ impl Host {
         arguments: &RawValue,
         options: &CallOptions,
     ) -> Result<Box<RawValue>, Error> {
-        let instance = self.instance(name, tool, arguments).await?;
-        self.call_instance(&instance, tool, arguments, options).await
+        let begun = Instant::now();
+        let starting = self.instance(name, tool, arguments);
+        let instance = match options.timeout {
+            None => starting.await?,
+            // A start that is given up goes on by itself, for whoever calls next.
+            Some(timeout) => match tokio::time::timeout(timeout, starting).await {
+                Ok(started) => started?,
+                Err(_elapsed) => return Err(not_started(name, timeout)),
+            },
+        };
+        self.call_instance(&instance, tool, arguments, options, begun).await
     }
 
-    /// The same on a plugin that runs.
+    /// The same on a plugin that runs. The caller's time runs since `begun`, the plugin's own limit from now on.
     pub(crate) async fn call_instance(
         &self,
         instance: &Instance,
         tool: &str,
         arguments: &RawValue,
         options: &CallOptions,
+        begun: Instant,
     ) -> Result<Box<RawValue>, Error> {
         let target = &instance.target;
         let known = tool_of(target, tool)?;
         let judged = judge_text(known.input.as_ref(), arguments, "the arguments")?;
         let arguments = judged.as_deref().unwrap_or(arguments);
-        let limit =
-            options.timeout.map_or(target.limits.call_timeout, |asked| asked.min(target.limits.call_timeout));
-        let deadline = Instant::now() + limit;
+        let (limit, deadline) = limit(options.timeout, begun, target.limits.call_timeout);
         let correlation_id: Arc<str> = match &options.correlation_id {
             Some(id) => id.as_str().into(),
             None => self.context().correlation_id(),
         };
         let params = call_params(&known.name, arguments)?;
         if target.calls.begin(&known.name, &correlation_id).is_err() {
-            let wait = AUDIT_WAIT.min(limit);
+            let wait = AUDIT_WAIT.min(deadline.saturating_duration_since(Instant::now()));
             target.calls.begin_within(&known.name, &correlation_id, wait).await?;
         }
         let meta = CallMeta { correlation_id: &correlation_id, deadline };
@@ -103,7 +111,9 @@ impl Host {
         record.outcome = outcome(&answered);
         match answered {
             Ok(result) => {
-                let judged = judge_text(known.output.as_ref(), &result, "the result")?;
+                let judged = judge_text(known.output.as_ref(), &result, "the result").inspect_err(|_| {
+                    record.outcome = Outcome::Invalid;
+                })?;
                 Ok(judged.unwrap_or(result))
             }
             Err(error) => Err(self.call_error(instance, error, limit, &correlation_id).await),
@@ -113,13 +123,8 @@ impl Host {
     /// The running plugin of that name, started if it is active. A call that is wrong starts nothing.
     async fn instance(&self, name: &str, tool: &str, arguments: &RawValue) -> Result<Arc<Instance>, Error> {
         let name = plugin_name(name)?;
-        if let Some(supervisor) = self.known_supervisor(&name) {
-            if let Some(instance) = supervisor.running() {
-                return Ok(instance);
-            }
-            if let Phase::Waiting = supervisor.phase() {
-                return supervisor.start(false).await;
-            }
+        if let Some(instance) = self.known_supervisor(&name).and_then(|supervisor| supervisor.running()) {
+            return Ok(instance);
         }
         let context = Arc::clone(self.context());
         let (store, wanted) = (context.store.clone(), name.clone());
@@ -222,6 +227,21 @@ impl Host {
         self.context().events.tell(&target.name, crate::event::EventKind::Denial { denial });
         made.with_hint(grant_hint(target.name.as_str(), &grant))
     }
+}
+
+/// How long a call may take as it is said to people, and when it has: the caller's time since the call `begun`, its start
+/// included, or the plugin's own limit from now on, whichever ends first.
+fn limit(asked: Option<Duration>, begun: Instant, own: Duration) -> (Duration, Instant) {
+    let own = (own, Instant::now() + own);
+    let asked = asked.and_then(|asked| Some((asked, begun.checked_add(asked)?)));
+    asked.filter(|(_, deadline)| *deadline < own.1).unwrap_or(own)
+}
+
+fn not_started(name: &str, limit: Duration) -> Error {
+    let name = crate::consent::shown(name);
+    let message = format!("{name} was still being started after {:.3} s", limit.as_secs_f64());
+    Error::new(ErrorCode::Timeout, message)
+        .with_hint("the start goes on; call again, or with a longer timeout")
 }
 
 fn grant_hint(name: &str, grant: &str) -> String {
@@ -382,6 +402,40 @@ mod tests {
         assert!(error.message().contains("/k0") && error.message().ends_with("; and 4 more"), "{error}");
         assert!(judge(Some(&schema), &serde_json::json!({"a": 1}), "x").is_ok());
         assert!(judge(None, &Value::Null, "x").is_ok());
+    }
+
+    #[test]
+    fn the_callers_time_covers_the_start_and_the_plugins_own_does_not() {
+        let ago = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
+        let (said, deadline) = limit(Some(Duration::from_secs(5)), ago, Duration::from_secs(30));
+        assert_eq!((said, deadline), (Duration::from_secs(5), ago + Duration::from_secs(5)));
+        let (said, deadline) = limit(Some(Duration::from_secs(60)), ago, Duration::from_secs(30));
+        assert!(said == Duration::from_secs(30) && deadline > ago + Duration::from_secs(32));
+        assert_eq!(limit(None, ago, Duration::from_secs(30)).0, Duration::from_secs(30));
+        assert_eq!(limit(Some(Duration::MAX), ago, Duration::from_secs(30)).0, Duration::from_secs(30));
+    }
+
+    #[tokio::test]
+    async fn a_result_that_breaks_its_schema_is_recorded_as_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let package = directory.path().join("p");
+        std::fs::create_dir(&package).unwrap();
+        let manifest = "name: p\nversion: 1.0.0\nruntime: python\nentry_point: p.py\ntools:\n  - {name: count, output_schema: {type: integer}}\n";
+        std::fs::write(package.join("plugin.yaml"), manifest).unwrap();
+        std::fs::write(package.join("p.py"), "def count(a):\n    return a.get('n')\n").unwrap();
+        let home = crate::Home::at(directory.path().join("home"));
+        let host = Host::builder().home(home).build().await.unwrap();
+        host.install(&package, crate::plugin::Consent::Requested).await.unwrap();
+        host.activate("p").await.unwrap();
+        assert_eq!(host.call("p", "count", serde_json::json!({"n": 3})).await.unwrap(), 3);
+        let error = host.call("p", "count", serde_json::json!({"n": "three"})).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::SchemaViolation);
+        let store = host.context().store.clone();
+        store.flush(Duration::from_secs(5)).unwrap();
+        let rows = store.activity(None, None, 10).unwrap().rows;
+        let outcomes: Vec<&str> = rows.iter().map(|row| row.outcome.as_str()).collect();
+        assert_eq!(outcomes, ["invalid", "ok"], "newest first");
+        host.shutdown().await;
     }
 
     #[test]

@@ -100,11 +100,6 @@ impl Supervisor {
         }
     }
 
-    /// What it is doing now.
-    pub(crate) fn phase(&self) -> Phase {
-        self.phase.borrow().clone()
-    }
-
     /// The running plugin, started if need be. Cancel safe: a start that was begun goes on.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub(crate) struct ActivityRow {
     pub(crate) method: String,
     /// Empty in a summary.
     pub(crate) tool: String,
-    /// `ok`, `failed`, `timeout`, `cancelled`, `refused` or `crashed`.
+    /// `ok`, `failed`, `invalid`, `timeout`, `cancelled`, `refused` or `crashed`.
     pub(crate) outcome: String,
     /// More than 1 in a summary: calls beyond 1,000 a second.
     pub(crate) count: u64,

@@ -226,3 +226,37 @@ async fn sixty_four_calls_in_flight_come_back_to_their_callers() {
     }
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn the_time_of_a_caller_covers_the_start() {
+    let rig = Rig::new().await;
+    let slow = "import time\ntime.sleep(2)\ndef ok(arguments):\n    return 'ok'\n";
+    rig.active("slow", "", &["ok"], slow).await;
+    let nothing = RawValue::from_string("{}".to_owned()).unwrap();
+    rig.host.shutdown().await;
+    // Another host on the same home has not started it yet.
+    let home = rig.host.home().clone();
+    let again = ringfence::Host::builder().home(home).build().await.unwrap();
+    let options = CallOptions { timeout: Some(Duration::from_millis(200)), ..CallOptions::default() };
+    let error = again.call_with("slow", "ok", &nothing, &options).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Timeout, "{error}");
+    assert!(error.message().contains("started after 0.200 s"), "{error}");
+    // The start went on; a caller with more time has its answer.
+    let options = CallOptions { timeout: Some(Duration::from_secs(20)), ..CallOptions::default() };
+    assert_eq!(again.call_with("slow", "ok", &nothing, &options).await.unwrap().get(), "\"ok\"");
+    again.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_wrong_does_not_start_one_that_waits_for_its_next_start() {
+    let rig = Rig::new().await;
+    let code = "import os\nmark = os.environ['RINGFENCE_DATA_DIR'] + '/started'\nif os.path.exists(mark):\n    os._exit(5)\nopen(mark, 'w').close()\ndef die(arguments):\n    os._exit(3)\n";
+    rig.active("mortal", "", &["die"], code).await;
+    rig.call("mortal", "die").await.unwrap_err();
+    // Were it started for this, its failure would be the answer.
+    let error = rig.call("mortal", "dye").await.unwrap_err();
+    assert_eq!((error.code(), error.hint()), (ErrorCode::NotFound, Some("did you mean 'die'?")), "{error}");
+    let error = rig.call("mortal", "die").await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PluginFailed, "a call that is right starts it: {error}");
+    rig.host.shutdown().await;
+}

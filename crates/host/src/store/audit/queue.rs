@@ -49,6 +49,8 @@ pub(crate) enum Outcome {
     Ok,
     /// With an error of the plugin.
     Failed,
+    /// With a result that breaks the tool's own schema.
+    Invalid,
     /// The deadline passed.
     Timeout,
     /// The caller went away.
@@ -60,14 +62,15 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 6] =
-        [Self::Ok, Self::Failed, Self::Timeout, Self::Cancelled, Self::Refused, Self::Crashed];
+    const ALL: [Self; 7] =
+        [Self::Ok, Self::Failed, Self::Invalid, Self::Timeout, Self::Cancelled, Self::Refused, Self::Crashed];
 
     /// The word in columns and JSON.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Failed => "failed",
+            Self::Invalid => "invalid",
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::Refused => "refused",
