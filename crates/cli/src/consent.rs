@@ -147,7 +147,8 @@ fn questions(
             None => {
                 let need = if item.optional { "optional" } else { "required" };
                 let place = format!("{} of {}", number + 1, open.len());
-                let question = format!("({place}, {need}) Let it {}? [y/N/all/none] ", item.meaning);
+                let remark = item.enforced.remark();
+                let question = format!("({place}, {need}) Let it {}{remark}? [y/N/all/none] ", item.meaning);
                 let Some(answer) = one_answer(&question, read, say)? else { return Ok(None) };
                 answer
             }

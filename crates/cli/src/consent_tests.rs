@@ -6,7 +6,7 @@ use ringfence_api::Runtime;
 fn request(granted: &[&str]) -> ConsentRequest {
     let ask = |permission: &str, optional| Asked {
         granted: granted.contains(&permission),
-        ..Asked::new(permission.parse().unwrap(), optional, None)
+        ..Asked::new(permission.parse().unwrap(), Runtime::Python, optional, None)
     };
     ConsentRequest {
         name: "translator".parse().unwrap(),

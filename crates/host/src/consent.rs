@@ -8,6 +8,8 @@ use std::path::Path;
 use ringfence_api::{Manifest, Permission, PermissionName, PluginName, Runtime};
 use serde::Serialize;
 
+use crate::enforcement::{Enforcement, enforcement};
+
 /// The longest text of a plugin that is shown, in characters.
 pub const SHOWN_MAX_CHARS: usize = 200;
 
@@ -16,7 +18,8 @@ pub const SHOWN_MAX_CHARS: usize = 200;
 /// ```
 /// use ringfence::consent::Asked;
 ///
-/// let asked = Asked::new("file:read=/srv/notes/**".parse()?, true, Some("to read\nnotes"));
+/// # use ringfence_api::Runtime;
+/// let asked = Asked::new("file:read=/srv/notes/**".parse()?, Runtime::Python, true, Some("to read\nnotes"));
 /// assert_eq!(asked.meaning, "read files below /srv/notes");
 /// assert_eq!(asked.reason.as_deref(), Some("to read\\nnotes"));
 /// # Ok::<(), ringfence_api::PermissionError>(())
@@ -27,6 +30,8 @@ pub struct Asked {
     pub permission: Permission,
     /// What that means, in words.
     pub meaning: String,
+    /// How it would be enforced, if by anything yet.
+    pub enforced: Enforcement,
     /// Whether the plugin says that it works without.
     pub optional: bool,
     /// The author's reason, escaped and cut.
@@ -38,11 +43,12 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// One permission with its meaning; not granted.
+    /// One permission of a plugin of this runtime, with its meaning; not granted.
     #[must_use]
-    pub fn new(permission: Permission, optional: bool, reason: Option<&str>) -> Self {
+    pub fn new(permission: Permission, runtime: Runtime, optional: bool, reason: Option<&str>) -> Self {
         let meaning = meaning(&permission);
-        Self { permission, meaning, optional, reason: reason.map(shown), granted: false, new: true }
+        let enforced = enforcement(permission.name(), runtime);
+        Self { permission, meaning, enforced, optional, reason: reason.map(shown), granted: false, new: true }
     }
 }
 
@@ -85,21 +91,23 @@ impl ConsentRequest {
         let mut asked = Vec::new();
         for request in &manifest.permissions {
             for permission in request.permissions()? {
-                asked.push(Asked::new(permission, request.optional, request.reason.as_deref()));
+                let (runtime, reason) = (manifest.runtime, request.reason.as_deref());
+                asked.push(Asked::new(permission, runtime, request.optional, reason));
             }
         }
         for (permission, optional) in manifest.requested()? {
             if *permission.name() == PermissionName::HookRegister
                 && !asked.iter().any(|known| known.permission == permission)
             {
-                asked.push(Asked::new(permission, optional, None));
+                asked.push(Asked::new(permission, manifest.runtime, optional, None));
             }
         }
         for item in &mut asked {
             item.granted = granted.contains(&item.permission);
             item.new = !before.unwrap_or(granted).contains(&item.permission);
         }
-        let names: Vec<&PermissionName> = asked.iter().map(|item| item.permission.name()).collect();
+        let open = asked.iter().filter(|item| item.enforced != Enforcement::NotServed);
+        let names: Vec<&PermissionName> = open.map(|item| item.permission.name()).collect();
         Ok(Self {
             name: manifest.name.clone(),
             version: manifest.version.to_string(),
@@ -144,7 +152,7 @@ impl fmt::Display for ConsentRequest {
                 (false, true) => "",
                 (false, false) => " (was refused before)",
             };
-            writeln!(f, "  - {}{optional}{granted}", item.meaning)?;
+            writeln!(f, "  - {}{optional}{granted}{}", item.meaning, item.enforced.remark())?;
             writeln!(f, "      {}", escaped(&item.permission.to_string(), usize::MAX))?;
             if let Some(reason) = &item.reason {
                 writeln!(f, "      the author says: \"{reason}\"")?;
@@ -156,7 +164,7 @@ impl fmt::Display for ConsentRequest {
     }
 }
 
-/// What no plugin with these permissions can do.
+/// What no plugin can do to which at most these permissions are open.
 fn cannot(asked: &[&PermissionName]) -> Vec<String> {
     use PermissionName as P;
     let has = |name: &P| asked.contains(&name);
@@ -288,17 +296,24 @@ mod tests {
     #[test]
     fn the_text_says_what_why_and_what_not_and_no_plugin_can_fake_a_line_of_it() {
         let text = request(&["file:read=/etc/hosts"], None).to_string();
-        let expected = "translator 1.2.0 (unsigned:Example Labs, python)\n  \
-            says of itself: \"Translates.\\u{202e}\\u{1b}[31m\\npermissions: none\"\n\
+        // What is served changes from version to version.
+        let remark = |name: PermissionName| enforcement(&name, Runtime::Python).remark();
+        let (network, hook) = (remark(PermissionName::NetworkRequest), remark(PermissionName::HookRegister));
+        let fetched = enforcement(&PermissionName::NetworkRequest, Runtime::Python) == Enforcement::Brokered;
+        let reach = if fetched { "reach other hosts than those" } else { "reach the network" };
+        let expected = format!(
+            "translator 1.2.0 (unsigned:Example Labs, python)\n  \
+            says of itself: \"Translates.\\u{{202e}}\\u{{1b}}[31m\\npermissions: none\"\n\
             It wants to:\n  \
             - read files below /srv/notes\n      file:read=/srv/notes/**\n      the author says: \"to read notes\"\n  \
             - read the file /etc/hosts (granted)\n      file:read=/etc/hosts\n      the author says: \"to read notes\"\n  \
-            - contact api.example.com:443 (optional)\n      network:request=api.example.com:443\n  \
+            - contact api.example.com:443 (optional){network}\n      network:request=api.example.com:443\n  \
             - read ALL your environment variables\n      env:read\n  \
-            - be called at the hook point onRequest\n      hook:register=onRequest\n\
+            - be called at the hook point onRequest{hook}\n      hook:register=onRequest\n\
             It can not: see other plugins, other processes or your environment, touch other files than those, \
-            reach other hosts than those, start programs, use more than its limits.\n\
-            It starts: /usr/bin/python3 t.py\nPackage: ab12";
+            {reach}, start programs, use more than its limits.\n\
+            It starts: /usr/bin/python3 t.py\nPackage: ab12"
+        );
         assert_eq!(text, expected);
     }
 

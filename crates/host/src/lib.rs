@@ -49,6 +49,7 @@ pub mod config;
 pub mod consent;
 pub mod dev;
 pub mod doctor;
+pub mod enforcement;
 pub mod error;
 pub mod event;
 pub mod exec;

@@ -7,6 +7,7 @@ use ringfence_api::{Denial, EnforcedLayer, Manifest, Permission, PluginName, Plu
 use serde::Serialize;
 
 use crate::consent::ConsentRequest;
+use crate::enforcement::Enforcement;
 
 /// One line of a list.
 ///
@@ -45,8 +46,8 @@ pub struct GrantInfo {
     pub permission: Permission,
     /// What that means, in words.
     pub meaning: String,
-    /// How it is enforced: `sandbox`, or `brokered` where only the host serves it.
-    pub enforced: &'static str,
+    /// How it is enforced, if by anything yet.
+    pub enforced: Enforcement,
     /// When it was given, in unix milliseconds.
     pub granted_at_ms: i64,
     /// By whom.
@@ -114,7 +115,7 @@ pub struct PluginDetails {
     pub asks: ConsentRequest,
     /// What is granted.
     pub grants: Vec<GrantInfo>,
-    /// `none`, or `brokered` when a network grant opens only what the host fetches.
+    /// `none`, or `brokered` when a network grant opens what the host fetches.
     pub network: &'static str,
     /// What holds for it.
     pub limits: LimitsInfo,

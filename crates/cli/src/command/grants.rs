@@ -121,7 +121,7 @@ fn answer(name: &str, grants: &[GrantInfo]) -> Result<Answer, Error> {
     let mut table = Table::new(["GIVEN (UTC)", "ENFORCED BY", "PERMISSION"]).last_whole();
     for grant in grants {
         let permission = one_line(&grant.permission.to_string());
-        table.row([utc_of(grant.granted_at_ms), grant.enforced.to_owned(), permission]);
+        table.row([utc_of(grant.granted_at_ms), grant.enforced.to_string(), permission]);
     }
     let answer = Answer::of(&grants)?.text(table.for_stdout());
     Ok(if grants.is_empty() { answer.talk(format!("nothing is granted to {name}")) } else { answer })
@@ -136,7 +136,7 @@ mod tests {
         let grant = GrantInfo {
             permission: "file:read=/srv/notes/**".parse().unwrap(),
             meaning: "read files below /srv/notes".to_owned(),
-            enforced: "sandbox",
+            enforced: ringfence::enforcement::Enforcement::Sandbox,
             granted_at_ms: 0,
             granted_by: "ada".to_owned(),
         };

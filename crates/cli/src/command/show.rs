@@ -93,13 +93,13 @@ fn permissions(text: &mut String, details: &PluginDetails) -> Written {
         return writeln!(text, "  it asks for none");
     }
     for grant in &details.grants {
-        let by = if grant.enforced == "sandbox" { "" } else { ", by the host" };
-        writeln!(text, "  granted      {}{by}", one_line(&grant.meaning))?;
+        writeln!(text, "  granted      {}{}", one_line(&grant.meaning), grant.enforced.remark())?;
         writeln!(text, "               {}", one_line(&grant.permission.to_string()))?;
     }
     for asked in details.asks.asked.iter().filter(|asked| !asked.granted) {
         let optional = if asked.optional { " (optional)" } else { "" };
-        writeln!(text, "  not granted  {}{optional}", one_line(&asked.meaning))?;
+        let remark = asked.enforced.remark();
+        writeln!(text, "  not granted  {}{optional}{remark}", one_line(&asked.meaning))?;
         writeln!(text, "               {}", one_line(&asked.permission.to_string()))?;
     }
     let cannot = details.asks.cannot.iter().map(|act| one_line(act)).collect::<Vec<_>>();

@@ -54,7 +54,7 @@ fn details() -> PluginDetails {
         grants: vec![GrantInfo {
             permission: granted,
             meaning: "read files below /srv/notes".to_owned(),
-            enforced: "sandbox",
+            enforced: ringfence::enforcement::Enforcement::Sandbox,
             granted_at_ms: 0,
             granted_by: "ada".to_owned(),
         }],
@@ -95,7 +95,7 @@ Permissions
                file:read=/srv/notes/**
   not granted  read the environment variable LANG (optional)
                env:read=LANG
-  not granted  be called at the hook point onRequest
+  not granted  be called at the hook point onRequest{HOOK}
                hook:register=onRequest
   it can not   see other plugins, other processes or your environment,
                touch other files than those,
@@ -124,7 +124,9 @@ Limits
   log        5000 KB
   start      30 s
   one call   1.5 s"#;
-    assert_eq!(answer(&details()).unwrap().for_people(), expected);
+    let hook =
+        ringfence::enforcement::enforcement(&ringfence_api::PermissionName::HookRegister, details().runtime);
+    assert_eq!(answer(&details()).unwrap().for_people(), expected.replace("{HOOK}", hook.remark()));
 }
 
 #[test]

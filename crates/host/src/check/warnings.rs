@@ -9,6 +9,7 @@ use ringfence_api::{
 use ringfence_policy::{CanonicalPath, Effect, GrantProblem, Rule, Vars};
 
 use super::Places;
+use crate::enforcement::{Enforcement, enforcement};
 use crate::manifest::{self, Dialect, Loaded, Severity};
 
 /// Files that tell that something is built here first.
@@ -42,7 +43,7 @@ pub(super) fn collect(places: &mut Places<'_>, package: &Path, loaded: &Loaded) 
             Dialect::Ringfence => format!("/permissions/{index}"),
             _ => "/permissions".to_owned(),
         };
-        permission(places, &pointer, request);
+        permission(places, &pointer, request, manifest.runtime);
     }
     together(places, manifest);
     limits(places, &manifest.limits);
@@ -99,7 +100,7 @@ fn described(places: &mut Places<'_>, manifest: &Manifest) {
     }
 }
 
-fn permission(places: &mut Places<'_>, pointer: &str, request: &PermissionRequest) {
+fn permission(places: &mut Places<'_>, pointer: &str, request: &PermissionRequest, runtime: Runtime) {
     let name = &request.permission;
     if request.scope.is_empty() {
         let message = format!("'{name}' without a scope asks for all of the kind; {}", narrower(name));
@@ -108,6 +109,12 @@ fn permission(places: &mut Places<'_>, pointer: &str, request: &PermissionReques
     for scope in request.scope.iter().filter(|scope| is_wide(name, scope)) {
         let message = format!("'{name}={scope}' asks for nearly all of the kind; {}", narrower(name));
         places.warn("wide-scope", pointer, message);
+    }
+    if enforcement(name, runtime) == Enforcement::NotServed {
+        let message = format!(
+            "'{name}' opens nothing in this version of Ringfence: a grant of it is kept and changes nothing"
+        );
+        places.add(Severity::Note, "not-served", pointer, message);
     }
     for permission in request.permissions().unwrap_or_default() {
         if let Some(why) = floor(&permission) {

@@ -182,7 +182,12 @@ impl Host {
         let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
         let store = context.store.clone();
         store
-            .run(move |_| Ok(context.trusted(&name)?.grants.iter().map(super::inspect::grant_info).collect()))
+            .run(move |_| {
+                let trusted = context.trusted(&name)?;
+                let runtime = trusted.plugin.package.manifest()?.runtime;
+                let info = |grant| super::inspect::grant_info(grant, runtime);
+                Ok(trusted.grants.iter().map(info).collect())
+            })
             .await
     }
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence_api::{Denial, Permission, PluginName};
+use ringfence_api::{Denial, Permission, PermissionName, PluginName, Runtime};
 
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::audit::{AuditFilter, AuditPage, AuditVerdict};
 use crate::config::PluginLimits;
 use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
+use crate::enforcement::Enforcement;
 use crate::lifecycle::{Context, LogLine, rules};
 use crate::plugin::{GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PreviousVersion};
 use crate::runtime::{self, Purpose, Spec};
@@ -179,12 +180,12 @@ pub(super) fn summary(row: &PluginRow) -> Result<PluginSummary, Error> {
     })
 }
 
-pub(super) fn grant_info(row: &GrantRow) -> GrantInfo {
-    let brokered = runtime::is_brokered(row.permission.name());
+pub(super) fn grant_info(row: &GrantRow, runtime: Runtime) -> GrantInfo {
+    let asked = Asked::new(row.permission.clone(), runtime, false, None);
     GrantInfo {
-        meaning: Asked::new(row.permission.clone(), false, None).meaning,
-        permission: row.permission.clone(),
-        enforced: if brokered { "brokered" } else { "sandbox" },
+        meaning: asked.meaning,
+        permission: asked.permission,
+        enforced: asked.enforced,
         granted_at_ms: row.granted_at_ms,
         granted_by: row.by.clone(),
     }
@@ -197,11 +198,12 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
     let row = &trusted.plugin;
     let manifest = row.package.manifest()?;
     let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
-    let network = if trusted.grants.iter().any(|grant| runtime::is_brokered(grant.permission.name())) {
-        "brokered"
-    } else {
-        "none"
+    let grants: Vec<GrantInfo> =
+        trusted.grants.iter().map(|grant| grant_info(grant, manifest.runtime)).collect();
+    let fetched = |grant: &GrantInfo| {
+        *grant.permission.name() == PermissionName::NetworkRequest && grant.enforced == Enforcement::Brokered
     };
+    let network = if grants.iter().any(fetched) { "brokered" } else { "none" };
     let window_ms = i64::try_from(crate::lifecycle::CRASH_WINDOW.as_millis()).unwrap_or(i64::MAX);
     let since_ms = crate::lifecycle::now_ms().saturating_sub(window_ms);
     store.flush(FLUSH_WAIT)?;
@@ -216,7 +218,7 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
         source: shown(&row.package.source),
         installed_at_ms: row.installed_at_ms,
         asks,
-        grants: trusted.grants.iter().map(grant_info).collect(),
+        grants,
         network,
         limits: limits_info(&limits),
         running: false,

@@ -11,7 +11,7 @@ mod types;
 use std::ffi::OsString;
 use std::path::Path;
 
-use ringfence_api::{ErrorCode, Manifest, OnMemory, Permission, PermissionName, Runtime, Wire};
+use ringfence_api::{ErrorCode, Manifest, OnMemory, Permission, Runtime, Wire};
 
 use crate::config::{Config, PluginLimits};
 use crate::exec::Exec;
@@ -221,12 +221,6 @@ fn by_itself(spec: &Spec<'_>, interpreter: &interpreter::Interpreter) -> Exec {
         exec.read_path(prefix);
     }
     exec
-}
-
-/// What a permission opens today beside the sandbox: only by way of the host, or nothing yet.
-#[must_use]
-pub(crate) fn is_brokered(permission: &PermissionName) -> bool {
-    matches!(permission, PermissionName::NetworkRequest)
 }
 
 #[cfg(test)]

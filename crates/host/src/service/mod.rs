@@ -112,23 +112,42 @@ impl PluginService {
     }
 }
 
-async fn serve(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
-    match asking.call.method.as_str() {
-        method::STORE_PLUGIN_DATA => data::store(asking).await,
-        method::LOAD_PLUGIN_DATA => data::load(asking).await,
-        method::DELETE_PLUGIN_DATA => data::delete(asking).await,
-        method::LIST_PLUGIN_DATA => data::list(asking).await,
-        method::GET_CONFIG => config::get(asking).await,
-        method::SET_CONFIG => config::set(asking).await,
-        method::POST_EVENT => hooks::post(asking).await,
-        method::REGISTER_HOOK => hooks::register(asking).await,
-        known if method::HOST_REQUESTS.contains(&known) => Err(RpcError::new(
+/// Makes the list of what is served and the function that serves it from one table, so that neither can say what the other
+/// does not do.
+macro_rules! served {
+    ($($method:ident => $serve:path,)+) => {
+        /// The requests that are answered; the others of the protocol are `not_supported`.
+        pub(crate) const SERVED: &[&str] = &[$(method::$method,)+];
+
+        async fn serve(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
+            match asking.call.method.as_str() {
+                $(method::$method => $serve(asking).await,)+
+                other => Err(not_served(other)),
+            }
+        }
+    };
+}
+
+served! {
+    STORE_PLUGIN_DATA => data::store,
+    LOAD_PLUGIN_DATA => data::load,
+    DELETE_PLUGIN_DATA => data::delete,
+    LIST_PLUGIN_DATA => data::list,
+    GET_CONFIG => config::get,
+    SET_CONFIG => config::set,
+    POST_EVENT => hooks::post,
+    REGISTER_HOOK => hooks::register,
+}
+
+fn not_served(method: &str) -> RpcError {
+    match method {
+        known if method::HOST_REQUESTS.contains(&known) => RpcError::new(
             RpcErrorCode::NotSupported,
             format!("{known} is not served by this version of Ringfence"),
-        )),
+        ),
         unknown => {
             let message = format!("there is no method '{}'", crate::consent::shown(unknown));
-            Err(RpcError::new(RpcErrorCode::MethodNotFound, message))
+            RpcError::new(RpcErrorCode::MethodNotFound, message)
         }
     }
 }

@@ -233,8 +233,7 @@ async fn the_time_of_a_caller_covers_the_start() {
     let slow = "import time\ntime.sleep(2)\ndef ok(arguments):\n    return 'ok'\n";
     rig.active("slow", "", &["ok"], slow).await;
     let nothing = RawValue::from_string("{}".to_owned()).unwrap();
-    rig.host.shutdown().await;
-    // Another host on the same home has not started it yet.
+    // A host of its own, in which nothing runs yet.
     let home = rig.host.home().clone();
     let again = ringfence::Host::builder().home(home).build().await.unwrap();
     let options = CallOptions { timeout: Some(Duration::from_millis(200)), ..CallOptions::default() };
@@ -245,6 +244,7 @@ async fn the_time_of_a_caller_covers_the_start() {
     let options = CallOptions { timeout: Some(Duration::from_secs(20)), ..CallOptions::default() };
     assert_eq!(again.call_with("slow", "ok", &nothing, &options).await.unwrap().get(), "\"ok\"");
     again.shutdown().await;
+    rig.host.shutdown().await;
 }
 
 #[tokio::test]

@@ -99,12 +99,17 @@ async fn a_permission_can_be_asked_for_and_explained() {
 }
 
 #[tokio::test]
-async fn network_is_brokered_and_said_to_be() {
+async fn a_grant_that_nothing_serves_yet_is_said_to_open_nothing() {
     let rig = Rig::new().await;
     let head = "permissions: ['network:request=api.example.com:443']\n";
     rig.active("net", head, &["read"], READER).await;
     let details = rig.host.show("net").await.unwrap();
-    assert_eq!((details.network, details.grants[0].enforced), ("brokered", "brokered"));
+    let enforced = ringfence::enforcement::enforcement(details.grants[0].permission.name(), details.runtime);
+    assert_eq!(details.grants[0].enforced, enforced);
+    let served = enforced == ringfence::enforcement::Enforcement::Brokered;
+    assert_eq!(details.network, if served { "brokered" } else { "none" });
+    let asked = rig.host.consent_request("net").await.unwrap().to_string();
+    assert_eq!(asked.contains("opens nothing in this version"), !served, "{asked}");
     assert!(details.running && details.enforced.contains_key("network"), "{:?}", details.enforced.keys());
     rig.host.shutdown().await;
 }
