@@ -30,6 +30,7 @@ mod plugin_name;
 mod plugin_state;
 mod report;
 pub mod rpc;
+pub mod text;
 mod violation;
 
 mod error_code;

@@ -10,10 +10,10 @@ use ringfence::Error;
 use ringfence::consent::{Asked, ConsentRequest};
 use ringfence::plugin::Consent;
 use ringfence::stream::{Interest, own_input, read_now, wait_ready};
+use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, Permission};
 
 use crate::host::{Arrivals, Stopped};
-use crate::text::quoted;
 use crate::{permissions, print};
 
 /// Answers that are no answer, after which nobody seems to be there.
@@ -107,7 +107,7 @@ pub(crate) fn required(request: &ConsentRequest, command: &str) -> Error {
             format!("nobody has consented to what {name} {version} asks for: {}", wanted.join(", ")),
             format!(
                 "to grant all of it: {command} --grant-requested; to grant less: {command} --grant {}",
-                quoted(first)
+                shell_word(first)
             ),
         ),
     };

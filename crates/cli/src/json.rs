@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use ringfence::consent::shown;
+use ringfence_api::text::is_hidden;
 
 /// How deep indentation goes; what is deeper stands on the line it is on.
 const INDENT_MAX: usize = 64;
@@ -60,7 +60,7 @@ fn escape(token: &str, out: &mut String) {
     for character in token.chars() {
         let mut bytes = [0; 4];
         let text: &str = character.encode_utf8(&mut bytes);
-        if character.is_ascii_graphic() || character == ' ' || shown(text) == text {
+        if !character.is_control() && !is_hidden(character) {
             out.push_str(text);
         } else {
             let mut units = [0; 2];

@@ -1,6 +1,7 @@
 //! Text for people: nothing that a terminal would obey, words as a shell takes them, sizes with few digits.
 
 use ringfence::consent::{SHOWN_MAX_CHARS, shown};
+use ringfence_api::text::{is_hidden, shell_word};
 
 /// The text without anything that a terminal would obey: control characters and the invisible ones that turn
 /// or hide text are escaped; a line end at the very end is left out.
@@ -8,8 +9,7 @@ pub(crate) fn printable(text: &str) -> String {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if (c.is_control() && c != '\t') || invisible {
+        if (c.is_control() && c != '\t') || is_hidden(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -39,28 +39,10 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     kept
 }
 
-/// A word as a shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:=._-+,@%".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 /// A command line as it can be typed again: arguments with special characters are quoted, control characters
 /// escaped.
 pub(crate) fn command_line(command: &[String]) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./=:,+@%".contains(&byte);
-    let quoted = command.iter().map(|argument| {
-        if !argument.is_empty() && argument.bytes().all(plain) {
-            argument.clone()
-        } else {
-            format!("'{}'", printable(argument).replace('\'', r"'\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
+    command.iter().map(|argument| shell_word(&printable(argument))).collect::<Vec<_>>().join(" ")
 }
 
 /// A size for people: three digits are enough.
@@ -76,14 +58,6 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grants_are_shown_as_a_shell_takes_them() {
-        assert_eq!(quoted("file:read=/srv/a.txt"), "file:read=/srv/a.txt");
-        assert_eq!(quoted("file:read=/srv/**"), "'file:read=/srv/**'");
-        assert_eq!(quoted("file:read=/it's"), "'file:read=/it'\\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 
     #[test]
     fn a_long_line_is_whole_and_cannot_turn_a_terminal() {

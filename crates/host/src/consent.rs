@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::Path;
 
+use ringfence_api::text::is_hidden;
 use ringfence_api::{Manifest, Permission, PermissionName, PluginName, Runtime};
 use serde::Serialize;
 
@@ -238,19 +239,11 @@ fn escaped(text: &str, max_chars: usize) -> String {
         match character {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            _ if hides(character) => out.extend(character.escape_unicode()),
+            _ if character.is_control() || is_hidden(character) => out.extend(character.escape_unicode()),
             _ => out.push(character),
         }
     }
     out
-}
-
-/// Whether a character can make text look like something else: controls, marks of direction, invisible ones.
-fn hides(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The command of a start as it is shown: the program and its arguments, with the home shortened to nothing secret.

@@ -168,7 +168,7 @@ impl Events {
         if self.sender.receiver_count() == 0 {
             return;
         }
-        let event = Event { at_ms: crate::lifecycle::now_ms(), plugin: plugin.clone(), kind };
+        let event = Event { at_ms: crate::clock::now_ms(), plugin: plugin.clone(), kind };
         // Nobody listening is no failure.
         let _nobody = self.sender.send(event);
     }

@@ -65,6 +65,7 @@ pub mod schema;
 pub mod service;
 pub mod units;
 
+mod clock;
 mod lock;
 mod near;
 mod package;

@@ -143,9 +143,7 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
 
 /// Characters that would change what a person sees around them: controls, and those that reorder or vanish.
 pub(crate) fn must_hide(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    character.is_control() || ringfence_api::text::is_hidden(character)
 }
 
 /// The byte that the text behind a backslash stands for, and what follows.

@@ -15,7 +15,8 @@ use ringfence_api::{Denial, ErrorCode};
 
 use crate::answer::Answer;
 use crate::host::{self, Opened, Stopped};
-use crate::{arguments, print};
+use crate::text::one_line;
+use crate::{arguments, json, print};
 
 /// How often the package is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -147,7 +148,7 @@ async fn call(dev: &Dev, line: &str, events: &mut Subscription) {
     };
     match answer {
         Ok(result) => {
-            print::data(&serde_json::to_string(&result).unwrap_or_default());
+            print::data(&json::for_stdout(&result.to_string()));
         }
         Err(error) => print::error(&not_installed(error)),
     }
@@ -165,15 +166,16 @@ fn not_installed(error: Error) -> Error {
 fn tell_reload(reloaded: &Reloaded) {
     let Reloaded { name, version, tools, grants, notes } = reloaded;
     for note in notes {
-        print::talk(note);
+        print::talk(&one_line(note));
     }
     let granted: Vec<String> = grants.iter().map(ToString::to_string).collect();
+    let version = one_line(version);
     print::talk(&format!("{name} {version} runs; granted: {}", list(&granted)));
     print::talk(&format!("tools: {} (type one with its arguments)", list(tools)));
 }
 
 fn list(words: &[String]) -> String {
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    if words.is_empty() { "none".to_owned() } else { one_line(&words.join(", ")) }
 }
 
 fn tell_broken(error: Error) {
@@ -202,7 +204,8 @@ fn tell_event(Event { kind, .. }: &Event) {
         }
         EventKind::Progress { progress, total, message, .. } => {
             let total = total.map(|total| format!("/{total}")).unwrap_or_default();
-            print::talk(&format!("progress: {progress}{total} {}", message.as_deref().unwrap_or_default()));
+            let message = one_line(message.as_deref().unwrap_or_default());
+            print::talk(&format!("progress: {progress}{total} {message}"));
         }
         _ => {}
     }
@@ -210,9 +213,11 @@ fn tell_event(Event { kind, .. }: &Event) {
 
 fn denied(denial: &Denial) -> String {
     let object = shown(&denial.object);
-    let what = format!("denied: {} {object} (by {})", denial.operation, denial.layer);
+    let what = format!("denied: {} {object} (by {})", one_line(&denial.operation), one_line(&denial.layer));
     match manifest_line(denial) {
-        Some(line) => format!("{what}\n  the manifest line that would allow it: {line}"),
+        Some(line) => {
+            format!("{what}\n  the manifest line that would allow it: {}", one_line(&line))
+        }
         None => format!("{what}\n  no permission allows it"),
     }
 }

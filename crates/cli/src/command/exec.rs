@@ -13,13 +13,13 @@ use ringfence::exec::{Exec, Listeners, Outcome, Sink, Stream, exit_status};
 use ringfence::stream::{Signals, write_now};
 use ringfence::units::Limit;
 use ringfence::{Config, Error, Home};
+use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, RunReport, RunStatus};
 
 use crate::duration::parse_duration;
 use crate::flags;
 use crate::print;
 use crate::size::parse_size;
-use crate::text::quoted;
 
 /// Signals that cancel the run: Ctrl-C, `kill`, a closed terminal, Ctrl-\.
 const CANCELLING: [i32; 4] = [2, 15, 1, 3];
@@ -248,7 +248,7 @@ fn tell_denials(report: &RunReport, explained: bool) {
             Some(grant) if grant.starts_with("network:") => {
                 "; a command cannot be given network yet".to_owned()
             }
-            Some(grant) => format!("; this would allow it: --grant {}", quoted(grant)),
+            Some(grant) => format!("; this would allow it: --grant {}", shell_word(grant)),
             None => "; no grant allows it".to_owned(),
         };
         let object = if denial.object == ringfence_api::UNKNOWN_OBJECT {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use ringfence::Error;
 use ringfence::plugin::{Consent, Installed, Scan};
+use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, PluginState};
 
 use crate::answer::Answer;
@@ -155,8 +156,7 @@ fn scan_answer(scan: &Scan) -> Result<Answer, Error> {
         answer = answer.talk("no new package was found");
     } else if let Some(first) = scan.found.first() {
         let verb = if first.installed_version.is_some() { "upgrade" } else { "install" };
-        answer =
-            answer.talk(format!("next: ringfence {verb} {}", crate::text::quoted(&one_line(&first.path))));
+        answer = answer.talk(format!("next: ringfence {verb} {}", shell_word(&one_line(&first.path))));
     }
     Ok(answer)
 }

@@ -8,13 +8,14 @@ use ringfence::Error;
 use ringfence::host::UpgradeOptions;
 use ringfence::plugin::{Consent, Upgraded};
 use ringfence_api::ErrorCode;
+use ringfence_api::text::shell_word;
 
 use super::install::{ask, package};
 use crate::answer::Answer;
 use crate::consent::{self, ConsentArguments, Flags};
 use crate::host::{self, Opened, Stopped};
 use crate::permissions;
-use crate::text::{lines, quoted};
+use crate::text::lines;
 
 #[derive(Debug, Args)]
 #[command(
@@ -65,7 +66,10 @@ pub(crate) struct RollbackArguments {
 pub(crate) fn run(arguments: &UpgradeArguments) -> ExitCode {
     host::with(arguments.json, |opened| {
         let upgraded = upgrade(opened, arguments)?;
-        Ok(answer(&upgraded, &format!("ringfence upgrade {}", quoted(&arguments.path.to_string_lossy())))?)
+        Ok(answer(
+            &upgraded,
+            &format!("ringfence upgrade {}", shell_word(&arguments.path.to_string_lossy())),
+        )?)
     })
 }
 

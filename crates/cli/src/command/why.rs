@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use ringfence::Error;
+use ringfence_api::text::shell_word;
 use ringfence_api::{Denial, UNKNOWN_OBJECT};
 use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::host;
-use crate::text::{one_line, quoted};
+use crate::text::one_line;
 
 /// How many refusals people are shown; the JSON document has them all.
 const SHOWN_MAX: usize = 20;
@@ -71,7 +72,7 @@ pub(crate) fn run(arguments: &WhyArguments) -> ExitCode {
 impl Refusal {
     fn new(name: &str, denial: Denial) -> Self {
         let Denial { layer, operation, object, grant, count } = denial;
-        let command = grant.as_ref().map(|grant| format!("ringfence grant {name} {}", quoted(grant)));
+        let command = grant.as_ref().map(|grant| format!("ringfence grant {name} {}", shell_word(grant)));
         Self { name: name.to_owned(), layer, operation, object, grant, count, command }
     }
 

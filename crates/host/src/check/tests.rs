@@ -43,7 +43,18 @@ fn what_is_probably_not_meant_is_a_warning_at_its_place() {
     std::os::unix::fs::symlink("a.py", package.path().join("inside")).unwrap();
     let checked = check(package.path());
     assert!(!checked.has_errors());
-    insta::assert_snapshot!("warnings", said(&package));
+    // What is served changes from version to version.
+    let said = said(&package);
+    let lasting: Vec<&str> = said.lines().filter(|line| !line.contains(" not-served ")).collect();
+    insta::assert_snapshot!("warnings", lasting.join("\n"));
+}
+
+#[test]
+fn a_permission_that_opens_nothing_yet_is_a_note_and_one_that_opens_something_is_none() {
+    let manifest = GOOD.replace("tools:", "permissions: ['network:listen=*:8080', 'env:read=LANG']\ntools:");
+    let text = said(&package(&[("plugin.yaml", &manifest), ("a.py", "")]));
+    assert!(text.contains("not-served note: 'network:listen' opens nothing in this version"), "{text}");
+    assert!(!text.contains("'env:read' opens nothing"), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use ringfence_api::{
 use ringfence_policy::{CanonicalPath, Effect, GrantProblem, Rule, Vars};
 
 use super::Places;
+use crate::config::PluginLimits;
 use crate::enforcement::{Enforcement, enforcement};
 use crate::manifest::{self, Dialect, Loaded, Severity};
 
@@ -184,19 +185,23 @@ fn together(places: &mut Places<'_>, manifest: &Manifest) {
     }
 }
 
-/// The defaults of the limits, which only an administrator raises (DESIGN, section 6).
+/// Limits above the defaults, which only an administrator raises.
 fn limits(places: &mut Places<'_>, limits: &LimitsRequest) {
+    let known = PluginLimits::default();
+    let mb = |bytes: u64| bytes / 1_000_000;
     let asked = [
-        ("memory_mb", limits.memory_mb, 500),
-        ("cpu_percent", limits.cpu_percent.map(u64::from), 80),
-        ("file_size_mb", limits.file_size_mb, 100),
-        ("processes", limits.processes, 256),
-        ("init_timeout_s", limits.init_timeout_s, 30),
-        ("call_timeout_s", limits.call_timeout_s, 300),
-        ("output_mb", limits.output_mb, 5),
+        ("memory_mb", limits.memory_mb, known.memory_bytes.map(mb)),
+        ("cpu_percent", limits.cpu_percent.map(u64::from), known.cpu_percent.map(u64::from)),
+        ("file_size_mb", limits.file_size_mb, known.file_size_bytes.map(mb)),
+        ("processes", limits.processes, known.processes),
+        ("init_timeout_s", limits.init_timeout_s, Some(known.init_timeout.as_secs())),
+        ("call_timeout_s", limits.call_timeout_s, Some(known.call_timeout.as_secs())),
+        ("output_mb", limits.output_mb, Some(mb(known.log_bytes))),
     ];
     for (name, value, default) in asked {
-        if let Some(value) = value.filter(|value| *value > default) {
+        if let (Some(value), Some(default)) = (value, default)
+            && value > default
+        {
             let message = format!(
                 "{name} is {value}, above the default of {default}; it holds only where an administrator raises the limit"
             );

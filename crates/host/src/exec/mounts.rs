@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, PermissionName};
 use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, Rule, RuleSet, Vars};
 use ringfence_sandbox::{Access, Plan, ResolveError, Resolved};
@@ -80,11 +81,6 @@ fn hints(granted: &[(Resolved, Access)]) -> Vec<String> {
         ))
     };
     saves.filter_map(|(found, _)| text(found)).collect()
-}
-
-/// As a shell needs it.
-fn shell_word(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The existing files and directories that a rule's pattern has at its top.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use ringfence_api::{ErrorCode, RunReport, RunStatus, Violation};
 use ringfence_sandbox::stream::{self, Input, Interest};
@@ -501,8 +501,7 @@ fn begin_record(exec: &Exec, translated: &Translated) -> Result<Option<RunWriter
     let Some(store) = &exec.store else { return Ok(None) };
     let command =
         exec.command.iter().map(|word| exec.redaction.redact_text(&word.to_string_lossy())).collect();
-    let started_at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
-    let started_at_ms = u64::try_from(started_at_ms).unwrap_or(u64::MAX);
+    let started_at_ms = u64::try_from(crate::clock::now_ms()).unwrap_or_default();
     let grants =
         translated.rules.rules().iter().map(|rule| format!("{} {}", rule.effect(), rule.text())).collect();
     store.begin(RunMeta { command, started_at_ms, grants }).map(Some)

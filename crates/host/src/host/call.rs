@@ -245,7 +245,7 @@ fn not_started(name: &str, limit: Duration) -> Error {
 }
 
 fn grant_hint(name: &str, grant: &str) -> String {
-    format!("grant it, if that is right: ringfence grant {name} '{}'", grant.replace('\'', "'\\''"))
+    format!("grant it, if that is right: ringfence grant {name} {}", ringfence_api::text::shell_word(grant))
 }
 
 /// The request that a file error in a runner is about.

@@ -205,7 +205,7 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
     };
     let network = if grants.iter().any(fetched) { "brokered" } else { "none" };
     let window_ms = i64::try_from(crate::lifecycle::CRASH_WINDOW.as_millis()).unwrap_or(i64::MAX);
-    let since_ms = crate::lifecycle::now_ms().saturating_sub(window_ms);
+    let since_ms = crate::clock::now_ms().saturating_sub(window_ms);
     store.flush(FLUSH_WAIT)?;
     Ok(PluginDetails {
         name: name.clone(),

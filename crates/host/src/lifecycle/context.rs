@@ -282,7 +282,7 @@ impl Context {
     /// What a running plugin uses, once a second: kept as a short history.
     pub(crate) fn sampled(&self, target: &Target, sample: Sample) {
         let row = ResourceRow {
-            at_ms: super::now_ms(),
+            at_ms: crate::clock::now_ms(),
             cpu_ms: sample.cpu_ms,
             cpu_percent: f64::from(sample.cpu_percent),
             memory_bytes: sample.memory_bytes,

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ringfence_api::PluginName;
 use serde::{Deserialize, Serialize};
@@ -56,12 +55,6 @@ pub struct LogLine {
     pub level: Option<String>,
     /// The text, redacted, without its line end.
     pub message: String,
-}
-
-/// Now, in unix milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The file of a plugin's log, and the one before it.
@@ -197,7 +190,8 @@ impl Writer {
             end -= 1;
         }
         let message = self.redacted(message.get(..end).unwrap_or_default());
-        let line = LogLine { at_ms: now_ms(), source, level: level.map(str::to_owned), message };
+        let line =
+            LogLine { at_ms: crate::clock::now_ms(), source, level: level.map(str::to_owned), message };
         if self.tail.len() == LOG_TAIL_LINES {
             self.tail.pop_front();
         }

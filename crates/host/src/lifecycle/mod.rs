@@ -24,7 +24,7 @@ pub use supervisor::{CANCEL_GRACE, FAULTS_MAX, PING_LIMIT, PING_MISSES_MAX};
 pub(crate) use context::Context;
 pub(crate) use ending::Why;
 pub(crate) use instance::{Instance, start};
-pub(crate) use log::{now_ms, read as read_log, remove as remove_log};
+pub(crate) use log::{read as read_log, remove as remove_log};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use target::{
     Confinement, Source, Target, Tool, consent_required, not_active, quarantined, rules, with_defaults,

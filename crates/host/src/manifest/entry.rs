@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use ringfence_api::{Manifest, Runtime};
 use ringfence_sandbox::{Program, ResolveError, Resolved};
 use sha2::{Digest as _, Sha256};
@@ -69,7 +70,7 @@ pub fn entry_point(package: &Path, manifest: &Manifest) -> Result<EntryPoint, Fi
             let why = format!(
                 "the entry file '{}' is not the one that 'integrity' names; its digest is sha256-{}",
                 shown(&entry.file.display().to_string()),
-                hex(&actual)
+                HEXLOWER.encode(&actual)
             );
             return Err(fail("integrity", why));
         }
@@ -273,48 +274,13 @@ fn digest(file: &Path) -> std::io::Result<[u8; 32]> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
-}
-
 fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut out = [0; 32];
-    for (byte, digits) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let [high, low] = digits else { return None };
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        *byte = u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?;
-    }
-    Some(out)
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 /// 32 bytes in base64 (RFC 4648, section 4 or 5), with or without its `=`.
 fn from_base64(text: &str) -> Option<[u8; 32]> {
     let text = text.strip_suffix('=').unwrap_or(text);
-    if text.len() != 43 {
-        return None;
-    }
-    let mut out = [0; 32];
-    let (mut bits, mut count, mut at) = (0_u32, 0_u32, 0_usize);
-    for byte in text.bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            *out.get_mut(at)? = u8::try_from((bits >> count) & 0xff).ok()?;
-            at += 1;
-        }
-    }
-    (at == 32).then_some(out)
+    let encoding = if text.contains(['-', '_']) { BASE64URL_NOPAD } else { BASE64_NOPAD };
+    encoding.decode(text.as_bytes()).ok()?.try_into().ok()
 }

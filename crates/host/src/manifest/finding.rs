@@ -120,7 +120,7 @@ fn one_line(text: &str) -> String {
 }
 
 fn is_unsafe_in_a_line(c: char) -> bool {
-    c.is_control() || super::text::is_hidden(c)
+    c.is_control() || ringfence_api::text::is_hidden(c)
 }
 
 /// Everything that is wrong with a manifest: at least one finding, in the order of the file.

@@ -136,7 +136,7 @@ fn toml_value(
         DeValue::Integer(number) => Tree::Number(toml_integer(number).ok_or_else(|| Mistake {
             at,
             rule: "syntax",
-            message: format!("the number {number} is too large"),
+            message: format!("the number {} is too large", super::text::shown(&number.to_string())),
         })?),
         DeValue::Float(number) => match toml_float(number) {
             Some(number) => Tree::Number(number),

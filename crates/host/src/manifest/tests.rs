@@ -199,6 +199,8 @@ fn hostile_sizes_are_refused_at_once() {
         assert!(said.contains("too-deep") || said.contains("syntax"), "{said}");
     }
     assert!(wrong(&format!("a = {}", "[".repeat(100_000)), "plugin.toml").contains("plugin.toml:1:"));
+    let number = wrong(&format!("a = {}", "9".repeat(100_000)), "plugin.toml");
+    assert!(number.contains("too large") && number.len() < 1_000, "{} bytes", number.len());
     let many: String = (0..60_000).map(|n| format!("k{n}: 1\n")).collect();
     let said = wrong(&many, "plugin.yaml");
     assert!(said.contains("too-large"), "{said}");

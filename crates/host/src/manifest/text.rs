@@ -1,19 +1,17 @@
 //! Which characters a text of a manifest may hold. What a plugin says of itself is shown to whoever consents, so nothing in
 //! it may hide, reorder or overwrite other text.
 
-/// Whether a character changes how its neighbours are shown, or is not shown at all: bidirectional controls, zero-width
-/// characters, line and paragraph separators, tags (Unicode 16.0, chapters 23.2, 23.8 and 23.9). The zero-width joiner
-/// stays allowed, because emoji and some scripts need it.
-pub(crate) const fn is_hidden(c: char) -> bool {
-    matches!(c,
-        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e007f}')
+use ringfence_api::text::{is_hidden, is_joiner};
+
+/// Whether a character hides or reorders text and has no place in a name or a text of a plugin: the joiners have one, because
+/// emoji and some scripts need them.
+pub(crate) fn is_misleading(c: char) -> bool {
+    c.is_control() || (is_hidden(c) && !is_joiner(c))
 }
 
 /// The first character of a text that no manifest may hold. Line breaks and tabs are judged by the field.
 pub(crate) fn forbidden(text: &str) -> Option<char> {
-    text.chars().find(|c| (c.is_control() && !matches!(c, '\n' | '\t')) || is_hidden(*c))
+    text.chars().find(|c| is_misleading(*c) && !matches!(c, '\n' | '\t'))
 }
 
 /// The longest piece of a stranger's text that a message repeats, in bytes.

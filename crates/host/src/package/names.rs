@@ -2,7 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::manifest::text::is_hidden;
+use crate::manifest::text::is_misleading;
 
 /// Letters of other alphabets that look like a Latin one, in lower case. Two names of one directory that differ in nothing
 /// else are refused; a name that has them is not.
@@ -64,7 +64,7 @@ pub(super) const LEFT_OUT: [&str; 2] = [".git", "__pycache__"];
 
 /// Why a name is refused.
 pub(super) fn judge(name: &str) -> Result<(), String> {
-    match name.chars().find(|c| c.is_control() || is_hidden(*c)) {
+    match name.chars().find(|c| is_misleading(*c)) {
         Some(found) => {
             Err(format!("has U+{:04X} in its name, which hides or reorders text", u32::from(found)))
         }

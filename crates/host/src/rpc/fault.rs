@@ -127,8 +127,7 @@ impl fmt::Display for Fault {
 pub(crate) fn escape_controls(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        let is_hidden = matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if letter.is_control() || is_hidden {
+        if letter.is_control() || ringfence_api::text::is_hidden(letter) {
             shown.extend(letter.escape_default());
         } else {
             shown.push(letter);

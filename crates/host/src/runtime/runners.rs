@@ -109,7 +109,8 @@ fn name_for(runtime: Runtime, interpreter: &Interpreter) -> String {
             hash.update(seen.mtime().to_le_bytes());
         }
     }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let digest = hash.finalize();
+    data_encoding::HEXLOWER.encode(digest.get(..16).unwrap_or(&digest))
 }
 
 #[derive(Deserialize)]

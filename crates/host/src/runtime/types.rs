@@ -88,7 +88,8 @@ pub(super) fn file(
             .with_hint("give `PluginType::path` directories whose names are UTF-8")
             .with_source(error)
     })?;
-    let digest: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = Sha256::digest(&bytes);
+    let digest = data_encoding::HEXLOWER.encode(digest.get(..16).unwrap_or(&digest));
     let directory = home.path().join("runners");
     let place = directory.join(format!("types-{digest}.json"));
     let paths = document.paths.into_iter().map(Path::to_owned).collect();

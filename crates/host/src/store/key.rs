@@ -118,12 +118,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 
 /// Bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or_default());
-        }
-        text
-    })
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 /// Whether two authentication codes are the same, in a time that does not tell where they differ.

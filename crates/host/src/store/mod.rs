@@ -54,7 +54,7 @@ pub(crate) use versions::{KeepData, Removed, UpgradeGrants, already_installed};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ringfence_api::{Denial, ErrorCode};
 use rusqlite::{Connection, Transaction};
@@ -64,6 +64,7 @@ use self::fault::Fault;
 use self::key::Key;
 use self::readers::Readers;
 use self::writer::{Context, Queue};
+use crate::clock::now_ms;
 use crate::lock::LifecycleLock;
 use crate::{Error, Home};
 
@@ -256,8 +257,3 @@ impl Drop for Inner {
     }
 }
 
-/// Milliseconds since 1970; before that, 0.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}

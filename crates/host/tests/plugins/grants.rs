@@ -28,7 +28,7 @@ async fn a_file_is_read_with_the_grant_refused_without_and_refused_again_after_r
     let refused = read().await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::PluginFailed);
     let hint = refused.hint().unwrap();
-    assert!(hint.contains(&format!("ringfence grant reader 'file:read={}'", file.display())), "{hint}");
+    assert!(hint.contains(&format!("ringfence grant reader file:read={}", file.display())), "{hint}");
     let denials = rig.host.denials("reader").await.unwrap();
     assert_eq!(denials[0].object, file.display().to_string());
 

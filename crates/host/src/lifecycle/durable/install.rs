@@ -6,10 +6,11 @@ use ringfence_api::{ErrorCode, Manifest};
 
 use super::{data_dirs, recover};
 use crate::Error;
+use crate::clock::now_ms;
 use crate::lock::LifecycleLock;
 use crate::manifest::{self, Loaded};
 use crate::package::{self, Staged};
-use crate::store::{Owner, PackageRow, PluginRow, Store, now_ms};
+use crate::store::{Owner, PackageRow, PluginRow, Store};
 
 /// A look at the copy of a package before it is installed: whether a Python class exists, for example. It never gets the
 /// stranger's directory, which may change while it is looked at.

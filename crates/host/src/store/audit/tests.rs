@@ -162,7 +162,7 @@ fn whatever_is_in_it_one_record_is_one_bounded_row() {
         for column in 0..4 {
             let text: String = row.get(column).unwrap();
             assert!(text.len() < 1_100_000, "column {column} has {} bytes", text.len());
-            let misleading = text.chars().find(|c| c.is_control() || crate::manifest::text::is_hidden(*c));
+            let misleading = text.chars().find(|c| c.is_control() || ringfence_api::text::is_hidden(*c));
             assert_eq!(misleading, None);
         }
     }

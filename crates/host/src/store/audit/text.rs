@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::AuditEvent;
 use crate::Error;
-use crate::manifest::text::is_hidden;
+use ringfence_api::text::is_hidden;
 
 /// The longest text in a record, in bytes.
 pub(super) const TEXT_MAX_BYTES: usize = 4_096;
