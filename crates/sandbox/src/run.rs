@@ -19,7 +19,7 @@ use crate::report::{Ending, Object, Observation, Refusal, Report, call_name};
 use crate::stream::{Interest, wait_ready};
 use crate::wire::{command, event};
 
-/// How long SIGTERM has to work before SIGKILL follows (DESIGN 5.6).
+/// How long SIGTERM has to work before SIGKILL follows (ARCHITECTURE.md, "An end, in order").
 pub const TERM_GRACE: Duration = Duration::from_secs(3);
 /// How often [`Sandbox::tick`] wants to be called: the sampler's period, and the warning's.
 pub const TICK: Duration = Duration::from_millis(100);

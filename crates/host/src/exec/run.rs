@@ -24,7 +24,7 @@ use crate::exec::{Facts, Listeners, RunId, RunMeta, RunWriter, Stop, Stream, Wai
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 /// What the last rung of the stop ladder sends.
 const SIGKILL: i32 = 9;
-/// From this share of the memory limit on, listeners are warned, once (DESIGN 6).
+/// From this share of the memory limit on, listeners are warned, once: early enough to act, late enough not to be noise.
 const WARN_PERCENT: u64 = 80;
 
 /// Where live output goes, and where a cancellation comes from.

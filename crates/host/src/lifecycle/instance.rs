@@ -26,7 +26,8 @@ use crate::rpc::{CallError, CallMeta, Connection, Options};
 use crate::runtime::{self, Purpose, Spec};
 use crate::service::PluginService;
 
-/// How long a plugin has to end by itself after its input was closed (DESIGN 5.6).
+/// How long a plugin has to end by itself after its input was closed (ARCHITECTURE.md, "An orderly end of
+/// a plugin").
 pub const ORDERLY_STOP: Duration = Duration::from_secs(2);
 /// How long after the last rung of the stop ladder an end is waited for; then it is reported and given up.
 const LAST_WAIT: Duration = Duration::from_secs(5);

@@ -20,7 +20,7 @@ use crate::{Error, Home, private_file};
 pub const LOG_LINE_MAX_BYTES: usize = 16 * 1024;
 /// So much is gathered before it is written, in bytes.
 const PENDING_MAX_BYTES: usize = 8 * 1024;
-/// How many of the last lines are kept in memory, for the reason of a quarantine (DESIGN 8).
+/// How many of the last lines are kept in memory, for the reason of a quarantine: enough for a long traceback.
 pub const LOG_TAIL_LINES: usize = 50;
 
 /// Where a line came from.

@@ -23,7 +23,7 @@ use ringfence_sandbox::tree::{Dir, EntryKind};
 
 use crate::Error;
 
-/// How often a directory is looked at while its plugin works (DESIGN 6).
+/// How often a directory is looked at while its plugin works (ARCHITECTURE.md, "A plugin's start and its calls").
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A look may take this share of the time between two, in percent: a directory that takes long is looked at less often.
 const SHARE_PERCENT: u32 = 10;

@@ -1,7 +1,7 @@
 //! When a plugin that crashed is tried again, and when it is not.
 //!
-//! The numbers are DESIGN section 8's: backoff from 0.5 s to 60 s with jitter, and no further try after more than five
-//! crashes in ten minutes. Pure: the times are given.
+//! The numbers are those of ARCHITECTURE.md ("A plugin's start and its calls"): backoff from 0.5 s to 60 s with jitter, and no
+//! further try after more than five crashes in ten minutes. Pure: the times are given.
 
 use std::time::Duration;
 

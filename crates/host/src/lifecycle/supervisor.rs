@@ -30,7 +30,7 @@ use failure::Failure;
 const EVENTS_MAX: usize = 64;
 /// How often a running plugin is looked after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Pings without an answer before a plugin counts as hung (DESIGN 8).
+/// Pings without an answer before a plugin counts as hung: one may be late on a busy machine.
 pub const PING_MISSES_MAX: u32 = 3;
 /// How long an answer to a ping may take.
 pub const PING_LIMIT: Duration = Duration::from_secs(5);
