@@ -7,12 +7,6 @@
 //!
 //! Nothing is started, stopped or asked here: that is the engine's, which calls these steps.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the check of a home and giving an upgrade up have no command yet"
-)]
-
 mod data_dirs;
 mod install;
 mod recover;
@@ -20,11 +14,13 @@ mod uninstall;
 mod upgrade;
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod kill_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use install::{Placed, install};
-pub(crate) use recover::{check, recover};
+pub(crate) use install::install;
+pub(crate) use recover::recover;
 pub(crate) use uninstall::uninstall;
-pub(crate) use upgrade::{Staged, abandon_upgrade, commit_upgrade, rollback, stage_upgrade};
+pub(crate) use upgrade::{commit_upgrade, rollback, stage_upgrade};

@@ -66,17 +66,6 @@ impl Listing {
         &self.entries
     }
 
-    /// The sum of the files, in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.entries
-            .iter()
-            .map(|entry| match entry.kind {
-                EntryKind::File { size, .. } => size,
-                EntryKind::Directory | EntryKind::Link { .. } => 0,
-            })
-            .sum()
-    }
-
     /// The digest, in hexadecimal.
     pub(crate) fn digest(&self) -> String {
         let mut hash = Sha256::new_with_prefix(FORM);

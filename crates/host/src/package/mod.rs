@@ -10,8 +10,6 @@
 //!
 //! This module knows no rows and no manifests.
 
-#![allow(dead_code, unused_imports, reason = "what a listing says of a package has no command yet")]
-
 mod listing;
 mod names;
 mod stage;
@@ -21,10 +19,9 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use listing::{Entry, EntryKind, Listing};
+pub(crate) use listing::Listing;
 pub(crate) use stage::{Staged, remove_stale, stage};
-pub(crate) use verify::{Verified, verified, verify};
-pub(crate) use walk::{Leave, Skipped, walk};
+pub(crate) use verify::{verified, verify};
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! What is let in and what is not. Every refusal has a twin: the same package without the one thing.
 
+use super::verify::Verified;
 use super::*;
 use crate::store::Store;
 use crate::{Home, store::sha256_hex};

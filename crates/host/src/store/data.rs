@@ -14,6 +14,7 @@ pub(crate) const DATA_VALUE_MAX_BYTES: usize = 1024 * 1024;
 /// The most keys of one plugin.
 pub(crate) const DATA_KEYS_MAX: u64 = 100_000;
 /// The most bytes of one plugin, keys and values together, unless its administrator says otherwise: 1 GB.
+#[cfg(test)]
 pub(crate) const DATA_BYTES_MAX: u64 = 1_000_000_000;
 /// The longest page of keys.
 const PAGE_MAX: usize = 1_000;
@@ -219,6 +220,7 @@ impl Store {
     ///
     /// # Errors
     /// `busy` or `io`.
+    #[cfg(test)]
     pub(crate) fn data_usage(&self, owner: &Owner) -> Result<DataUsage, Error> {
         self.read("read the usage of a plugin", |connection| Ok(usage(connection, owner)?))
     }

@@ -229,6 +229,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::trusted`].
+    #[cfg(test)]
     pub(crate) fn grants(&self, name: &PluginName) -> Result<Vec<GrantRow>, Error> {
         self.trusted(name).map(|trusted| trusted.grants)
     }

@@ -1,11 +1,10 @@
-//! What happened to plugins, in short: crashes, denials, activity, resources, breakers. All of it bounded, oldest out first.
+//! What happened to plugins, in short: crashes, denials, activity, resources. All of it bounded, oldest out first.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringfence_api::{Denial, PluginName};
-use rusqlite::{OptionalExtension as _, Transaction};
-use serde_json::Value;
+use rusqlite::Transaction;
 
 use super::fault::Fault;
 use super::{Owner, Store, now_ms};
@@ -20,6 +19,7 @@ const ACTIVITY_MAX: i64 = 5_000;
 /// Samples of resources that are kept of one plugin.
 const RESOURCES_MAX: i64 = 1_000;
 /// The longest page of any list here.
+#[cfg(test)]
 const PAGE_MAX: usize = 1_000;
 /// The longest text in a row, in bytes.
 const TEXT_MAX_BYTES: usize = 4_096;
@@ -43,6 +43,7 @@ pub(crate) struct DenialRow {
     pub(crate) last_at_ms: i64,
 }
 
+#[cfg(test)]
 /// How one call ended, or many alike within a second.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct ActivityRow {
@@ -63,6 +64,7 @@ pub(crate) struct ActivityRow {
     pub(crate) at_ms: i64,
 }
 
+#[cfg(test)]
 /// Some rows, newest first, and whether there are more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ActivityPage {
@@ -84,15 +86,6 @@ pub(crate) struct ResourceRow {
     /// Read from and written to disks since the start.
     pub(crate) read_bytes: u64,
     pub(crate) written_bytes: u64,
-}
-
-/// The state of a breaker.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct BreakerRow {
-    pub(crate) name: String,
-    pub(crate) state: Value,
-    /// When it was written, in milliseconds since 1970.
-    pub(crate) updated_at_ms: i64,
 }
 
 fn cut(text: &str) -> &str {
@@ -290,6 +283,7 @@ impl Store {
     ///
     /// # Errors
     /// `busy` or `io`.
+    #[cfg(test)]
     pub(crate) fn activity(
         &self,
         name: Option<&PluginName>,
@@ -356,6 +350,7 @@ impl Store {
     ///
     /// # Errors
     /// `busy` or `io`.
+    #[cfg(test)]
     pub(crate) fn resources(&self, name: &PluginName, since_ms: i64) -> Result<Vec<ResourceRow>, Error> {
         self.read("read the resources", |connection| {
             Ok(connection
@@ -375,42 +370,6 @@ impl Store {
                     })
                 })?
                 .collect::<Result<_, _>>()?)
-        })
-    }
-
-    /// Remembers the state of a breaker of a plugin.
-    ///
-    /// # Errors
-    /// `busy` or `io`.
-    pub(crate) fn set_breaker(&self, plugin: &PluginName, name: &str, state: &Value) -> Result<(), Error> {
-        let (plugin, name, state) = (plugin.clone(), name.to_owned(), state.to_string());
-        self.write("remember a breaker", move |transaction, _| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO breakers (name, plugin, state, updated_at_ms) VALUES (?1, ?2, ?3, ?4) \
-                     ON CONFLICT (name) DO UPDATE SET state = excluded.state, updated_at_ms = excluded.updated_at_ms",
-                )?
-                .execute((&name, plugin.as_str(), &state, now_ms()))?;
-            Ok(())
-        })
-    }
-
-    /// The state of a breaker that was remembered last.
-    ///
-    /// # Errors
-    /// `busy` or `io`.
-    pub(crate) fn breaker(&self, name: &str) -> Result<Option<BreakerRow>, Error> {
-        self.read("read a breaker", |connection| {
-            let found: Option<(String, i64)> = connection
-                .prepare_cached("SELECT state, updated_at_ms FROM breakers WHERE name = ?1")?
-                .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            Ok(found.map(|(state, updated_at_ms)| BreakerRow {
-                name: name.to_owned(),
-                // A damaged state is none: the breaker starts closed.
-                state: serde_json::from_str(&state).unwrap_or_default(),
-                updated_at_ms,
-            }))
         })
     }
 }

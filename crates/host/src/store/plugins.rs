@@ -101,6 +101,7 @@ pub(crate) struct StateChange {
     pub(crate) event: Option<AuditEvent>,
 }
 
+#[cfg(test)]
 impl StateChange {
     /// A move without a reason, from whatever is there, without a record.
     pub(crate) fn to(state: PluginState) -> Self {

@@ -379,7 +379,7 @@ fn crashes_survive_a_restart_and_are_counted_within_the_window() {
 }
 
 #[test]
-fn resources_and_breakers_are_kept_and_bounded() {
+fn resources_are_kept_and_bounded() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
@@ -388,9 +388,6 @@ fn resources_and_breakers_are_kept_and_bounded() {
     let rows = store.resources(&name("notes"), 0).unwrap();
     assert_eq!((rows.len(), rows[0].at_ms, rows[0].memory_bytes), (1_000, 5, 1 << 30));
     assert_eq!(store.resources(&name("notes"), 1_004).unwrap().len(), 1);
-    store.set_breaker(&name("notes"), "notes/onRequest", &json!({"open": true})).unwrap();
-    assert_eq!(store.breaker("notes/onRequest").unwrap().unwrap().state, json!({"open": true}));
-    assert_eq!(store.breaker("other").unwrap(), None);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use super::audit::{self, AuditEvent};
 use super::fault::Fault;
 use super::grants::{self, Consent, GrantRow};
 use super::plugins::{self, PackageRow, PluginRow};
+#[cfg(test)]
+use super::seal;
 use super::writer::Context;
-use super::{Owner, Store, data, history, now_ms, seal};
+use super::{Owner, Store, data, history, now_ms};
 use crate::Error;
 
 /// What becomes of the grants at an upgrade.
@@ -29,15 +31,6 @@ pub(crate) enum KeepData {
     Keep,
     /// It goes.
     Remove,
-}
-
-/// What was removed.
-#[derive(Clone, Debug)]
-pub(crate) struct Removed {
-    /// The plugin as it was.
-    pub(crate) plugin: PluginRow,
-    /// Whether its data waits.
-    pub(crate) data: KeepData,
 }
 
 /// The refusal of a package whose name another one has.
@@ -257,12 +250,7 @@ impl Store {
     ///
     /// # Errors
     /// `not_found` without such a plugin; `busy` or `io`.
-    pub(crate) fn remove_plugin(
-        &self,
-        name: &PluginName,
-        keep: KeepData,
-        by: &str,
-    ) -> Result<Removed, Error> {
+    pub(crate) fn remove_plugin(&self, name: &PluginName, keep: KeepData, by: &str) -> Result<(), Error> {
         let (name, by) = (name.clone(), by.to_owned());
         self.write("remove the plugin", move |transaction, context| {
             let row = plugins::require(transaction, &name)?;
@@ -287,8 +275,7 @@ impl Store {
                 data_kept: keep == KeepData::Keep,
                 by,
             };
-            record(transaction, context, &owner, &event)?;
-            Ok(Removed { plugin: row, data: keep })
+            record(transaction, context, &owner, &event)
         })
     }
 
@@ -313,6 +300,7 @@ impl Store {
     ///
     /// # Errors
     /// `busy` or `io`.
+    #[cfg(test)]
     pub(crate) fn drop_kept_data(&self, owner: &Owner) -> Result<(), Error> {
         let owner = owner.clone();
         self.write("remove the kept data", move |transaction, _| {
@@ -375,6 +363,7 @@ impl Store {
     ///
     /// # Errors
     /// `busy` or `io`.
+    #[cfg(test)]
     pub(crate) fn broken_seals(&self) -> Result<Vec<PluginName>, Error> {
         let plugins = self.plugins()?;
         self.read("check the seals", |connection| {

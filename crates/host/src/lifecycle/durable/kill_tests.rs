@@ -5,6 +5,8 @@
 //! system call for the k-th time. What to do stands in the file `job` of its working directory. The ordinary test takes a
 //! seeded sample of the points; `every_point` (ignored, part of the soak) takes all.
 
+use super::check::check;
+use super::upgrade::Staged;
 use super::*;
 use crate::lock::{HomeLock, LifecycleLock};
 use crate::store::{AuditFilter, Consent, KeepData, Store, UpgradeGrants};

@@ -1,5 +1,8 @@
 //! Install, upgrade, rollback and uninstall on the disk: what is left, and what another publisher finds.
 
+use super::check::check;
+use super::install::Placed;
+use super::upgrade::Staged;
 use super::*;
 use crate::package::verified;
 use crate::store::{Consent, KeepData, Store, UpgradeGrants};
@@ -207,7 +210,8 @@ fn an_older_version_and_other_bytes_of_the_same_one_need_the_flag() {
     assert_eq!(place.upgrade(&this, false).unwrap().row.pending, None, "and nothing waits any more");
     assert_eq!(place.packages(), 1);
     place.upgrade(&older, true).unwrap();
-    abandon_upgrade(&place.store, &name(), "ada").unwrap();
+    place.store.abandon_upgrade(&name(), "ada").unwrap();
+    recover(&place.store).unwrap();
     assert_eq!(place.packages(), 1);
     place.is_clean();
 }

@@ -21,8 +21,6 @@ pub(crate) struct Staged {
     pub(crate) row: PluginRow,
     /// What is asked for beyond before.
     pub(crate) wider: Vec<Permission>,
-    /// What a dialect's fields became, and what of the directory was left out.
-    pub(crate) notes: Vec<String>,
 }
 
 /// Copies and judges another version of an installed plugin and lets it wait, in place of one that waited before. The
@@ -42,7 +40,6 @@ pub(crate) fn stage_upgrade(
     wider: Wider<'_>,
 ) -> Result<Staged, Error> {
     let candidate = prepare(store, path, inspect)?;
-    let notes = candidate.notes();
     let Candidate { staged, loaded, row } = candidate;
     let _lock = LifecycleLock::acquire(store.layout().home())?;
     let current = store.trusted(&row.plugin)?.plugin;
@@ -52,7 +49,7 @@ pub(crate) fn stage_upgrade(
             None => current,
         };
         recover::sweep_later(store);
-        return Ok(Staged { row, wider: Vec::new(), notes });
+        return Ok(Staged { row, wider: Vec::new() });
     }
     if !allow_downgrade {
         require_newer(&current, &row)?;
@@ -63,7 +60,7 @@ pub(crate) fn stage_upgrade(
     let staged = store.stage_upgrade(row, &current.package.digest, added, by);
     // Either the version that waited before has no row any more, or after a failure the new one.
     recover::sweep_later(store);
-    Ok(Staged { row: staged?, wider, notes })
+    Ok(Staged { row: staged?, wider })
 }
 
 fn require_newer(current: &PluginRow, row: &PackageRow) -> Result<(), Error> {
@@ -113,17 +110,6 @@ pub(crate) fn commit_upgrade(
     };
     package::verify(store, digest)?;
     let row = store.commit_upgrade(name, digest, granted, by)?;
-    recover::sweep_later(store);
-    Ok(row)
-}
-
-/// Forgets the version that waits, and removes its files.
-///
-/// # Errors
-/// `not_found` without a waiting version; `permission_denied`, `busy`, `io`.
-pub(crate) fn abandon_upgrade(store: &Store, name: &PluginName, by: &str) -> Result<PluginRow, Error> {
-    let _lock = LifecycleLock::acquire(store.layout().home())?;
-    let row = store.abandon_upgrade(name, by)?;
     recover::sweep_later(store);
     Ok(row)
 }

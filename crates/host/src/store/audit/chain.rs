@@ -198,6 +198,7 @@ pub enum AuditOrder {
     #[default]
     OldestFirst,
     /// The last one first.
+    #[allow(dead_code, reason = "with what reads the trail from outside")]
     NewestFirst,
 }
 
