@@ -450,10 +450,10 @@ impl Owner {
         self.phase.send_replace(Phase::Stopped);
         let exit = instance.stop(Why::Asked).await;
         // It was over its quota in the end, which counts like any other breach.
-        if let Some(exit) = exit.filter(|exit| exit.violation == Some(Violation::FileSize)) {
-            if let Err(error) = self.context.record_crash(&self.name, &exit.reason()).await {
-                tracing::error!(plugin = %self.name, error = %error.chain(), "a crash could not be recorded");
-            }
+        if let Some(exit) = exit.filter(|exit| exit.violation == Some(Violation::FileSize))
+            && let Err(error) = self.context.record_crash(&self.name, &exit.reason()).await
+        {
+            tracing::error!(plugin = %self.name, error = %error.chain(), "a crash could not be recorded");
         }
     }
 }

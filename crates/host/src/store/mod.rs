@@ -33,7 +33,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{AuditEvent, CALLS_PER_SECOND_MAX, CallMeter, Full, Outcome, Subject};
+pub(crate) use audit::{AuditEvent, CallMeter, Full, Outcome, Subject};
 pub use audit::{
     AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX as AUDIT_PAGE_MAX,
 };
@@ -49,7 +49,6 @@ pub(crate) use owner::Owner;
 pub(crate) use plugins::{PackageRow, PluginRow, StateChange};
 pub(crate) use versions::{KeepData, UpgradeGrants, already_installed};
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -256,4 +255,3 @@ impl Drop for Inner {
         }
     }
 }
-
