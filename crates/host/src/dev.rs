@@ -261,6 +261,7 @@ fn target(
         config: Value::Object(serde_json::Map::new()),
         sandbox: if options.unsandboxed { Confinement::None } else { Confinement::Observed },
         manifest: loaded.manifest,
+        run: None,
     };
     Ok((Target::of(context, source)?, notes))
 }

@@ -2,7 +2,9 @@
 //!
 //! The lock is one of the kernel on an open file, so it goes with its process, however that ends; the file itself may
 //! stay behind and means nothing. A second lock serialises the short durable steps of install, upgrade and uninstall
-//! between all processes.
+//! between all processes. What runs is the business of [`run`].
+
+mod run;
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ringfence_api::ErrorCode;
+
+pub(crate) use run::{Retired, RunLock, RunLocks};
 
 use crate::{Error, Home, private_file};
 

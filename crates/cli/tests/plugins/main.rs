@@ -1,7 +1,7 @@
 //! The commands about plugins, from outside: the built binary, a home and a plugin of its own for each test.
 //!
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `statuses` (each exit status), `forms`
-//! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals).
+//! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time).
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
@@ -15,4 +15,5 @@ mod forms;
 mod life;
 mod statuses;
 mod terminal;
+mod two;
 mod world;

@@ -6,11 +6,23 @@ import sys
 import time
 
 VERSION = "@VERSION@"
+DATA = []
 
 
 def answer(ident, **members):
     sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": ident, **members}) + "\n")
     sys.stdout.flush()
+
+
+def follow(path):
+    """Reads the file again and again, and counts in the private directory how often it could."""
+    count = 0
+    while True:
+        with open(path, encoding="utf-8") as file:
+            file.read()
+        count += 1
+        with open(os.path.join(DATA[0], "beat"), "w", encoding="utf-8") as beat:
+            beat.write(str(count))
 
 
 def call(ident, tool, arguments):
@@ -19,6 +31,8 @@ def call(ident, tool, arguments):
     elif tool == "version":
         answer(ident, result=VERSION)
     elif tool == "read":
+        if arguments.get("follow"):
+            follow(arguments["path"])
         try:
             with open(arguments["path"], encoding="utf-8") as file:
                 answer(ident, result=file.read())
@@ -52,6 +66,7 @@ for line in sys.stdin:
     if "id" not in message:
         continue
     if message["method"] == "initialize":
+        DATA.append(message["params"]["data_dir"])
         answer(message["id"], result={"protocol_version": "1"})
     elif message["method"] == "call":
         call(message["id"], message["params"]["tool"], message["params"]["arguments"])

@@ -4,13 +4,13 @@ use ringfence_api::{ErrorCode, Permission, PluginName, PluginState};
 use ringfence_policy::{Explanation, Request};
 use serde_json::Value;
 
+use super::follow::Others;
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::consent::ConsentRequest;
 use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
-use crate::lifecycle::{Context, Move, consent_required, rules, with_defaults};
+use crate::lifecycle::{Context, Move, Occasion, consent_required, rules, with_defaults};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
-use crate::rpc::CallMeta;
 use crate::schema::CompiledSchema;
 use crate::store::{AuditEvent, PluginRow, StateChange, Store};
 
@@ -36,7 +36,8 @@ impl Host {
     ///
     /// # Errors
     /// `consent_required` when the consent is absent and the plugin asks for something; `invalid_permission`, `floor`,
-    /// `path_not_found` for grants that cannot be held; `not_found`; what a start says, and then the consent holds.
+    /// `path_not_found` for grants that cannot be held; `not_found`; `busy` as for [`Host::revoke`]; what a start says, and then
+    /// the consent holds.
     ///
     /// # Cancel safety
     /// Dropped, the consent is recorded or it is not; the plugin may not have been restarted yet.
@@ -48,14 +49,19 @@ impl Host {
             self.commit_pending(&name, consent).await.map(drop)?;
         } else {
             self.record_consent(&name, consent).await?;
-            self.act_on_consent(&name, &before).await?;
+            self.act_on_consent(&name, &before, Others::Awaited).await?;
         }
         self.summary(&name).await
     }
 
     /// What follows a consent that is recorded.
-    pub(super) async fn act_on_consent(&self, name: &PluginName, before: &PluginRow) -> Result<(), Error> {
-        self.restart_with_new_grants(name).await?;
+    pub(super) async fn act_on_consent(
+        &self,
+        name: &PluginName,
+        before: &PluginRow,
+        others: Others,
+    ) -> Result<(), Error> {
+        self.follow(name, others).await?;
         self.activate_if_meant(name, before.state).await
     }
 
@@ -119,7 +125,7 @@ impl Host {
         if row.state == PluginState::Quarantined {
             self.release(name, &row).await?;
         }
-        self.supervisor(name).start(false).await?;
+        self.supervisor(name).start(Occasion::Activation).await?;
         // What runs and is not recorded as active would be gone after the next opening: that is no activation.
         if self.row(name).await?.state != PluginState::Active {
             self.context().try_move(name, Move::Start, None).await?;
@@ -145,13 +151,14 @@ impl Host {
             .await
     }
 
-    /// Stops a plugin in order and records it as inactive. One that does not run is only recorded.
+    /// Records a plugin as inactive and stops it in order, in whatever process of this home it runs: a call under way there
+    /// fails with `not_active`. One that does not run is only recorded.
     ///
     /// # Errors
-    /// `not_found`.
+    /// `not_found`; `busy` as for [`Host::revoke`].
     ///
     /// # Cancel safety
-    /// Dropped, the stop goes on by itself if it had begun; the state is recorded before.
+    /// Dropped, it is recorded or it is not; what was recorded is carried out.
     pub async fn deactivate(&self, name: &str) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
         let _one_at_a_time = self.act().await;
@@ -163,11 +170,13 @@ impl Host {
         // First recorded, so that a call that comes while it is being stopped is refused and starts nothing; and stopped whatever
         // the store says.
         let recorded = self.context().try_move(&name, Move::Deactivate, None).await;
+        let retired = self.retire(&name).await;
         if let Some(supervisor) = self.known_supervisor(&name) {
             supervisor.stop().await;
         }
         self.mailboxes().close(Some(&name)).await;
         recorded?;
+        self.outlive(&name, retired?).await?;
         self.summary(&name).await
     }
 
@@ -191,8 +200,9 @@ impl Host {
             .await
     }
 
-    /// Grants more. A running plugin is restarted with it. Whoever grants all that a plugin cannot do without, while it waits
-    /// for consent, has consented to it; what else it asks for is refused.
+    /// Grants more. A running plugin is restarted with it; one that runs in another process of this home, as soon as no call
+    /// is under way there. Whoever grants all that a plugin cannot do without, while it waits for consent, has consented to it;
+    /// what else it asks for is refused.
     ///
     /// # Errors
     /// `invalid_permission`, `floor`, `path_not_found` for grants that cannot be held; `not_found`; what a start says.
@@ -216,16 +226,18 @@ impl Host {
                 Ok(row)
             })
             .await?;
-        self.act_on_consent(&plugin, &before).await?;
+        self.act_on_consent(&plugin, &before, Others::Told).await?;
         drop(lock);
         self.grants(name).await
     }
 
-    /// Takes grants back. It acts at once: a running plugin is restarted with less, so that no descriptor or connection that
-    /// it holds outlives the grant.
+    /// Takes grants back. It acts at once: a running plugin is killed and started again with less, so that no descriptor or
+    /// connection that it holds outlives the grant, in whatever process of this home it runs. A call under way there fails
+    /// with `permission_denied`. When this returns, nothing runs any more with what was taken back.
     ///
     /// # Errors
-    /// `not_found` for the plugin, or when none of them is granted; what a start says.
+    /// `not_found` for the plugin, or when none of them is granted; what a start says; `busy` when another process has not
+    /// ended what it runs in 10 s, naming it: the grants are taken back all the same.
     ///
     /// # Cancel safety
     /// As for [`Host::grant`].
@@ -248,16 +260,9 @@ impl Host {
                 Ok(())
             })
             .await?;
-        self.restart_with_new_grants(&plugin).await?;
+        self.follow(&plugin, Others::Awaited).await?;
         drop(lock);
         self.grants(name).await
-    }
-
-    pub(super) async fn restart_with_new_grants(&self, name: &PluginName) -> Result<(), Error> {
-        match self.known_supervisor(name) {
-            Some(supervisor) => supervisor.restart().await,
-            None => Ok(()),
-        }
     }
 
     /// Whether a plugin may do something, by which rule, and which grant would allow it.
@@ -327,12 +332,12 @@ impl Host {
     }
 
     /// Replaces the configuration, after judging it by its schema. A secret given as `***` stays what it was; a default that is
-    /// given as [`Host::config`] shows it, and was not stored, stays a default. A running plugin is told. Returns what
-    /// [`Host::config`] would.
+    /// given as [`Host::config`] shows it, and was not stored, stays a default. A running plugin is told before its next call,
+    /// in whatever process of this home it runs; one that does not take it is started anew. Returns what [`Host::config`] would.
     ///
     /// # Errors
     /// `schema_violation` with every place; then nothing is changed. `not_found`; `usage` when it is no object, or has a `***`
-    /// for a secret that there is not.
+    /// for a secret that there is not; what a start says.
     ///
     /// # Cancel safety
     /// Dropped, it is written or it is not; the plugin may not have been told.
@@ -363,7 +368,7 @@ impl Host {
         let lock = self.act().await;
         let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
         let store = context.store.clone();
-        let whole = store
+        store
             .run(move |store| {
                 let row = context.row(&wanted)?;
                 if !given.is_object() {
@@ -377,9 +382,10 @@ impl Host {
                     let (old, revision) = stored_config(store, &row)?;
                     let config = settled(schema.as_ref(), given.clone(), &old)?;
                     super::judge(schema.as_ref(), &config, "the configuration")?;
-                    let whole = with_defaults(schema.as_ref(), &config)?;
+                    // What is stored can be given to the plugin.
+                    with_defaults(schema.as_ref(), &config)?;
                     match store.set_config(&row.owner(), config, Some(revision), &by) {
-                        Ok(_) => return Ok(whole),
+                        Ok(_) => return Ok(()),
                         // Somebody else was quicker: the change is made to what they wrote.
                         Err(_) if tries < CONFIG_TRIES && stored_config(store, &row)?.1 != revision => {}
                         Err(error) => return Err(error),
@@ -387,28 +393,9 @@ impl Host {
                 }
             })
             .await?;
-        self.tell_config(&plugin, whole).await?;
+        self.follow(&plugin, Others::Told).await?;
         drop(lock);
         self.config(name).await
-    }
-
-    /// A plugin that runs hears of its new configuration; one that does not take it is restarted with it.
-    async fn tell_config(&self, name: &PluginName, config: Value) -> Result<(), Error> {
-        let Some(supervisor) = self.known_supervisor(name) else { return Ok(()) };
-        let Some(instance) = supervisor.running() else { return Ok(()) };
-        instance.target.set_config(config.clone());
-        let params = serde_json::value::to_raw_value(&serde_json::json!({ "config": config }))
-            .map_err(|error| Error::new(ErrorCode::Internal, "the configuration").with_source(error))?;
-        let correlation_id = self.context().correlation_id();
-        let deadline = std::time::Instant::now() + instance.target.limits.init_timeout;
-        let meta = CallMeta { correlation_id: &correlation_id, deadline };
-        let method = ringfence_api::rpc::method::CONFIG_CHANGED;
-        if instance.target.manifest.wire == ringfence_api::Wire::Legacy
-            || instance.connection.request(method, &params, meta).await.is_err()
-        {
-            return supervisor.restart().await;
-        }
-        Ok(())
     }
 
     pub(super) fn actor(&self) -> String {

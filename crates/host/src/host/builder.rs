@@ -7,7 +7,7 @@ use ringfence_api::{PluginName, PluginState};
 
 use super::{Host, Inner};
 use crate::hooks::{HookPoint, Hooks, Mailboxes};
-use crate::lifecycle::Context;
+use crate::lifecycle::{Context, Occasion};
 use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
 use crate::service::Offers;
@@ -153,7 +153,7 @@ impl Host {
             .map(|name| {
                 let supervisor = self.supervisor(&name);
                 tokio::spawn(async move {
-                    if let Err(error) = supervisor.start(false).await {
+                    if let Err(error) = supervisor.start(Occasion::Calls).await {
                         tracing::error!(plugin = %name, error = %error.chain(), "a plugin could not be started");
                     }
                 })

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{Host, plugin_name};
 use crate::Error;
-use crate::lifecycle::{Instance, Target, Tool, not_active};
+use crate::lifecycle::{Instance, Occasion, Target, Tool, not_active};
 use crate::plugin::CallOptions;
 use crate::rpc::{CallError, CallMeta, RpcError};
 use crate::schema::CompiledSchema;
@@ -46,6 +46,8 @@ impl Host {
     /// # Errors
     /// - `not_found`: no such plugin, or no such tool; the hint names the nearest.
     /// - `not_active`, `quarantined`, `consent_required`: it does not take calls now.
+    /// - `permission_denied`, `not_active`, `quarantined`, `not_found`, `busy`: a grant was taken back, or the plugin was
+    ///   deactivated, quarantined, uninstalled or replaced during the call, here or by another process of the home.
     /// - `schema_violation`: arguments or result break the tool's schema.
     /// - `timeout`: it took too long, a start included when there is a limit of the caller's; the plugin is told, and stopped when it does not give up the call within 3 s.
     /// - `plugin_failed`: it answered with an error, broke the protocol, or ended. The message is the plugin's own, escaped.
@@ -108,6 +110,12 @@ impl Host {
             outcome: Outcome::Cancelled,
         };
         let answered = instance.connection.request(method::CALL, &params, meta).await;
+        let overtaken =
+            instance.live.overtaken().filter(|_| matches!(&answered, Err(error) if has_no_answer(error)));
+        if let Some(overtaken) = overtaken {
+            record.outcome = Outcome::Cancelled;
+            return Err(overtaken.error(&target.name));
+        }
         record.outcome = outcome(&answered);
         match answered {
             Ok(result) => {
@@ -123,7 +131,7 @@ impl Host {
     /// The running plugin of that name, started if it is active. A call that is wrong starts nothing.
     async fn instance(&self, name: &str, tool: &str, arguments: &RawValue) -> Result<Arc<Instance>, Error> {
         let name = plugin_name(name)?;
-        if let Some(instance) = self.known_supervisor(&name).and_then(|supervisor| supervisor.running()) {
+        if let Some(instance) = self.known_supervisor(&name).and_then(|supervisor| supervisor.up_to_date()) {
             return Ok(instance);
         }
         let context = Arc::clone(self.context());
@@ -132,7 +140,7 @@ impl Host {
         match row.state {
             PluginState::Active | PluginState::Errored => {
                 judge_call(&row.package.manifest()?, tool, arguments)?;
-                self.supervisor(&name).start(false).await
+                self.supervisor(&name).start(Occasion::Calls).await
             }
             PluginState::Quarantined => {
                 Err(crate::lifecycle::quarantined(&name, row.state_reason.as_deref()))
@@ -272,6 +280,11 @@ impl Drop for Record<'_> {
     fn drop(&mut self) {
         self.target.calls.end(&self.tool.name, self.correlation_id, self.outcome, self.begun.elapsed());
     }
+}
+
+/// Whether a call ended because the plugin did, or because nobody waits for it any more.
+fn has_no_answer(error: &CallError) -> bool {
+    matches!(error, CallError::Closed | CallError::Cancelled)
 }
 
 /// What the activity says of an answer.

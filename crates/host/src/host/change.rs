@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 
+use super::follow::Others;
 use super::inspect::summary;
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::hooks::{ON_INSTALL, ON_UNINSTALL};
-use crate::lifecycle::{durable, rules};
+use crate::lifecycle::{Occasion, durable, rules};
 use crate::plugin::{Broken, Consent, Discovered, Installed, KeepData, Scan, Upgraded};
 use crate::store::{PackageRow, PluginRow, UpgradeGrants};
 
@@ -61,7 +62,7 @@ impl Host {
         let said = consent != Consent::Absent;
         if wants && (placed.changed || said || placed.row.state == PluginState::Installed) {
             self.record_consent(&name, consent).await?;
-            self.restart_with_new_grants(&name).await?;
+            self.follow(&name, Others::Awaited).await?;
             if placed.row.package.manifest()?.enabled_by_default {
                 self.activate_now(&name).await?;
             }
@@ -114,7 +115,8 @@ impl Host {
     ///
     /// # Errors
     /// `not_found` when nothing of that name is installed; `usage` for an older version without
-    /// [`UpgradeOptions::allow_downgrade`]; those of [`Host::install`] for the package.
+    /// [`UpgradeOptions::allow_downgrade`]; those of [`Host::install`] for the package; `busy` when another process has not
+    /// ended the old version in 10 s: the new one is in place all the same.
     ///
     /// # Cancel safety
     /// Dropped, the old version is in place, the new one waits, or the new one is in place.
@@ -144,7 +146,7 @@ impl Host {
             let version = staged.row.package.version.to_string();
             if consent != Consent::Absent {
                 self.record_consent(&name, consent).await?;
-                self.act_on_consent(&name, &staged.row).await?;
+                self.act_on_consent(&name, &staged.row, Others::Awaited).await?;
             }
             return Ok(Upgraded {
                 plugin: self.summary(&name).await?,
@@ -191,6 +193,7 @@ impl Host {
         store
             .run(move |store| durable::commit_upgrade(store, &plugin, &pending.digest, granted, &by))
             .await?;
+        let retired = self.retire(name).await;
         let healthy = match before.state {
             PluginState::Active | PluginState::Errored => self.start_anew(name).await,
             _ => Ok(()),
@@ -206,6 +209,8 @@ impl Host {
         if rolled_back.is_none() {
             self.activate_if_meant(name, before.state).await?;
         }
+        self.outlive(name, retired?).await?;
+        self.tidy().await?;
         Ok(Upgraded {
             plugin: self.summary(name).await?,
             from_version: before.package.version.to_string(),
@@ -249,24 +254,32 @@ impl Host {
     async fn start_anew(&self, name: &PluginName) -> Result<(), Error> {
         let supervisor = self.supervisor(name);
         supervisor.stop().await;
-        supervisor.start(false).await.map(drop)
+        supervisor.start(Occasion::Calls).await.map(drop)
     }
 
     async fn put_back(&self, name: &PluginName, reason: &str) -> Result<(), Error> {
         let (plugin, why, by) = (name.clone(), reason.to_owned(), self.actor());
         let store = self.context().store.clone();
         store.run(move |store| durable::rollback(store, &plugin, &why, &by).map(drop)).await?;
+        let retired = self.retire(name).await;
         // The old version ran before; if it does not start now, its own state and log say so.
         if let Err(error) = self.start_anew(name).await {
             tracing::error!(plugin = %name, error = %error.chain(), "the version before did not start either");
         }
-        Ok(())
+        self.outlive(name, retired?).await
+    }
+
+    /// Removes the files that nothing runs from any more.
+    async fn tidy(&self) -> Result<(), Error> {
+        let store = self.context().store.clone();
+        store.run(durable::tidy).await
     }
 
     /// Puts the version before the last upgrade back, with the grants that it had. A plugin that was active is started.
     ///
     /// # Errors
-    /// `not_found` for the plugin, or when there is no version before; what a start says.
+    /// `not_found` for the plugin, or when there is no version before; what a start says; `busy` when another process has not
+    /// ended what it runs in 10 s: the version before is in place all the same.
     ///
     /// # Cancel safety
     /// Dropped, one of the two versions is in place.
@@ -278,11 +291,18 @@ impl Host {
         let store = self.context().store.clone();
         let after =
             store.run(move |store| durable::rollback(store, &plugin, "asked for by a person", &by)).await?;
-        if matches!(before.state, PluginState::Active | PluginState::Errored) {
-            self.start_anew(&name).await?;
-        } else if let Some(supervisor) = self.known_supervisor(&name) {
-            supervisor.stop().await;
-        }
+        let retired = self.retire(&name).await;
+        let started = if matches!(before.state, PluginState::Active | PluginState::Errored) {
+            self.start_anew(&name).await
+        } else {
+            if let Some(supervisor) = self.known_supervisor(&name) {
+                supervisor.stop().await;
+            }
+            Ok(())
+        };
+        self.outlive(&name, retired?).await?;
+        self.tidy().await?;
+        started?;
         Ok(Upgraded {
             plugin: self.summary(&name).await?,
             from_version: before.package.version.to_string(),
@@ -293,10 +313,13 @@ impl Host {
         })
     }
 
-    /// Stops a plugin and removes its package, grants, configuration, log and, unless it is kept, its private data.
+    /// Stops a plugin and removes its package, grants, configuration, log and, unless it is kept, its private data. What
+    /// another process of this home runs of it is killed, and a call under way there fails with `not_found`. Its files are
+    /// removed when nothing of it runs any more.
     ///
     /// # Errors
-    /// `not_found`; `io` when something cannot be removed: it is removed when the home is opened next.
+    /// `not_found`; `io` when something cannot be removed: it is removed when the home is opened next. `busy` when another
+    /// process has not ended what it runs in 10 s: it is uninstalled all the same, and its files are removed later.
     ///
     /// # Cancel safety
     /// Dropped, the plugin is installed as before or it is gone.
@@ -316,12 +339,16 @@ impl Host {
             KeepData::No => crate::store::KeepData::Remove,
         };
         let store = self.context().store.clone();
-        store
+        let log = store
             .run(move |store| {
                 durable::uninstall(store, &plugin, keep, &by)?;
-                crate::lifecycle::remove_log(&home, &plugin)
+                Ok(crate::lifecycle::remove_log(&home, &plugin))
             })
-            .await
+            .await?;
+        let retired = self.retire(&name).await?;
+        self.outlive(&name, retired).await?;
+        self.tidy().await?;
+        log
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Host;
 use crate::Error;
 use crate::hooks::{Chain, Handler, HookInfo, HookOptions, HookOutcome, Pass, Payload};
-use crate::lifecycle::{Instance, consent_required, not_active, quarantined};
+use crate::lifecycle::{Instance, Occasion, consent_required, not_active, quarantined};
 
 impl Host {
     /// Passes an event through the plugins that take part in it: mutators, guards, observers, each kind by priority. Plugins
@@ -99,12 +99,12 @@ impl Host {
 
     /// The running plugin of that name, started if it is active.
     pub(crate) async fn instance_for_hook(&self, name: &PluginName) -> Result<Arc<Instance>, Error> {
-        if let Some(instance) = self.known_supervisor(name).and_then(|supervisor| supervisor.running()) {
+        if let Some(instance) = self.known_supervisor(name).and_then(|supervisor| supervisor.up_to_date()) {
             return Ok(instance);
         }
         let row = self.row(name).await?;
         match row.state {
-            PluginState::Active | PluginState::Errored => self.supervisor(name).start(false).await,
+            PluginState::Active | PluginState::Errored => self.supervisor(name).start(Occasion::Calls).await,
             PluginState::Quarantined => Err(quarantined(name, row.state_reason.as_deref())),
             PluginState::Installed | PluginState::Discovered => Err(consent_required(name)),
             PluginState::Inactive => Err(not_active(name)),

@@ -8,6 +8,7 @@ mod builder;
 mod call;
 mod change;
 mod event;
+mod follow;
 mod hook;
 mod inspect;
 mod settings;

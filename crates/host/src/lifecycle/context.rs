@@ -11,12 +11,14 @@ use ringfence_sandbox::Launcher;
 use super::ending::End;
 use super::monitor::Sample;
 use super::state::{Move, next};
-use super::target::{Confinement, Target};
+use super::target::{Confinement, Occasion, Target};
+use super::watch::Watch;
 use crate::config::Config;
 use crate::event::{EventKind, Events};
 use crate::exec::failure::launch_error;
 use crate::hooks::Hooks;
 use crate::host::Inner;
+use crate::lock::RunLocks;
 use crate::runtime::{Runners, Types, World};
 use crate::service::Offers;
 use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted};
@@ -46,6 +48,10 @@ pub(crate) struct Context {
     pub(crate) hooks: Hooks,
     /// The host that all this belongs to: what a plugin asks may concern others.
     host: OnceLock<Weak<Inner>>,
+    /// Who runs a plugin, of all processes.
+    pub(crate) run_locks: RunLocks,
+    /// Looks whether what runs here is still what is stored.
+    pub(crate) watch: Watch,
     /// Started when the first plugin is.
     launcher: Mutex<Option<Arc<Launcher>>>,
     /// Makes ids unguessable between hosts; within one they are counted.
@@ -63,6 +69,8 @@ impl Context {
         hooks: Hooks,
     ) -> Self {
         Self {
+            run_locks: RunLocks::new(store.layout().running()),
+            watch: Watch::default(),
             home,
             config,
             store,
@@ -158,6 +166,28 @@ impl Context {
         }
     }
 
+    /// Records that it runs. One that was started for calls and has been deactivated since stays so: whoever did that has
+    /// ended it, or is about to.
+    pub(crate) async fn came_up(&self, target: &Target, occasion: Occasion) {
+        let (name, of_a_person) = (target.name.clone(), occasion == Occasion::Activation);
+        let moved = self.store.run(move |store| {
+            let stays = |state| state == PluginState::Inactive && !of_a_person;
+            change_state(store, &name, Move::Start, None, None, stays)
+        });
+        match moved.await {
+            Ok(state) => {
+                if let Some(run) = target.run.as_ref().filter(|_| state == PluginState::Active) {
+                    run.started.is_active();
+                }
+                self.hooks.invalidate();
+                self.events.tell(&target.name, EventKind::State { state, reason: None });
+            }
+            Err(error) => {
+                tracing::error!(plugin = %target.name, error = %error.chain(), "a plugin's state could not be recorded");
+            }
+        }
+    }
+
     /// Records a move.
     ///
     /// # Errors
@@ -179,8 +209,10 @@ impl Context {
         event: Option<AuditEvent>,
     ) -> Result<PluginState, Error> {
         let (plugin, why) = (name.clone(), reason.map(str::to_owned));
-        let state =
-            self.store.run(move |store| change_state(store, &plugin, by, why.as_deref(), event)).await?;
+        let state = self
+            .store
+            .run(move |store| change_state(store, &plugin, by, why.as_deref(), event, |_| false))
+            .await?;
         self.hooks.invalidate();
         self.events.tell(name, EventKind::State { state, reason: reason.map(str::to_owned) });
         Ok(state)
@@ -301,19 +333,23 @@ impl Context {
 /// How often a change of state is tried against others that change the same row.
 const CHANGE_TRIES: u32 = 5;
 
-/// Moves a plugin along the table.
+/// Moves a plugin along the table, unless it is in a state that stays.
 fn change_state(
     store: &Store,
     name: &PluginName,
     by: Move,
     reason: Option<&str>,
     event: Option<AuditEvent>,
+    stays: impl Fn(PluginState) -> bool,
 ) -> Result<PluginState, Error> {
     let mut tries = 0;
     loop {
         let row = store
             .plugin(name)?
             .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("no plugin '{name}' is installed")))?;
+        if stays(row.state) {
+            return Ok(row.state);
+        }
         let Some(state) = next(row.state, by) else {
             let message = format!("{name} is {}, which {by:?} cannot change", row.state);
             return Err(Error::new(ErrorCode::Internal, message));

@@ -5,7 +5,8 @@
 //! removes those when the home is opened next. One lock serialises these steps between all processes; the long part, the
 //! copy, needs none.
 //!
-//! Nothing is started, stopped or asked here: that is the engine's, which calls these steps.
+//! Nothing is started, stopped or asked here: that is the engine's, which calls these steps. What still runs, in whatever
+//! process, keeps its files: the engine ends it and calls [`tidy`], and what is left then is removed by a later step.
 
 mod data_dirs;
 mod install;
@@ -21,6 +22,6 @@ mod kill_tests;
 mod tests;
 
 pub(crate) use install::install;
-pub(crate) use recover::recover;
+pub(crate) use recover::{recover, tidy};
 pub(crate) use uninstall::uninstall;
 pub(crate) use upgrade::{commit_upgrade, rollback, stage_upgrade};

@@ -15,6 +15,8 @@ use crate::store::AuditEvent;
 pub(crate) enum Why {
     /// It is not wanted any more.
     Asked,
+    /// It may not run on as it is: what is stored of it was changed.
+    Overtaken,
     /// It closed its output, without which nobody can use it. Nobody asked for that.
     OutputEnded,
     /// It broke a limit or rule; how, in words.

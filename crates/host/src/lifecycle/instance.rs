@@ -17,6 +17,7 @@ use super::ending::{End, Exit, Fate, Why};
 use super::monitor::{self, Bounds, Command, Sight, Watched};
 use super::quota::{self, Allowed};
 use super::target::{Confinement, Target};
+use super::watch::{Live, Watch};
 use crate::Error;
 use crate::config::PluginLimits;
 use crate::event::EventKind;
@@ -38,6 +39,8 @@ pub(crate) struct Instance {
     pub(crate) connection: Connection,
     pub(crate) target: Arc<Target>,
     pub(crate) watched: Watched,
+    /// How the host's look-out sees it.
+    pub(crate) live: Arc<Live>,
     /// The reader of the connection, and the monitor of the sandbox.
     tasks: Mutex<Vec<JoinHandle<()>>>,
     /// What became of the start. Dropped while it is not known, the start was cancelled.
@@ -84,6 +87,7 @@ pub(crate) async fn start(context: &Arc<Context>, target: Arc<Target>) -> Result
     match initialize(&instance, context, deadline).await {
         Ok(()) => {
             instance.fate.send_replace(Fate::Running);
+            instance.live.is_up();
             context.events.tell(&target.name, EventKind::Started);
             Ok(instance)
         }
@@ -117,6 +121,8 @@ struct Launched {
     sandbox: ringfence_sandbox::Sandbox,
     pipes: ringfence_sandbox::stream::Pipes,
     translated: crate::exec::translate::Translated,
+    /// After the sandbox: it holds the right to run it.
+    _target: Arc<Target>,
 }
 
 /// Builds the sandbox, off the runtime's threads: it takes a millisecond or two and touches the disk.
@@ -141,7 +147,7 @@ async fn launch(context: &Arc<Context>, target: &Arc<Target>) -> Result<Launched
             .map_err(|error| Error::new(ErrorCode::Io, "no pipe for the plugin").with_source(error))?;
         let launcher = context.launcher()?;
         let sandbox = launcher.launch(&translated.plan, stdio).map_err(|error| launch_error(&error))?;
-        Ok(Launched { sandbox, pipes, translated })
+        Ok(Launched { sandbox, pipes, translated, _target: target })
     });
     joined.await.map_err(|error| Error::new(ErrorCode::Internal, "the start was lost").with_source(error))?
 }
@@ -156,7 +162,7 @@ fn connect(
     let fail = |error: std::io::Error| {
         Error::new(ErrorCode::Io, "the plugin's pipes cannot be watched").with_source(error)
     };
-    let Launched { sandbox, pipes, translated } = launched;
+    let Launched { sandbox, pipes, translated, .. } = launched;
     let enforced = crate::exec::explain::enforced(sandbox.report());
     let input = pipes.stdin.ok_or_else(|| fail(std::io::ErrorKind::BrokenPipe.into()))?;
     let service = Arc::new(PluginService::new(Arc::clone(context), Arc::clone(&target)));
@@ -176,12 +182,18 @@ fn connect(
         ..Options::default()
     };
     let (connection, reader) = Connection::open(input, pipes.stdout, options, service).map_err(fail)?;
-    let closes = connection.clone();
+    let live = Arc::new(Live::new(Arc::clone(&target), watched.clone()));
+    if target.run.is_some() {
+        Watch::add(context, Arc::clone(&live));
+    }
+    let (closes, runs) = (connection.clone(), Arc::clone(&target));
     let (fate, became) = watch::channel(Fate::Starting);
     let (has_ended, of, shared, run) =
         (watched.clone(), Arc::clone(&target), Arc::clone(context), Arc::clone(run));
     let monitor = tokio::spawn(async move {
         monitor.await;
+        // Its end is known already, so whoever finds the lock free finds nothing that runs.
+        runs.let_go();
         // A grandchild may still hold the pipe; nobody waits for it.
         closes.process_ended();
         let end = End::of(has_ended.exit().as_deref(), &Fate::known(became).await);
@@ -197,6 +209,7 @@ fn connect(
         connection,
         target,
         watched,
+        live,
         tasks: Mutex::new(vec![monitor, reader]),
         fate,
         started_at,
@@ -349,6 +362,10 @@ impl Instance {
     pub(crate) async fn stop(&self, why: Why) -> Option<Arc<Exit>> {
         let grace = if why == Why::Asked && self.is_responsive() { ORDERLY_STOP } else { Duration::ZERO };
         self.watched.tell(Command::Stop(why, grace));
+        if self.live.overtaken().is_some() {
+            // Whoever waits for an answer hears why there is none, instead of waiting for the end.
+            self.connection.cancel_calls();
+        }
         if !grace.is_zero() && self.target.manifest.wire == Wire::JsonRpc {
             self.say_goodbye(grace).await;
         }
@@ -364,6 +381,11 @@ impl Instance {
             // Whatever it answers, it is stopped.
             let _answer = self.connection.request(method::SHUTDOWN, &empty, meta).await;
         }
+    }
+
+    /// Whether nobody waits for an answer of it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.connection.in_flight() == 0 && self.connection.queued() == 0
     }
 
     /// Whether it can be expected to answer: none of its calls was given up without an answer.

@@ -1,8 +1,10 @@
 //! The life of a plugin: which states there are, what moves it, and when it is tried again.
 
 mod context;
+mod drift;
 pub(crate) mod durable;
 mod ending;
+mod follow;
 mod instance;
 mod log;
 mod monitor;
@@ -13,6 +15,7 @@ mod state;
 mod supervisor;
 mod target;
 mod warnings;
+mod watch;
 
 pub use instance::ORDERLY_STOP;
 pub use log::{LOG_LINE_MAX_BYTES, LOG_TAIL_LINES, LogLine, LogSource};
@@ -27,5 +30,6 @@ pub(crate) use instance::{Instance, start};
 pub(crate) use log::{read as read_log, remove as remove_log};
 pub(crate) use supervisor::Supervisor;
 pub(crate) use target::{
-    Confinement, Source, Target, Tool, consent_required, not_active, quarantined, rules, with_defaults,
+    Confinement, Occasion, Source, Target, Tool, consent_required, not_active, quarantined, rules,
+    with_defaults,
 };

@@ -448,7 +448,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
             stderr_tail: &self.stderr_tail,
             ..Facts::new(wait)
         });
-        let asked = self.why == Some(Why::Asked);
+        let asked = matches!(self.why, Some(Why::Asked | Why::Overtaken));
         // What is stopped because nobody wants it any more has broken nothing by being stopped.
         let violation = ended.violation.filter(|_| !asked || usage.oom_kills > 0);
         let own = match &self.why {

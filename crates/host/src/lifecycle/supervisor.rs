@@ -16,12 +16,13 @@ use tokio::task::JoinHandle;
 
 use super::context::Context;
 use super::ending::{Exit, Why};
+use super::follow::{Haste, Telling};
 use super::instance::{self, Instance};
 use super::log::LogSource;
 use super::monitor::Command;
 use super::restart::HEALTHY_AFTER;
 use super::state::Move;
-use super::target::Target;
+use super::target::{Occasion, Target};
 use crate::Error;
 use crate::rpc::CallMeta;
 use failure::Failure;
@@ -43,11 +44,11 @@ pub const FAULTS_MAX: u64 = 1000;
 #[derive(Debug)]
 enum Event {
     /// It shall run; the answer is the running plugin.
-    Start { observe: bool, reply: oneshot::Sender<Result<Arc<Instance>, Error>> },
+    Start { occasion: Occasion, reply: oneshot::Sender<Result<Arc<Instance>, Error>> },
     /// It shall not run. Its recorded state is the business of whoever sends this.
     Stop { reply: oneshot::Sender<()> },
-    /// What it is granted, its configuration or its version is another: if it runs, it is started anew.
-    Restart { reply: oneshot::Sender<Result<(), Error>> },
+    /// What it is granted, its configuration or its version is another: what runs follows at once.
+    Follow { reply: oneshot::Sender<Result<(), Error>> },
 }
 
 /// What a plugin is doing, for those who call it.
@@ -87,26 +88,37 @@ impl Supervisor {
             overdue_since: None,
             deferred: None,
             unrecorded: None,
+            telling: None,
+            refused: None,
         };
         let task = tokio::spawn(owner.run());
         Self { events, phase, task: std::sync::Mutex::new(Some(task)) }
     }
 
-    /// The running plugin, if it runs.
+    /// The running plugin, if it runs and nothing has overtaken it.
     pub(crate) fn running(&self) -> Option<Arc<Instance>> {
         match &*self.phase.borrow() {
-            Phase::Running(instance) => Some(Arc::clone(instance)),
+            Phase::Running(instance)
+                if instance.live.overtaken().is_none() && instance.watched.exit().is_none() =>
+            {
+                Some(Arc::clone(instance))
+            }
             _ => None,
         }
+    }
+
+    /// The running plugin, if it is known to be as it is stored.
+    pub(crate) fn up_to_date(&self) -> Option<Arc<Instance>> {
+        self.running().filter(|instance| instance.live.is_as_stored())
     }
 
     /// The running plugin, started if need be. Cancel safe: a start that was begun goes on.
     ///
     /// # Errors
     /// What [`instance::start`] says; `plugin_failed` while it waits after a crash.
-    pub(crate) async fn start(&self, observe: bool) -> Result<Arc<Instance>, Error> {
+    pub(crate) async fn start(&self, occasion: Occasion) -> Result<Arc<Instance>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Event::Start { observe, reply }).await?;
+        self.send(Event::Start { occasion, reply }).await?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -119,13 +131,14 @@ impl Supervisor {
         }
     }
 
-    /// Starts it anew if it runs. Cancel safe: the restart goes on.
+    /// After a change: what runs is told of its configuration, started anew with what it may do now, or stopped, and all of
+    /// that has happened when this returns. Cancel safe: it goes on.
     ///
     /// # Errors
     /// What [`instance::start`] says.
-    pub(crate) async fn restart(&self) -> Result<(), Error> {
+    pub(crate) async fn follow(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Event::Restart { reply }).await?;
+        self.send(Event::Follow { reply }).await?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -148,7 +161,7 @@ impl Supervisor {
 /// Whoever waits for a start that is under way.
 enum Reply {
     Start(oneshot::Sender<Result<Arc<Instance>, Error>>),
-    Restart(oneshot::Sender<Result<(), Error>>),
+    Follow(oneshot::Sender<Result<(), Error>>),
 }
 
 impl Reply {
@@ -157,7 +170,7 @@ impl Reply {
         let copy = started.as_ref().map(Arc::clone).map_err(Error::to_others);
         match self {
             Self::Start(reply) => drop(reply.send(copy)),
-            Self::Restart(reply) => drop(reply.send(copy.map(drop))),
+            Self::Follow(reply) => drop(reply.send(copy.map(drop))),
         }
     }
 }
@@ -173,14 +186,14 @@ struct Ping {
     answer: Option<oneshot::Receiver<bool>>,
 }
 
-struct Owner {
-    context: Arc<Context>,
-    name: PluginName,
+pub(super) struct Owner {
+    pub(super) context: Arc<Context>,
+    pub(super) name: PluginName,
     events: mpsc::Receiver<Event>,
-    phase: watch::Sender<Phase>,
-    running: Option<Arc<Instance>>,
-    attempt: u32,
-    restart_at: Option<Instant>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) running: Option<Arc<Instance>>,
+    pub(super) attempt: u32,
+    pub(super) restart_at: Option<Instant>,
     look_at: Instant,
     ping: Ping,
     overdue_since: Option<Instant>,
@@ -188,6 +201,10 @@ struct Owner {
     deferred: Option<Event>,
     /// A failure that the store did not take. Until it does, nothing is started: how often it failed is not known.
     unrecorded: Option<Failure>,
+    /// The configuration that the running plugin is being told.
+    pub(super) telling: Option<Telling>,
+    /// The revision of the configuration that the running plugin has refused: it is started anew with it.
+    pub(super) refused: Option<i64>,
 }
 
 impl Owner {
@@ -204,7 +221,9 @@ impl Owner {
                             Some(event) => event,
                             None => break,
                         }),
-                        exit = ended(running) => { self.has_ended(exit).await; None }
+                        exit = ended(running.clone()) => { self.has_ended(exit).await; None }
+                        taken = Telling::answer(&mut self.telling) => { self.was_told(taken).await; None }
+                        () = attention(running) => { self.follow(Haste::WhenIdle).await.ok(); None }
                         () = tokio::time::sleep_until(due.into()) => { self.act_on_time().await; None }
                     }
                 }
@@ -226,14 +245,9 @@ impl Owner {
 
     async fn take(&mut self, event: Event) {
         match event {
-            Event::Start { observe, reply } => {
+            Event::Start { occasion, reply } => {
                 self.record_what_is_due().await;
-                let started = match (&self.running, self.restart_at) {
-                    (Some(running), _) => Ok(Arc::clone(running)),
-                    (None, _) if self.unrecorded.is_some() => Err(self.not_recorded()),
-                    (None, Some(at)) if at > Instant::now() => Err(self.waits(at)),
-                    (None, _) => self.bring_up(observe).await,
-                };
+                let started = self.serve(occasion).await;
                 // Whoever asked may have given up.
                 let _nobody = reply.send(started);
             }
@@ -248,12 +262,24 @@ impl Owner {
                 self.phase.send_replace(Phase::Stopped);
                 let _nobody = reply.send(());
             }
-            Event::Restart { reply } => {
-                let was_running = self.running.is_some();
-                self.stop().await;
-                let started = if was_running { self.bring_up(false).await.map(|_| ()) } else { Ok(()) };
-                let _nobody = reply.send(started);
+            Event::Follow { reply } => {
+                let followed = self.follow(Haste::AtOnce).await;
+                match &mut self.telling {
+                    Some(telling) if followed.is_ok() => telling.replies.push(reply),
+                    _ => drop(reply.send(followed)),
+                }
             }
+        }
+    }
+
+    /// The running plugin, as it is stored now; started if nothing runs.
+    async fn serve(&mut self, occasion: Occasion) -> Result<Arc<Instance>, Error> {
+        self.follow(Haste::WhenIdle).await?;
+        match (&self.running, self.restart_at) {
+            (Some(running), _) => Ok(Arc::clone(running)),
+            (None, _) if self.unrecorded.is_some() => Err(self.not_recorded()),
+            (None, Some(at)) if at > Instant::now() => Err(self.waits(at)),
+            (None, _) => self.bring_up(occasion).await,
         }
     }
 
@@ -265,12 +291,12 @@ impl Owner {
             .with_hint(format!("read its log: ringfence logs {}", self.name))
     }
 
-    /// Starts it. A stop that comes meanwhile ends the start; a restart begins it again, with what holds by then.
-    async fn bring_up(&mut self, observe: bool) -> Result<Arc<Instance>, Error> {
+    /// Starts it. A stop that comes meanwhile ends the start; a change begins it again, with what holds by then.
+    pub(super) async fn bring_up(&mut self, occasion: Occasion) -> Result<Arc<Instance>, Error> {
         self.restart_at = None;
         let mut waiting = Vec::new();
         let started = loop {
-            if let Some(started) = self.start_once(observe, &mut waiting).await {
+            if let Some(started) = self.start_once(occasion, &mut waiting).await {
                 break started;
             }
         };
@@ -283,10 +309,10 @@ impl Owner {
     /// `None`: what it was started with is not what holds any more.
     async fn start_once(
         &mut self,
-        observe: bool,
+        occasion: Occasion,
         waiting: &mut Vec<Reply>,
     ) -> Option<Result<Arc<Instance>, Error>> {
-        let target = match Target::load(&self.context, &self.name, observe).await {
+        let target = match Target::load(&self.context, &self.name, occasion).await {
             Ok(target) => target,
             Err(error) => {
                 self.context.start_refused(&self.name, &error).await;
@@ -302,9 +328,11 @@ impl Owner {
                 started = &mut start => break started,
                 event = self.events.recv() => match event {
                     Some(Event::Start { reply, .. }) => waiting.push(Reply::Start(reply)),
-                    Some(Event::Restart { reply }) => {
-                        waiting.push(Reply::Restart(reply));
-                        return None;
+                    Some(Event::Follow { reply }) => {
+                        waiting.push(Reply::Follow(reply));
+                        if !self.is_as_stored(&target).await {
+                            return None;
+                        }
                     }
                     other => {
                         self.deferred = other;
@@ -316,9 +344,11 @@ impl Owner {
         Some(match started {
             Ok(instance) => {
                 let instance = Arc::new(instance);
-                self.is_up(&instance).await;
+                self.is_up(&instance, occasion).await;
                 Ok(instance)
             }
+            // What was changed meanwhile has ended the start: it begins again, or is refused, by what holds now.
+            Err(_) if !self.is_as_stored(&target).await => return None,
             Err(error) => {
                 self.did_not_start(&target, &error).await;
                 Err(error)
@@ -326,15 +356,16 @@ impl Owner {
         })
     }
 
-    async fn is_up(&mut self, instance: &Arc<Instance>) {
+    async fn is_up(&mut self, instance: &Arc<Instance>, occasion: Occasion) {
         self.running = Some(Arc::clone(instance));
         self.look_at = Instant::now() + LOOK_EVERY;
         let speaks_ping = instance.target.manifest.wire == Wire::JsonRpc;
         let interval = self.context.config.plugins.ping_interval;
         self.ping = Ping { next: speaks_ping.then(|| Instant::now() + interval), ..Ping::default() };
         self.overdue_since = None;
+        self.refused = None;
         self.phase.send_replace(Phase::Running(Arc::clone(instance)));
-        self.context.moved(&instance.target, Move::Start, None).await;
+        self.context.came_up(&instance.target, occasion).await;
     }
 
     async fn did_not_start(&mut self, target: &Arc<Target>, error: &Error) {
@@ -354,6 +385,10 @@ impl Owner {
     /// It has ended, and nobody had stopped it.
     async fn has_ended(&mut self, exit: Option<Arc<Exit>>) {
         let Some(instance) = self.running.take() else { return };
+        if let Some(overtaken) = instance.live.overtaken().cloned() {
+            // The failure of the next start is recorded and told; there is nobody else to answer to.
+            return drop(self.give_way(instance, &overtaken).await);
+        }
         let reason = exit.as_ref().map_or_else(|| "it is gone".to_owned(), |exit| exit.reason());
         let target = Arc::clone(&instance.target);
         target.log.line(LogSource::Host, Some("error"), &format!("ended: {reason}"));
@@ -445,7 +480,7 @@ impl Owner {
         });
     }
 
-    async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         let Some(instance) = self.running.take() else { return };
         self.phase.send_replace(Phase::Stopped);
         let exit = instance.stop(Why::Asked).await;
@@ -455,6 +490,13 @@ impl Owner {
         {
             tracing::error!(plugin = %self.name, error = %error.chain(), "a crash could not be recorded");
         }
+    }
+}
+
+async fn attention(running: Option<Arc<Instance>>) {
+    match running {
+        Some(instance) => instance.live.attention().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,12 +9,14 @@ use ringfence_policy::RuleSet;
 use serde_json::Value;
 
 use super::context::Context;
+use super::drift::Started;
 use super::log::PluginLog;
 use super::secrets::Secrets;
 use crate::Error;
 use crate::config::PluginLimits;
 use crate::exec::translate::rule_set;
 use crate::hooks::Rate;
+use crate::lock::RunLock;
 use crate::runtime::{self, Purpose, Spec};
 use crate::schema::CompiledSchema;
 use crate::store::{CallMeter, Owner, Trusted};
@@ -40,6 +42,24 @@ pub(crate) struct Target {
     /// How often it posts and registers.
     pub(crate) events: Rate,
     pub(crate) sandbox: Confinement,
+    /// `None`: it is not installed, so nobody changes what is stored of it.
+    pub(crate) run: Option<Run>,
+}
+
+/// What ties something that runs to what is stored of it.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) lock: RunLock,
+    pub(crate) started: Started,
+}
+
+/// What a plugin is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A person activates it.
+    Activation,
+    /// It is active, and runs for whoever calls it.
+    Calls,
 }
 
 /// What a target is made of.
@@ -53,6 +73,7 @@ pub(crate) struct Source {
     pub(crate) grants: Vec<Permission>,
     pub(crate) config: Value,
     pub(crate) sandbox: Confinement,
+    pub(crate) run: Option<Run>,
 }
 
 /// How a plugin is confined.
@@ -76,7 +97,7 @@ pub(crate) struct Tool {
 }
 
 impl Target {
-    /// Reads everything from the store, and checks that the package is what was installed.
+    /// Takes the right to run it, reads everything from the store, and checks that the package is what was installed.
     ///
     /// # Errors
     /// `not_found`; `consent_required`, `quarantined` and `not_active` for what may not be started; `invalid_package` when the
@@ -84,15 +105,19 @@ impl Target {
     pub(crate) async fn load(
         context: &Arc<Context>,
         name: &PluginName,
-        observe: bool,
+        occasion: Occasion,
     ) -> Result<Arc<Self>, Error> {
         let (context, name) = (Arc::clone(context), name.clone());
         let store = context.store.clone();
-        store.run(move |_| Self::read(&context, &name, observe).map(Arc::new)).await
+        store.run(move |_| Self::read(&context, &name, occasion).map(Arc::new)).await
     }
 
-    fn read(context: &Context, name: &PluginName, observe: bool) -> Result<Self, Error> {
+    fn read(context: &Context, name: &PluginName, occasion: Occasion) -> Result<Self, Error> {
         let store = &context.store;
+        // A name that nobody has leaves no lock behind.
+        context.row(name)?;
+        // INVARIANT: before the row. A change is either read here, or made by somebody who then waits for this lock.
+        let lock = context.run_locks.hold(name)?;
         let Trusted { plugin: row, grants, consent } = context.trusted(name)?;
         match row.state {
             PluginState::Quarantined => return Err(quarantined(name, row.state_reason.as_deref())),
@@ -100,10 +125,14 @@ impl Target {
             PluginState::Inactive | PluginState::Active | PluginState::Errored if consent.is_none() => {
                 return Err(consent_required(name));
             }
+            PluginState::Inactive if occasion == Occasion::Calls => return Err(not_active(name)),
             PluginState::Inactive | PluginState::Active | PluginState::Errored => {}
         }
-        let config =
-            store.config(&row.owner())?.map_or_else(|| Value::Object(Default::default()), |row| row.value);
+        let config = store.config(&row.owner())?;
+        let config_revision = config.as_ref().map_or(0, |row| row.revision);
+        let grants: Vec<Permission> = grants.into_iter().map(|grant| grant.permission).collect();
+        // Before the files are looked at: from here on nobody removes them.
+        context.run_locks.hold_package(&lock, &row.package.digest)?;
         let source = Source {
             package: crate::package::verified(store, &row.package.digest)
                 .map_err(|error| if_unchanged(context, name, &row.package.digest, error))?,
@@ -111,9 +140,10 @@ impl Target {
             owner: row.owner(),
             digest: row.package.digest.clone(),
             manifest: row.package.manifest()?,
-            grants: grants.into_iter().map(|grant| grant.permission).collect(),
-            config,
-            sandbox: if observe { Confinement::Observed } else { Confinement::Full },
+            run: Some(Run { lock, started: Started::new(&row, grants.clone(), config_revision) }),
+            grants,
+            config: config.map_or_else(|| Value::Object(Default::default()), |row| row.value),
+            sandbox: Confinement::Full,
         };
         Self::of(context, source)
     }
@@ -123,7 +153,7 @@ impl Target {
     /// # Errors
     /// For grants that cannot be held, and schemas that cannot be used.
     pub(crate) fn of(context: &Context, source: Source) -> Result<Self, Error> {
-        let Source { package, data, owner, digest, manifest, grants, config, sandbox } = source;
+        let Source { package, data, owner, digest, manifest, grants, config, sandbox, run } = source;
         let rules = rules(context, &manifest, &package, &data, &grants)?;
         let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
         let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
@@ -148,12 +178,20 @@ impl Target {
             rules,
             limits,
             sandbox,
+            run,
         })
     }
 
     /// The configuration with its defaults, secrets included: for the plugin alone.
     pub(crate) fn config(&self) -> Value {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Nothing of it runs any more.
+    pub(crate) fn let_go(&self) {
+        if let Some(run) = &self.run {
+            run.lock.let_go();
+        }
     }
 
     /// What the plugin is told from now on.

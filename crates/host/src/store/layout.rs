@@ -71,6 +71,11 @@ impl Layout {
         self.data_dirs().join(plugin.as_str())
     }
 
+    /// The locks of what runs.
+    pub(crate) fn running(&self) -> PathBuf {
+        self.home.join("running")
+    }
+
     /// Data directories of plugins that were uninstalled with their data kept.
     pub(crate) fn kept_dirs(&self) -> PathBuf {
         self.home.join("kept")

@@ -27,6 +27,7 @@ mod owner;
 mod plugins;
 mod readers;
 mod seal;
+mod standing;
 mod versions;
 mod writer;
 
@@ -47,6 +48,7 @@ pub(crate) use key::sha256_hex;
 pub(crate) use layout::Layout;
 pub(crate) use owner::Owner;
 pub(crate) use plugins::{PackageRow, PluginRow, StateChange};
+pub(crate) use standing::{Changes, Mark, Seen, Standing};
 pub(crate) use versions::{KeepData, UpgradeGrants, already_installed};
 
 use std::sync::Arc;

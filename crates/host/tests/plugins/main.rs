@@ -17,5 +17,6 @@ mod hook_faults;
 mod hooks;
 mod life;
 mod messages;
+mod others;
 mod rig;
 mod upgrades;

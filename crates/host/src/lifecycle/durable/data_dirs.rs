@@ -9,8 +9,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
+use ringfence_api::ErrorCode;
 use ringfence_sandbox::tree::{Dir, random};
 
+use crate::lock::RunLocks;
 use crate::store::{Layout, Owner, Store};
 use crate::{Error, private_file};
 
@@ -36,13 +38,21 @@ fn open_or_make(path: &Path) -> Result<Dir, Error> {
 /// [`settle`].
 ///
 /// # Errors
-/// `io`; also when something that belongs to nobody could not be moved out of the way: nobody inherits it.
+/// `busy` when a plugin of that name that was uninstalled still runs; `io`, also when something that belongs to nobody could not be moved out of the way: nobody inherits it.
 ///
 /// INVARIANT: [`settle`] ran before under the same lock, so nothing without a row has that name.
 pub(super) fn make(layout: &Layout, owner: &Owner, kept: &[Owner]) -> Result<(), Error> {
     let path = layout.data_dirs();
     let data = open_or_make(&path)?;
     let name = OsStr::new(owner.name().as_str());
+    if data.status(name).is_ok()
+        && RunLocks::new(layout.running()).is_run(owner.name().as_str()).map_err(failed(&path))?
+    {
+        let message =
+            format!("a plugin '{}' that was uninstalled still runs in another process", owner.name());
+        return Err(Error::new(ErrorCode::Busy, message)
+            .with_hint("try again when that process has gone on, or end it"));
+    }
     if kept.contains(owner) {
         return match data.status(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -70,6 +80,7 @@ pub(super) fn settle(store: &Store) -> Result<(), Error> {
     let mut dirs = Dirs {
         data: open_or_make(&layout.data_dirs())?,
         kept: open_or_make(&layout.kept_dirs())?,
+        locks: RunLocks::new(layout.running()),
         changed: false,
     };
     dirs.put_away(&plugins, &waiting).map_err(failed(&layout.data_dirs()))?;
@@ -84,6 +95,7 @@ pub(super) fn settle(store: &Store) -> Result<(), Error> {
 struct Dirs {
     data: Dir,
     kept: Dir,
+    locks: RunLocks,
     /// Whether either was.
     changed: bool,
 }
@@ -94,6 +106,15 @@ impl Dirs {
         for name in self.data.names(DIRECTORIES_MAX)? {
             if name.to_str().is_some_and(|name| plugins.contains_key(name)) {
                 continue;
+            }
+            // What still runs keeps its directory until it has ended.
+            match self.locks.is_run(&name.to_string_lossy()) {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(error) => {
+                    self.note(&name, Err(error));
+                    continue;
+                }
             }
             // A name has at most one owner that waits without its directory: the one that had it last.
             let last = waiting

@@ -191,8 +191,9 @@ fn state(dir: &Path) -> String {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    // The locks stay; staging and packages are made when they are first needed, and mean nothing when they are empty.
-    names.retain(|name| !matches!(name.as_str(), "staging" | "store"));
+    // The locks stay; staging, packages and the locks of what runs are made when they are first needed, and mean nothing when
+    // they are empty.
+    names.retain(|name| !matches!(name.as_str(), "staging" | "store" | "running"));
     writeln!(text, "home {names:?}").unwrap();
     text
 }

@@ -7,7 +7,7 @@ use ringfence_sandbox::tree::Dir;
 
 use super::data_dirs;
 use crate::Error;
-use crate::lock::LifecycleLock;
+use crate::lock::{LifecycleLock, RunLocks};
 use crate::package;
 use crate::store::Store;
 
@@ -26,7 +26,16 @@ pub(crate) fn recover(store: &Store) -> Result<(), Error> {
     sweep(store)
 }
 
-/// Removes packages that no row names, and settles the data directories.
+/// Removes what an earlier step had to leave because something still ran from it.
+///
+/// # Errors
+/// `busy` when another process installs, upgrades or uninstalls for longer than 30 s; `io`.
+pub(crate) fn tidy(store: &Store) -> Result<(), Error> {
+    let _lock = LifecycleLock::acquire(store.layout().home())?;
+    sweep(store)
+}
+
+/// Removes packages that no row names, and settles the data directories. What still runs keeps both.
 ///
 /// INVARIANT: the caller holds the lifecycle lock.
 pub(super) fn sweep(store: &Store) -> Result<(), Error> {
@@ -38,12 +47,17 @@ pub(super) fn sweep(store: &Store) -> Result<(), Error> {
             let packages = opened.map_err(failed)?;
             let named: BTreeSet<OsString> =
                 store.package_digests()?.into_iter().map(OsString::from).collect();
+            let locks = RunLocks::new(store.layout().running());
             let mut removed = false;
             for name in packages.names(PACKAGES_MAX).map_err(failed)? {
                 if !named.contains(&name) {
-                    removed = true;
-                    if let Err(error) = packages.remove_tree(&name) {
-                        tracing::warn!(package = %name.display(), error = %error, "a package is removed later");
+                    let digest = name.to_string_lossy();
+                    match locks.unless_run(&digest, || packages.remove_tree(&name)) {
+                        Ok(done) => removed |= done,
+                        Err(error) => {
+                            removed = true;
+                            tracing::warn!(package = %name.display(), error = %error, "a package is removed later");
+                        }
                     }
                 }
             }

@@ -10,7 +10,7 @@ use ringfence_api::ErrorCode;
 
 use super::super::restart::{CRASHES_MAX, backoff};
 use super::super::state::Move;
-use super::super::target::Target;
+use super::super::target::{Occasion, Target};
 use super::{Owner, Phase};
 use crate::Error;
 use crate::event::EventKind;
@@ -106,7 +106,7 @@ impl Owner {
     /// A start that nobody waits for. One that failed is recorded and told; one that could not even be prepared is, too, and is
     /// tried again like a crash: what is in its way may go.
     pub(super) async fn start_again(&mut self) {
-        let Err(error) = self.bring_up(false).await else { return };
+        let Err(error) = self.bring_up(Occasion::Calls).await else { return };
         let settled = self.restart_at.is_some() || !matches!(*self.phase.borrow(), Phase::Waiting);
         if settled || self.unrecorded.is_some() || error.code() == ErrorCode::Cancelled {
             return;

@@ -25,7 +25,7 @@ pub use chain::{AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, B
 pub(super) use chain::{append, gap, list, respect_anchor, verify};
 pub(super) use flush::start as start_flushing;
 pub(super) use queue::{AuditQueue, Item};
-pub(crate) use queue::{CALLS_PER_SECOND_MAX, CallMeter, Full, Outcome};
+pub(crate) use queue::{CallMeter, Full, Outcome};
 
 use ringfence_api::{Denial, PluginName};
 use serde::Serialize;
