@@ -2,6 +2,8 @@
 // Ringfence for authors of plugins in JavaScript and TypeScript: `host` (what a plugin may ask), `tool` and `hook` (what it
 // offers), `Plugin`, and the errors. The types and the documentation of each are in index.d.ts.
 
+const { fromSql, toSql } = require('./lib/sql.cjs');
+
 const TOOL = Symbol.for('ringfence.tool');
 const HOOKS = Symbol.for('ringfence.hooks');
 const KIND = Symbol.for('ringfence.error');
@@ -151,6 +153,10 @@ function textOrBytes(result, name) {
   return typeof encoded === 'string' ? Buffer.from(encoded, 'base64') : String(result[name] ?? '');
 }
 
+const mapped = (row, change) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, change(value)]));
+
+const sqlParameters = (parameters) => (Array.isArray(parameters) ? parameters.map(toSql) : mapped(parameters, toSql));
+
 const host = {
   get available() {
     return session !== undefined;
@@ -203,10 +209,10 @@ const host = {
   async setConfig(config) {
     await ask('set_config', { config });
   },
-  async httpFetch(url, { method = 'GET', headers, body, timeoutMs } = {}) {
-    const params = { url, method, headers, ...(body !== undefined && content('body', body)) };
+  async httpFetch(url, { method = 'GET', headers, body, timeoutMs, maxBytes } = {}) {
+    const params = { url, method, headers, max_bytes: maxBytes, ...(body !== undefined && content('body', body)) };
     const result = await ask('http_fetch', params, timeoutMs);
-    return { status: result.status, headers: result.headers ?? {}, body: textOrBytes(result, 'body') };
+    return { status: result.status, headers: result.headers ?? {}, body: textOrBytes(result, 'body'), url: result.url ?? url };
   },
   readFile: async (path) => textOrBytes(await ask('read_file', { path }), 'content'),
   async writeFile(path, value) {
@@ -215,10 +221,12 @@ const host = {
   deleteFile: async (path) => Boolean((await ask('delete_file', { path })).deleted),
   listFiles: async (path) => (await ask('list_files', { path })).entries ?? [],
   runProcess: (command, { timeoutMs } = {}) => ask('run_process', { command }, timeoutMs),
-  queryDatabase: async (database, sql, parameters = []) =>
-    (await ask('query_database', { database, sql, parameters })).rows ?? [],
+  async queryDatabase(database, sql, parameters = []) {
+    const { rows = [] } = await ask('query_database', { database, sql, parameters: sqlParameters(parameters) });
+    return rows.map((row) => mapped(row, fromSql));
+  },
   executeDatabase: async (database, sql, parameters = []) =>
-    (await ask('execute_database', { database, sql, parameters })).rows_affected ?? 0,
+    (await ask('execute_database', { database, sql, parameters: sqlParameters(parameters) })).rows_affected ?? 0,
   async postEvent(topic, payload = null) {
     await ask('post_event', { topic, payload });
   },

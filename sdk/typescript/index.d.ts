@@ -133,7 +133,12 @@ export class PluginError extends Error {
   readonly data: unknown;
 }
 
+/** Values bound to a statement: null, numbers, BigInt, text, booleans, bytes. */
+export type SqlParameters = unknown[] | Record<string, unknown>;
+
 export interface HttpResponse {
+  /** Where the answer comes from, after redirects. */
+  url: string;
   status: number;
   headers: Record<string, string>;
   /** Text, or bytes when it is not UTF-8. */
@@ -188,8 +193,8 @@ export interface Host {
   getConfig(): Promise<Record<string, any>>;
   /** Replaces the plugin's own configuration, which must fit its schema. Needs `config:write`. */
   setConfig(config: Record<string, unknown>): Promise<void>;
-  /** Needs `network:request`. */
-  httpFetch(url: string, options?: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; timeoutMs?: number }): Promise<HttpResponse>;
+  /** Fails with `too_large` above `maxBytes`, which cannot raise the host's own limit. Needs `network:request`. */
+  httpFetch(url: string, options?: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; timeoutMs?: number; maxBytes?: number }): Promise<HttpResponse>;
   /** Text, or bytes when it is not UTF-8. Needs `file:read`. */
   readFile(path: string): Promise<string | Buffer>;
   /** Needs `file:write`. */
@@ -200,10 +205,10 @@ export interface Host {
   listFiles(path: string): Promise<FileEntry[]>;
   /** Needs `subprocess:execute`. */
   runProcess(command: string[], options?: { timeoutMs?: number }): Promise<ProcessResult>;
-  /** Needs `database:read`. */
-  queryDatabase<Row = Record<string, any>>(database: string, sql: string, parameters?: unknown[]): Promise<Row[]>;
-  /** How many rows changed. Needs `database:write`. */
-  executeDatabase(database: string, sql: string, parameters?: unknown[]): Promise<number>;
+  /** A list for `?`, an object for `:name`; never read as SQL. Whole numbers beyond 2^53 come as BigInt, blobs as Buffer. Needs `database:read`. */
+  queryDatabase<Row = Record<string, any>>(database: string, sql: string, parameters?: SqlParameters): Promise<Row[]>;
+  /** One INSERT, UPDATE or DELETE: how many rows changed. Needs `database:write`, and `database:read` for what it looks at. */
+  executeDatabase(database: string, sql: string, parameters?: SqlParameters): Promise<number>;
   /** Needs `event:post`. */
   postEvent(topic: string, payload?: unknown): Promise<void>;
   /** Needs `profile:read`. */

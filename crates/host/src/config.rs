@@ -12,11 +12,13 @@ use std::time::Duration;
 use ringfence_api::ErrorCode;
 use toml::de::{DeTable, DeValue};
 
+use crate::database::DatabaseOffer;
 use crate::exec::StoreLimits;
 use crate::near::nearest;
 use crate::units::{self, Limit};
 use crate::{Error, Home};
 
+mod databases;
 mod plugins;
 mod template;
 
@@ -135,6 +137,8 @@ pub struct Config {
     pub plugin_directories: Vec<PathBuf>,
     /// What runs Python and Node plugins.
     pub interpreters: Interpreters,
+    /// Databases that plugins may be granted, by name.
+    pub databases: Vec<(String, DatabaseOffer)>,
 }
 
 impl Config {
@@ -215,7 +219,7 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// The fields of one table, so that a mistake can be answered with what exists.
-const TOP: [&str; 5] = ["exec", "interpreters", "limits_backend", "plugins", "runs"];
+const TOP: [&str; 6] = ["databases", "exec", "interpreters", "limits_backend", "plugins", "runs"];
 const EXEC: [&str; 7] =
     ["cpu", "max_file_size", "max_open_files", "max_output", "memory", "processes", "timeout"];
 const RUNS: [&str; 3] = ["keep", "max_run_size", "max_total_size"];
@@ -258,7 +262,8 @@ impl Reader<'_> {
                 ("interpreters", DeValue::Table(table)) => {
                     self.interpreters(table, &mut config.interpreters);
                 }
-                (name @ ("exec" | "runs" | "plugins" | "interpreters"), _) => {
+                ("databases", DeValue::Table(table)) => self.databases(table, &mut config.databases),
+                (name @ ("databases" | "exec" | "runs" | "plugins" | "interpreters"), _) => {
                     self.mistake(at, &format!("'{name}' is a table: write [{name}]"))
                 }
                 (name, _) => self.unknown(at, name, &TOP),

@@ -47,6 +47,7 @@ pub mod audit;
 pub mod check;
 pub mod config;
 pub mod consent;
+pub mod database;
 pub mod dev;
 pub mod doctor;
 pub mod enforcement;

@@ -53,7 +53,7 @@ GRANTS = {
 }
 RESULTS = {
     "get_config": {"a": 1}, "get_user_profile": {"name": "Ada"}, "read_file": "text", "delete_file": True,
-    "http_fetch": {"status": 200, "headers": {}, "body": "ok"},
+    "http_fetch": {"status": 200, "headers": {}, "body": "ok", "url": "https://api.example.com/x"},
     "list_files": [{"name": "a.txt", "kind": "file", "size_bytes": 4}],
     "run_process": {"exit_code": 0, "stdout": "now", "stderr": ""}, "query_database": [{"one": 1}], "execute_database": 1,
 }

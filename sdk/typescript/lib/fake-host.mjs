@@ -1,5 +1,9 @@
 // A host in memory: grants, data, configuration, files, the web, databases and processes, as far as a test needs them.
 
+import sql from './sql.cjs';
+
+const { fromSql, toSql } = sql;
+
 /** Quota of the fake store, in characters of JSON. */
 const DATA_MAX_CHARS = 1_000_000;
 
@@ -117,7 +121,7 @@ export class FakeHost {
     if (this.http === undefined) return undefined;
     const found = typeof this.http === 'function' ? await this.http(params) : this.http[params.url];
     const { status = 200, headers = {}, body = '' } = found ?? { status: 404 };
-    return { result: { status, headers, ...content('body', body) } };
+    return { result: { status, headers, url: params.url, ...content('body', body) } };
   }
 
   read_file({ path }) {
@@ -158,14 +162,17 @@ export class FakeHost {
 
   async query_database({ database, sql, parameters = [] }) {
     const connection = this.databases?.[database];
-    return connection === undefined ? undefined : { result: { rows: await connection.query(sql, parameters) } };
+    return connection === undefined ? undefined : { result: { rows: (await connection.query(sql, decoded(parameters))).map((row) => mapped(row, toSql)) } };
   }
 
   async execute_database({ database, sql, parameters = [] }) {
     const connection = this.databases?.[database];
-    return connection === undefined ? undefined : { result: { rows_affected: await connection.execute(sql, parameters) } };
+    return connection === undefined ? undefined : { result: { rows_affected: await connection.execute(sql, decoded(parameters)) } };
   }
 }
+
+const mapped = (row, change) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, change(value)]));
+const decoded = (parameters) => (Array.isArray(parameters) ? parameters.map(fromSql) : mapped(parameters, fromSql));
 
 function scope(method, params) {
   if (method === 'http_fetch') {

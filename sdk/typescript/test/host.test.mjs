@@ -45,7 +45,7 @@ const fakes = () => ({
 test('every function works with its grant and is denied without it', async (t) => {
   const results = {
     setConfig: null, postEvent: null, getUserProfile: { name: 'Ada' },
-    httpFetch: { status: 200, headers: {}, body: 'ok' }, readFile: 'text', writeFile: null, deleteFile: true,
+    httpFetch: { status: 200, headers: {}, body: 'ok', url: 'https://api.example.com/x' }, readFile: 'text', writeFile: null, deleteFile: true,
     listFiles: [{ name: 'a.txt', kind: 'file', size_bytes: 4 }], runProcess: { exit_code: 0, stdout: 'now', stderr: '' },
     queryDatabase: [{ one: 1 }], executeDatabase: 3, registerHook: null,
   };

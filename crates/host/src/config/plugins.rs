@@ -163,7 +163,7 @@ impl Reader<'_> {
         }
     }
 
-    fn absolute(&mut self, value: &toml::Spanned<DeValue<'_>>) -> Option<PathBuf> {
+    pub(super) fn absolute(&mut self, value: &toml::Spanned<DeValue<'_>>) -> Option<PathBuf> {
         match value.get_ref() {
             DeValue::String(text) if text.starts_with('/') && !text.contains('\0') => {
                 Some(PathBuf::from(text.as_ref()))

@@ -4,8 +4,22 @@ use super::Config;
 use crate::units::{format_duration, format_size};
 
 pub(super) fn template() -> String {
-    format!("{}\n{}", commands(), plugins())
+    format!("{}\n{}\n{DATABASES}", commands(), plugins())
 }
+
+/// Nothing is offered by default, so this is only an example.
+const DATABASES: &str = r#"# SQLite databases that plugins may be granted: the name that stands in the grant, and the absolute path. A plugin with
+# database:read=crm or database:write=crm may use every table, one with database:read=crm.customers only that one. In a table
+# of its own a database can be offered for reading only, with some of its tables, or with another time for one statement (3s).
+# See docs/databases.md.
+[databases]
+# crm = "/srv/crm.db"
+# [databases.shop]
+# path = "/srv/shop.db"
+# read_only = true
+# tables = ["customers", "orders"]
+# time_limit = "3s"
+"#;
 
 fn size(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "none".to_owned(), format_size)

@@ -6,11 +6,12 @@ use std::sync::{Arc, RwLock};
 use ringfence_api::{PluginName, PluginState};
 
 use super::{Host, Inner};
+use crate::database::DatabaseOffer;
 use crate::hooks::{HookPoint, Hooks, Mailboxes};
 use crate::lifecycle::{Context, Occasion};
 use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
-use crate::service::Offers;
+use crate::service::{Databases, Offers};
 use crate::store::Store;
 use crate::{Config, Error, Home};
 
@@ -34,6 +35,7 @@ pub struct HostBuilder {
     types: BTreeMap<String, PluginType>,
     offers: Offers,
     hook_points: Vec<HookPoint>,
+    databases: Vec<(String, DatabaseOffer)>,
     actor: Option<String>,
 }
 
@@ -75,6 +77,14 @@ impl HostBuilder {
         self
     }
 
+    /// Offers a SQLite database to plugins under a name: letters, digits, `-` and `_`. A plugin uses it only as far as it was
+    /// granted `database:read=NAME` or `database:write=NAME`. What `config.toml` offers comes beside it.
+    #[must_use]
+    pub fn database(mut self, name: impl Into<String>, database: impl Into<DatabaseOffer>) -> Self {
+        self.databases.push((name.into(), database.into()));
+        self
+    }
+
     /// Who acts through this host, as the audit trail names it. Default `library`.
     #[must_use]
     pub fn actor(mut self, actor: impl Into<String>) -> Self {
@@ -87,7 +97,7 @@ impl HostBuilder {
     /// One plugin that cannot be started does not keep the others from it: its state and the log say why.
     ///
     /// # Errors
-    /// `usage` without any home; `invalid_config`; `busy` when a resident host holds the home, with its process id; `io` and
+    /// `usage` without any home; `invalid_config`, also for a database that cannot be offered; `busy` when a resident host holds the home, with its process id; `io` and
     /// `permission_denied` for a home that cannot be used.
     ///
     /// # Cancel safety
@@ -97,7 +107,8 @@ impl HostBuilder {
             Some(home) => home,
             None => Home::from_env()?,
         };
-        let (resident, config) = (self.start_active, self.config);
+        let (resident, config, mut offers) = (self.start_active, self.config, self.offers);
+        let databases = self.databases;
         let opened = tokio::task::spawn_blocking(move || {
             home.create()?;
             let lock = if resident {
@@ -109,11 +120,13 @@ impl HostBuilder {
                 Some(config) => config,
                 None => Config::load(&home)?,
             };
+            let configured = config.databases.clone();
+            offers.databases = Databases::new(databases.into_iter().chain(configured), &home)?;
             let store = Store::open(&home)?;
             crate::lifecycle::durable::recover(&store)?;
-            Ok::<_, Error>((home, lock, config, store))
+            Ok::<_, Error>((home, lock, config, store, offers))
         });
-        let (home, lock, config, store) = opened.await.map_err(|error| {
+        let (home, lock, config, store, offers) = opened.await.map_err(|error| {
             Error::new(ringfence_api::ErrorCode::Internal, "the home could not be opened").with_source(error)
         })??;
         let inner = Inner {
@@ -122,7 +135,7 @@ impl HostBuilder {
                 config,
                 store,
                 self.types,
-                self.offers,
+                offers,
                 Hooks::new(self.hook_points),
             )),
             _lock: lock,

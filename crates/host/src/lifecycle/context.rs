@@ -42,7 +42,6 @@ pub(crate) struct Context {
     /// Base classes of Python plugins, by the type that the host application registered.
     pub(crate) types: Types,
     /// What the host application lets plugins ask for.
-    #[expect(dead_code, reason = "the methods that use it follow with this structure")]
     pub(crate) offers: Offers,
     /// Who takes part in events.
     pub(crate) hooks: Hooks,

@@ -7,6 +7,7 @@
 mod asking;
 mod config;
 mod data;
+mod database;
 mod hooks;
 mod offers;
 
@@ -24,7 +25,7 @@ use asking::Asking;
 
 pub use data::LIST_MAX;
 
-pub(crate) use offers::Offers;
+pub(crate) use offers::{Databases, Offers};
 
 /// The levels of a log message.
 const LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
@@ -137,6 +138,8 @@ served! {
     SET_CONFIG => config::set,
     POST_EVENT => hooks::post,
     REGISTER_HOOK => hooks::register,
+    QUERY_DATABASE => database::query,
+    EXECUTE_DATABASE => database::execute,
 }
 
 fn not_served(method: &str) -> RpcError {

@@ -19,6 +19,7 @@ mod data;
 mod database;
 mod fault;
 mod grants;
+mod guest;
 mod history;
 mod key;
 mod layout;
@@ -41,6 +42,7 @@ pub use audit::{
 #[cfg(test)]
 use data::{DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYTES, DataPage, DataUsage};
 pub(crate) use grants::{Consent, GrantRow, Trusted};
+pub(crate) use guest::SqliteDatabase;
 pub(crate) use history::ResourceRow;
 pub(crate) use key::hex;
 #[cfg(test)]

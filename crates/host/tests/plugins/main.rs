@@ -7,6 +7,7 @@
 
 mod cycles;
 mod data;
+mod databases;
 mod dev;
 mod dialects;
 mod ends;

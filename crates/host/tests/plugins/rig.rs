@@ -5,6 +5,12 @@ use std::path::{Path, PathBuf};
 use ringfence::plugin::Consent;
 use ringfence::{Config, Home, Host};
 
+/// One of two plugins that do the same.
+pub(crate) struct Both {
+    pub(crate) name: String,
+    pub(crate) runtime: &'static str,
+}
+
 /// A home, a host on it, and a place for packages. The host must be shut down by the test.
 pub(crate) struct Rig {
     pub(crate) host: Host,
@@ -83,6 +89,49 @@ impl Rig {
     /// Calls a tool without arguments.
     pub(crate) async fn call(&self, name: &str, tool: &str) -> Result<serde_json::Value, ringfence::Error> {
         self.host.call(name, tool, serde_json::json!({})).await
+    }
+
+    /// Installs and activates the same plugin once in Python and once in Node.
+    pub(crate) async fn both(
+        &self,
+        name: &str,
+        head: &str,
+        tools: &[&str],
+        python: &str,
+        node: &str,
+    ) -> [Both; 2] {
+        let both = [
+            Both { name: format!("{name}-python"), runtime: "python" },
+            Both { name: format!("{name}-node"), runtime: "node" },
+        ];
+        self.active(&both[0].name, head, tools, python).await;
+        let listed: String = tools.iter().map(|tool| format!("  - name: {tool}\n")).collect();
+        let name = &both[1].name;
+        let manifest = format!(
+            "name: {name}\nversion: 1.0.0\nruntime: node\nentry_point: main.mjs\n{head}tools:\n{listed}"
+        );
+        let package = self.package(name, &[("plugin.yaml", &manifest), ("main.mjs", node)]);
+        let installed = self.host.install(&package, Consent::Requested).await;
+        installed.unwrap_or_else(|error| panic!("{}", error.chain()));
+        self.host.activate(name).await.unwrap_or_else(|error| panic!("{name}: {}", error.chain()));
+        both
+    }
+
+    /// Waits, at most ten seconds, until the audit trail has a record of this kind with all these texts in it.
+    pub(crate) async fn recorded(&self, event: &str, texts: &[&str]) {
+        let trail = rusqlite::Connection::open(self.directory.path().join("home/state.db")).unwrap();
+        let bodies = || -> Vec<String> {
+            let mut records = trail.prepare("SELECT body FROM audit WHERE event = ? ORDER BY seq").unwrap();
+            records.query_map([event], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let has = |body: &String| texts.iter().all(|text| body.contains(text));
+        let wait = async {
+            while !bodies().iter().any(has) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let found = tokio::time::timeout(std::time::Duration::from_secs(10), wait).await;
+        assert!(found.is_ok(), "no {event} record with {texts:?} in {:#?}", bodies());
     }
 
     pub(crate) async fn state(&self, name: &str) -> ringfence_api::PluginState {

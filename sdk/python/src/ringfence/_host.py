@@ -127,13 +127,18 @@ class Host:
     # ---- brokered by the host, each under its permission -------------------------------------------------------------
 
     def http_fetch(self, url: str, *, method: str = "GET", headers: "Optional[Mapping[str, str]]" = None,
-                   body: "Union[str, bytes, None]" = None, timeout_s: "Optional[float]" = None) -> "Dict[str, Any]":
-        """`{status, headers, body}`; a body that is not UTF-8 text comes as bytes. Needs `network:request`."""
+                   body: "Union[str, bytes, None]" = None, timeout_s: "Optional[float]" = None,
+                   max_bytes: "Optional[int]" = None) -> "Dict[str, Any]":
+        """`{status, headers, body, url}`; a body that is not UTF-8 text comes as bytes, `url` is where it comes from after
+        redirects. `too_large` above `max_bytes`, which cannot raise the host's own limit. Needs `network:request`.
+        """
         params: "Dict[str, Any]" = {"url": url, "method": method}
         if headers is not None:
             params["headers"] = dict(headers)
         if body is not None:
             params.update(_content("body", body))
+        if max_bytes is not None:
+            params["max_bytes"] = max_bytes
         result = dict(self._ask("http_fetch", params, timeout_s))
         result["body"] = _bytes_or_text(result, "body")
         result.pop("body_base64", None)
@@ -159,14 +164,22 @@ class Host:
         """Runs a program in a sandbox of this plugin's grants: `{exit_code, stdout, stderr}`. Needs `subprocess:execute`."""
         return dict(self._ask("run_process", {"command": list(command)}, timeout_s))
 
-    def query_database(self, database: str, sql: str, parameters: "Sequence[Any]" = ()) -> "List[Dict[str, Any]]":
-        """Rows of a query, each an object. Needs `database:read`."""
-        params = {"database": database, "sql": sql, "parameters": list(parameters)}
-        return list(self._ask("query_database", params).get("rows") or ())
+    def query_database(self, database: str, sql: str,
+                       parameters: "Union[Sequence[Any], Mapping[str, Any]]" = ()) -> "List[Dict[str, Any]]":
+        """Rows of a query, each an object: None, int, float, str or bytes. Needs `database:read`.
 
-    def execute_database(self, database: str, sql: str, parameters: "Sequence[Any]" = ()) -> int:
-        """Runs a changing statement: how many rows it changed. Needs `database:write`."""
-        params = {"database": database, "sql": sql, "parameters": list(parameters)}
+        `parameters` is a list for `?`, or a mapping for `:name`; its values are never read as SQL.
+        """
+        params = {"database": database, "sql": sql, "parameters": _sql_parameters(parameters)}
+        rows = self._ask("query_database", params).get("rows") or ()
+        return [{name: from_sql(value) for name, value in row.items()} for row in rows]
+
+    def execute_database(self, database: str, sql: str,
+                         parameters: "Union[Sequence[Any], Mapping[str, Any]]" = ()) -> int:
+        """Runs one INSERT, UPDATE or DELETE: how many rows it changed. Needs `database:write` for the tables that it
+        changes, and `database:read` for those whose values it looks at, in a WHERE for example.
+        """
+        params = {"database": database, "sql": sql, "parameters": _sql_parameters(parameters)}
         return int(self._ask("execute_database", params).get("rows_affected") or 0)
 
     def post_event(self, topic: str, payload: "Any" = None) -> None:
@@ -219,6 +232,41 @@ def _content(name: str, content: "Union[str, bytes]") -> "Dict[str, str]":
     import binascii
 
     return {name + "_base64": binascii.b2a_base64(content, newline=False).decode("ascii")}
+
+
+def _sql_parameters(parameters: "Union[Sequence[Any], Mapping[str, Any]]") -> "Any":
+    if hasattr(parameters, "items"):
+        return {name: to_sql(value) for name, value in parameters.items()}  # type: ignore[union-attr]
+    return [to_sql(value) for value in parameters]
+
+
+_SAFE_INTEGER = 2**53 - 1
+
+
+def to_sql(value: "Any") -> "Any":
+    """A value as it travels: what JSON has no exact form for is an object with one member. NaN is NULL, as in SQLite."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"base64": _content("_", bytes(value))["__base64"]}
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return {"real": "inf" if value > 0 else "-inf"}
+    if isinstance(value, int) and not -_SAFE_INTEGER <= value <= _SAFE_INTEGER:
+        return {"integer": str(value)}
+    return value
+
+
+def from_sql(value: "Any") -> "Any":
+    """The value that has travelled."""
+    if not isinstance(value, dict):
+        return value
+    if "integer" in value:
+        return int(value["integer"])
+    if "real" in value:
+        return float(value["real"])
+    import binascii
+
+    return binascii.a2b_base64(value.get("base64", ""))
 
 
 def _bytes_or_text(result: "Mapping[str, Any]", name: str) -> "Union[str, bytes]":

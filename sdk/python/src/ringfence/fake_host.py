@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from ._host import from_sql, to_sql
+
 Answer = Optional[Dict[str, Any]]
 
 DATA_MAX_BYTES = 1_000_000
@@ -148,8 +150,8 @@ class FakeHost:
         else:
             found = self.http.get(params["url"])
         if found is None:
-            return {"status": 404, "headers": {}, "body": ""}
-        result = {"status": found.get("status", 200), "headers": dict(found.get("headers", {}))}
+            return {"status": 404, "headers": {}, "body": "", "url": params["url"]}
+        result = {"status": found.get("status", 200), "headers": dict(found.get("headers", {})), "url": params["url"]}
         result.update(_content("body", found.get("body", "")))
         return result
 
@@ -193,7 +195,7 @@ class FakeHost:
         if cursor is None:
             return _unsupported("query_database")
         names = [column[0] for column in cursor.description or ()]
-        return {"rows": [dict(zip(names, row)) for row in cursor.fetchall()]}
+        return {"rows": [dict(zip(names, map(to_sql, row))) for row in cursor.fetchall()]}
 
     def _execute_database(self, params: Dict[str, Any]) -> Dict[str, Any]:
         cursor = self._execute(params)
@@ -201,7 +203,12 @@ class FakeHost:
 
     def _execute(self, params: Dict[str, Any]) -> Any:
         connection = (self.databases or {}).get(params["database"])
-        return None if connection is None else connection.execute(params["sql"], params.get("parameters") or [])
+        if connection is None:
+            return None
+        given = params.get("parameters") or []
+        values = {name: from_sql(value) for name, value in given.items()} if isinstance(given, dict) else \
+            [from_sql(value) for value in given]
+        return connection.execute(params["sql"], values)
 
 
 _PERMISSIONS: Dict[str, Optional[str]] = {
