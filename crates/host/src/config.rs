@@ -19,9 +19,11 @@ use crate::units::{self, Limit};
 use crate::{Error, Home};
 
 mod databases;
+mod network;
 mod plugins;
 mod template;
 
+pub use network::NetworkConfig;
 pub use plugins::{Interpreters, PluginLimits};
 
 /// The largest configuration file that is read, in bytes.
@@ -139,6 +141,8 @@ pub struct Config {
     pub interpreters: Interpreters,
     /// Databases that plugins may be granted, by name.
     pub databases: Vec<(String, DatabaseOffer)>,
+    /// How the host reaches the network for plugins.
+    pub network: NetworkConfig,
 }
 
 impl Config {
@@ -219,7 +223,7 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// The fields of one table, so that a mistake can be answered with what exists.
-const TOP: [&str; 6] = ["databases", "exec", "interpreters", "limits_backend", "plugins", "runs"];
+const TOP: [&str; 7] = ["databases", "exec", "interpreters", "limits_backend", "network", "plugins", "runs"];
 const EXEC: [&str; 7] =
     ["cpu", "max_file_size", "max_open_files", "max_output", "memory", "processes", "timeout"];
 const RUNS: [&str; 3] = ["keep", "max_run_size", "max_total_size"];
@@ -263,7 +267,8 @@ impl Reader<'_> {
                     self.interpreters(table, &mut config.interpreters);
                 }
                 ("databases", DeValue::Table(table)) => self.databases(table, &mut config.databases),
-                (name @ ("databases" | "exec" | "runs" | "plugins" | "interpreters"), _) => {
+                ("network", DeValue::Table(table)) => self.network(table, &mut config.network),
+                (name @ ("databases" | "exec" | "runs" | "network" | "plugins" | "interpreters"), _) => {
                     self.mistake(at, &format!("'{name}' is a table: write [{name}]"))
                 }
                 (name, _) => self.unknown(at, name, &TOP),

@@ -4,7 +4,7 @@ use super::Config;
 use crate::units::{format_duration, format_size};
 
 pub(super) fn template() -> String {
-    format!("{}\n{}\n{DATABASES}", commands(), plugins())
+    format!("{}\n{}\n{DATABASES}\n{NETWORK}", commands(), plugins())
 }
 
 /// Nothing is offered by default, so this is only an example.
@@ -19,6 +19,15 @@ const DATABASES: &str = r#"# SQLite databases that plugins may be granted: the n
 # read_only = true
 # tables = ["customers", "orders"]
 # time_limit = "3s"
+"#;
+
+/// Both come from the system by default.
+const NETWORK: &str = r#"# How the host reaches the network for plugins that were granted network:request. See docs/network.md.
+[network]
+# The name server to ask in the place of those in /etc/resolv.conf: an address and a port. /etc/hosts comes before either.
+# resolver = "192.0.2.53:53"
+# Certificates of authorities that are trusted beside those of the system: a file in PEM form.
+# ca_file = "/etc/ringfence/ca.pem"
 "#;
 
 fn size(bytes: Option<u64>) -> String {

@@ -11,7 +11,7 @@ use crate::hooks::{HookPoint, Hooks, Mailboxes};
 use crate::lifecycle::{Context, Occasion};
 use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
-use crate::service::{Databases, Offers};
+use crate::service::{Databases, Network, Offers};
 use crate::store::Store;
 use crate::{Config, Error, Home};
 
@@ -97,7 +97,8 @@ impl HostBuilder {
     /// One plugin that cannot be started does not keep the others from it: its state and the log say why.
     ///
     /// # Errors
-    /// `usage` without any home; `invalid_config`, also for a database that cannot be offered; `busy` when a resident host holds the home, with its process id; `io` and
+    /// `usage` without any home; `invalid_config`, also for a database that cannot be offered and for certificates that are none;
+    /// `busy` when a resident host holds the home, with its process id; `io` and
     /// `permission_denied` for a home that cannot be used.
     ///
     /// # Cancel safety
@@ -122,6 +123,7 @@ impl HostBuilder {
             };
             let configured = config.databases.clone();
             offers.databases = Databases::new(databases.into_iter().chain(configured), &home)?;
+            offers.network = Network::new(&config.network)?;
             let store = Store::open(&home)?;
             crate::lifecycle::durable::recover(&store)?;
             Ok::<_, Error>((home, lock, config, store, offers))

@@ -8,6 +8,7 @@ mod asking;
 mod config;
 mod data;
 mod database;
+mod fetch;
 mod hooks;
 mod offers;
 
@@ -25,6 +26,7 @@ use asking::Asking;
 
 pub use data::LIST_MAX;
 
+pub(crate) use fetch::Network;
 pub(crate) use offers::{Databases, Offers};
 
 /// The levels of a log message.
@@ -138,6 +140,7 @@ served! {
     SET_CONFIG => config::set,
     POST_EVENT => hooks::post,
     REGISTER_HOOK => hooks::register,
+    HTTP_FETCH => fetch::fetch,
     QUERY_DATABASE => database::query,
     EXECUTE_DATABASE => database::execute,
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ringfence_api::{ErrorCode, PluginName};
 use tokio::sync::Semaphore;
 
+use super::fetch::Network;
 use crate::database::{Database, DatabaseOffer, is_database_name};
 use crate::store::SqliteDatabase;
 use crate::{Error, Home};
@@ -18,6 +19,7 @@ const STATEMENTS_MAX: usize = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
     pub(crate) databases: Databases,
+    pub(crate) network: Network,
 }
 
 /// The databases, by name.

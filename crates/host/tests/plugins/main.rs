@@ -13,6 +13,7 @@ mod dialects;
 mod ends;
 mod failures;
 mod faults;
+mod fetch;
 mod grants;
 mod hook_faults;
 mod hooks;
