@@ -62,6 +62,14 @@ impl Index {
         self.names.find(name, rules)
     }
 
+    /// The same for a name that no wildcard opens.
+    pub(crate) fn protected_name(&self, name: &[u8], rules: &[Rule]) -> Found {
+        let found = self.names.find(name, rules);
+        let literal = self.names.exact(name);
+        // Whatever matches beside the literal rule only explains why it does not open.
+        Found { opens: literal, blocked: found.opens.filter(|_| literal.is_none()) }
+    }
+
     /// The first rule for the name of a program.
     pub(crate) fn program(&self, name: &[u8], rules: &[Rule]) -> Found {
         self.programs.find(name, rules)
@@ -235,10 +243,15 @@ impl NameIndex {
         }
     }
 
+    /// The first rule that says this name and no other.
+    fn exact(&self, name: &[u8]) -> Option<usize> {
+        self.exact.get(name).copied()
+    }
+
     fn find(&self, name: &[u8], rules: &[Rule]) -> Found {
         let mut found = Found::default();
-        if let Some(rule) = self.exact.get(name) {
-            found.offer(*rule, true);
+        if let Some(rule) = self.exact(name) {
+            found.offer(rule, true);
         }
         let matching = self.wild.iter().find(|rule| {
             let pattern = rules.get(**rule).and_then(Rule::name_pattern);

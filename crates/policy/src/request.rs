@@ -119,6 +119,14 @@ pub enum Request {
         /// The name, such as `LANG`.
         name: Name,
     },
+    /// Use something that has a name and is protected, such as a sensitive field of a profile: a rule opens it only by that
+    /// name, never by a wildcard and never bare. Always denied when the permission is not one over names.
+    Protected {
+        /// The permission that it needs, such as `profile:read`.
+        permission: PermissionName,
+        /// The name, such as `email`.
+        name: Name,
+    },
 }
 
 impl Request {
@@ -129,7 +137,7 @@ impl Request {
             Self::File { op, .. } => op.permission(),
             Self::Network { op, .. } | Self::Resolved { op, .. } => op.permission(),
             Self::Execute { .. } => PermissionName::SubprocessExecute,
-            Self::Named { permission, .. } => permission.clone(),
+            Self::Named { permission, .. } | Self::Protected { permission, .. } => permission.clone(),
         }
     }
 
@@ -146,7 +154,9 @@ impl Request {
             Self::Resolved { address, port, .. } => {
                 format!("{name}={}", HostPattern::exact(&Host::from(*address), *port))
             }
-            Self::Named { name: object, .. } => format!("{name}={object}"),
+            Self::Named { name: object, .. } | Self::Protected { name: object, .. } => {
+                format!("{name}={object}")
+            }
         }
     }
 
@@ -165,7 +175,7 @@ impl Request {
             Self::Resolved { host, address, port, .. } => {
                 format!("{host}:{port} at {}", Host::from(*address))
             }
-            Self::Named { name, .. } => name.to_string(),
+            Self::Named { name, .. } | Self::Protected { name, .. } => name.to_string(),
         }
     }
 }

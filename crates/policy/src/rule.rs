@@ -261,6 +261,12 @@ impl Rule {
                 ours.includes(theirs) && floor.all(|path| !theirs.names(path) || ours.names(path))
             }
             (Scope::Host(ours), Scope::Host(theirs)) => ours.includes(theirs),
+            // Which fields are protected is the host application's: the name of a field may open more than any wildcard.
+            (Scope::Name(ours), Scope::Name(theirs))
+                if self.permission == PermissionName::ProfileRead && theirs.as_exact().is_some() =>
+            {
+                ours.as_exact() == theirs.as_exact()
+            }
             _ => self.has_all_of(other),
         }
     }

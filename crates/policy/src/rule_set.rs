@@ -95,6 +95,10 @@ impl RuleSet {
                 let denied = table.deny.name(name.as_bytes(), &self.rules).opens;
                 self.answer(request, denied, table.allow.name(name.as_bytes(), &self.rules))
             }
+            Request::Protected { name, .. } => {
+                let denied = table.deny.name(name.as_bytes(), &self.rules).opens;
+                self.answer(request, denied, table.allow.protected_name(name.as_bytes(), &self.rules))
+            }
         }
     }
 

@@ -246,3 +246,52 @@ fn rules_tell_what_they_are() {
     assert_eq!((rule(3).permission_name(), rule(3).origin()), (&PermissionName::FileWrite, "policy.toml:4"));
     assert_eq!(NetworkOp::Request.permission(), PermissionName::NetworkRequest);
 }
+
+fn protected(name: &str) -> Request {
+    Request::Protected { permission: PermissionName::ProfileRead, name: Name::new(name).unwrap() }
+}
+
+#[test]
+fn what_is_protected_is_opened_by_its_name_and_by_nothing_else() {
+    for wildcard in ["profile:read", "profile:read=*", "profile:read=e*", "profile:read=*mail"] {
+        let decided = rules(&[wildcard]);
+        let (plain, guarded) = (named("profile:read", "email"), protected("email"));
+        assert!(decided.decide(&plain).is_allowed(), "{wildcard} opens what is not protected");
+        let refused = decided.decide(&guarded);
+        assert!(matches!(refused.reason(), Reason::Floor(_)), "{wildcard}: {refused}");
+        assert_eq!(refused.grant().as_deref(), Some("profile:read=email"));
+    }
+    check(
+        &["profile:read"],
+        &protected("email"),
+        "denied: profile:read of email is protected, and 'allow profile:read' (policy.toml:1) does not name it; this grant would: profile:read=email",
+    );
+    check(
+        &["profile:read", "profile:read=email"],
+        &protected("email"),
+        "allowed: profile:read of email, by 'allow profile:read=email' (policy.toml:2)",
+    );
+    check(
+        &["profile:read=name"],
+        &protected("email"),
+        "denied: no rule allows profile:read of email; this grant would: profile:read=email",
+    );
+    // Deny beats allow, and here a wildcard counts.
+    for deny in ["!profile:read", "!profile:read=e*", "!profile:read=email"] {
+        assert!(!rules(&["profile:read=email", deny]).decide(&protected("email")).is_allowed(), "{deny}");
+    }
+    // A star that is written as itself is no wildcard.
+    assert!(rules(&["profile:read=a\\*"]).decide(&protected("a*")).is_allowed());
+}
+
+#[test]
+fn a_field_by_its_name_is_wider_than_a_wildcard_over_fields() {
+    let vars = Vars::new(CanonicalPath::root());
+    let rule = |text: &str| Rule::parse(Effect::Allow, text, &vars, "grant").unwrap();
+    let wider = |new: &str, old: &str| !ringfence_policy::is_wider(&[rule(new)], &[rule(old)]).is_empty();
+    assert!(wider("profile:read=email", "profile:read"), "it may be protected");
+    assert!(wider("profile:read=email", "profile:read=*"));
+    assert!(!wider("profile:read=email", "profile:read=email"));
+    assert!(!wider("profile:read=e*", "profile:read"));
+    assert!(!wider("event:post=a", "event:post"), "other names have nothing that is protected");
+}
