@@ -4,8 +4,10 @@
 //! the tree can lead a walk out of it. Modes are set after creation, so that they do not depend on the umask. What the
 //! files mean, which are welcome and how many may be there is the caller's business.
 //!
-//! Start reading at [`Dir`]; removing whole trees is in `remove`.
+//! Start reading at [`Dir`]; paths of several names below a directory are opened in `beneath`, removing whole trees is in
+//! `remove`.
 
+mod beneath;
 mod remove;
 
 use std::ffi::{OsStr, OsString};
@@ -18,6 +20,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
+
+pub use beneath::{act_on_files_as, is_kernels_own, is_link};
 
 /// What an entry of a directory is.
 ///
@@ -69,6 +73,8 @@ pub struct Status {
     pub links: u64,
     /// The user that owns it.
     pub uid: u32,
+    /// The group that owns it.
+    pub gid: u32,
     /// Device and inode: which file it is.
     pub identity: (u64, u64),
     /// When its content was changed, in nanoseconds since 1970.
@@ -103,6 +109,7 @@ impl Status {
             allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
             links: stat.st_nlink as u64,
             uid: stat.st_uid,
+            gid: stat.st_gid,
             identity: (stat.st_dev as u64, stat.st_ino as u64),
             modified_ns: ns(stat.st_mtime as i128, stat.st_mtime_nsec as i128),
             changed_ns: ns(stat.st_ctime as i128, stat.st_ctime_nsec as i128),

@@ -28,6 +28,41 @@ pub(crate) fn can_listen() -> bool {
     answer == 0 && sizes[0] == 80 && sizes[1] == 24
 }
 
+/// Takes every right of this thread away but those over files that `user` and `group` have; see `tree::act_on_files_as`.
+///
+/// # Errors
+/// What setgroups(2) or capset(2) says; `EPERM` when the ids were not taken.
+pub(crate) fn act_on_files_as(user: u32, group: u32) -> io::Result<()> {
+    const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+    // The raw calls change the calling thread alone; those of the C library would change all of them.
+    // SAFETY: with a count of 0 setgroups(2) reads no list.
+    if unsafe { libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<libc::gid_t>()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: setfsgid(2) takes a number and answers the id before; an id that is refused is found out below.
+    unsafe { libc::setfsgid(group) };
+    // SAFETY: as above, for setfsuid(2).
+    unsafe { libc::setfsuid(user) };
+    let header = [CAPABILITY_VERSION_3, 0];
+    let none = [0u32; 6];
+    // SAFETY: capset(2) reads the 8-byte header and, for version 3, 24 bytes of data; both are alive here.
+    if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // The id of all ones is never taken, so these calls only answer what holds.
+    // SAFETY: a number in, a number out.
+    let user_held = unsafe { libc::setfsuid(u32::MAX) };
+    // SAFETY: as above.
+    let group_held = unsafe { libc::setfsgid(u32::MAX) };
+    if (user_held, group_held) != (user.cast_signed(), group.cast_signed())
+        || user == u32::MAX
+        || group == u32::MAX
+    {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    Ok(())
+}
+
 /// A started launcher.
 #[derive(Debug)]
 pub(crate) struct Launched {
