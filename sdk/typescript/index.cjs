@@ -132,7 +132,9 @@ function running() {
 
 const call = () => session?.storage?.getStore();
 
-async function ask(method, params, timeoutMs) {
+const ask = async (method, params, timeoutMs) => (await result(method, params, timeoutMs)) ?? {};
+
+async function result(method, params, timeoutMs) {
   let outcome;
   try {
     outcome = await running().engine.request(method, params, call(), timeoutMs);
@@ -141,16 +143,26 @@ async function ask(method, params, timeoutMs) {
     throw error;
   }
   if (outcome.error !== undefined) throw fromWire(outcome.error);
-  return outcome.result ?? {};
+  return outcome.result;
 }
 
 function content(name, value) {
   return typeof value === 'string' ? { [name]: value } : { [`${name}_base64`]: Buffer.from(value).toString('base64') };
 }
 
-function textOrBytes(result, name) {
-  const encoded = result[`${name}_base64`];
-  return typeof encoded === 'string' ? Buffer.from(encoded, 'base64') : String(result[name] ?? '');
+function textOrBytes(given, name) {
+  const encoded = given[`${name}_base64`];
+  return typeof encoded === 'string' ? Buffer.from(encoded, 'base64') : String(given[name] ?? '');
+}
+
+/** The same for members of an object, in their places. */
+function decoded(given, ...names) {
+  const plain = { ...given };
+  for (const name of names) {
+    plain[name] = textOrBytes(given, name);
+    delete plain[`${name}_base64`];
+  }
+  return plain;
 }
 
 const mapped = (row, change) => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, change(value)]));
@@ -197,8 +209,8 @@ const host = {
     await ask('store_plugin_data', { key, value: value === undefined ? null : value });
   },
   async loadPluginData(key, missing) {
-    const result = await ask('load_plugin_data', { key });
-    return result.found ? result.value : missing;
+    const { found, value } = await ask('load_plugin_data', { key });
+    return found ? value : missing;
   },
   deletePluginData: async (key) => Boolean((await ask('delete_plugin_data', { key })).deleted),
   async listPluginData(prefix = '', { limit, after } = {}) {
@@ -209,18 +221,22 @@ const host = {
   async setConfig(config) {
     await ask('set_config', { config });
   },
+  request: (method, params = {}, { timeoutMs } = {}) => result(method, params, timeoutMs),
   async httpFetch(url, { method = 'GET', headers, body, timeoutMs, maxBytes } = {}) {
     const params = { url, method, headers, max_bytes: maxBytes, ...(body !== undefined && content('body', body)) };
-    const result = await ask('http_fetch', params, timeoutMs);
-    return { status: result.status, headers: result.headers ?? {}, body: textOrBytes(result, 'body'), url: result.url ?? url };
+    const answer = await ask('http_fetch', params, timeoutMs);
+    return { status: answer.status, headers: answer.headers ?? {}, body: textOrBytes(answer, 'body'), url: answer.url ?? url };
   },
   readFile: async (path) => textOrBytes(await ask('read_file', { path }), 'content'),
   async writeFile(path, value) {
     await ask('write_file', { path, ...content('content', value) });
   },
   deleteFile: async (path) => Boolean((await ask('delete_file', { path })).deleted),
-  listFiles: async (path) => (await ask('list_files', { path })).entries ?? [],
-  runProcess: (command, { timeoutMs } = {}) => ask('run_process', { command }, timeoutMs),
+  listFiles: async (path) => ((await ask('list_files', { path })).entries ?? []).map((entry) => decoded(entry, 'name')),
+  async runProcess(command, { timeoutMs } = {}) {
+    const limit = timeoutMs === undefined ? undefined : timeoutMs / 1000;
+    return decoded(await ask('run_process', { command, timeout_s: limit }), 'stdout', 'stderr');
+  },
   async queryDatabase(database, sql, parameters = []) {
     const { rows = [] } = await ask('query_database', { database, sql, parameters: sqlParameters(parameters) });
     return rows.map((row) => mapped(row, fromSql));

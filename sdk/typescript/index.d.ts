@@ -146,15 +146,22 @@ export interface HttpResponse {
 }
 
 export interface FileEntry {
-  name: string;
-  kind: string;
+  /** Bytes when it is not UTF-8. */
+  name: string | Buffer;
+  kind: 'file' | 'directory' | 'link' | 'fifo' | 'socket' | 'device' | 'unknown';
+  /** 0 for what is no file. */
   size_bytes: number;
 }
 
 export interface ProcessResult {
-  exit_code: number;
-  stdout: string;
-  stderr: string;
+  /** `null` when a signal ended it. */
+  exit_code: number | null;
+  signal?: number;
+  /** Text, or bytes when it is not UTF-8. */
+  stdout: string | Buffer;
+  stderr: string | Buffer;
+  /** Which limit ended it, such as `timeout`, `output` or `memory`. */
+  violation?: string;
 }
 
 /**
@@ -193,17 +200,19 @@ export interface Host {
   getConfig(): Promise<Record<string, any>>;
   /** Replaces the plugin's own configuration, which must fit its schema. Needs `config:write`. */
   setConfig(config: Record<string, unknown>): Promise<void>;
+  /** Any request by its name, such as a method of the host application's own (`x_crm_export`): its result. */
+  request<Result = any>(method: string, params?: Record<string, unknown>, options?: { timeoutMs?: number }): Promise<Result>;
   /** Fails with `too_large` above `maxBytes`, which cannot raise the host's own limit. Needs `network:request`. */
   httpFetch(url: string, options?: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; timeoutMs?: number; maxBytes?: number }): Promise<HttpResponse>;
-  /** Text, or bytes when it is not UTF-8. Needs `file:read`. */
+  /** Text, or bytes when it is not UTF-8. Paths are absolute, or relative to the package. Needs `file:read`. */
   readFile(path: string): Promise<string | Buffer>;
-  /** Needs `file:write`. */
+  /** Replaces a file in one step, or makes it. Needs `file:write`. */
   writeFile(path: string, content: string | Uint8Array): Promise<void>;
-  /** Whether there was one. Needs `file:delete`. */
+  /** Removes a file or a link; whether there was one. Needs `file:delete`. */
   deleteFile(path: string): Promise<boolean>;
-  /** Needs `file:read`. */
+  /** Links are not followed; entries that may not be read are left out. Needs `file:read`. */
   listFiles(path: string): Promise<FileEntry[]>;
-  /** Needs `subprocess:execute`. */
+  /** In a sandbox of this plugin's grants. After `timeoutMs` the program is ended. Needs `subprocess:execute`. */
   runProcess(command: string[], options?: { timeoutMs?: number }): Promise<ProcessResult>;
   /** A list for `?`, an object for `:name`; never read as SQL. Whole numbers beyond 2^53 come as BigInt, blobs as Buffer. Needs `database:read`. */
   queryDatabase<Row = Record<string, any>>(database: string, sql: string, parameters?: SqlParameters): Promise<Row[]>;
@@ -211,7 +220,7 @@ export interface Host {
   executeDatabase(database: string, sql: string, parameters?: SqlParameters): Promise<number>;
   /** Needs `event:post`. */
   postEvent(topic: string, payload?: unknown): Promise<void>;
-  /** Needs `profile:read`. */
+  /** These fields, or all that are granted. Each needs `profile:read`; sensitive ones, such as `email`, a grant by their name. */
   getUserProfile(fields?: string[]): Promise<Record<string, any>>;
   /** Needs `hook:register`; nothing beyond the manifest is allowed. */
   registerHook(event: string, options?: HookOptions): Promise<void>;

@@ -21,6 +21,8 @@ ACTS = {
     "query_database": lambda: host.query_database("crm", "select 1 as one"),
     "execute_database": lambda: host.execute_database("crm", "insert into t values (?)", [1]),
     "register_hook": lambda: host.register_hook("onError", kind="observer"),
+    "own": lambda: host.request("x_crm_export", {"customer": "acme"}), "all_fields": lambda: host.get_user_profile(),
+    "email": lambda: host.get_user_profile(["email"]), "keep": lambda: host.write_file(host.data_dir + "/a", "b"),
 }
 
 def act(arguments):
@@ -69,6 +71,41 @@ class Host(PluginTest):
                 files={"/srv/a.txt": "text"}, http={"https://api.example.com/x": {"body": "ok"}}, databases={"crm": crm},
                 profile={"name": "Ada", "secret": 1}, processes=lambda command: RESULTS["run_process"]),
         }
+
+    def test_a_method_of_the_application_is_requested_by_its_name(self):
+        answers = {"x_crm_export": lambda params: {"result": [params["customer"]]}}
+        with PluginHarness(self.package(SOURCE), answers=answers) as plugin:
+            self.assertEqual(plugin.call("act", {"name": "own"}), {"result": ["acme"]})
+        with PluginHarness(self.package(SOURCE)) as plugin:
+            self.assertEqual(plugin.call("act", {"name": "own"})["code"], "not_found")
+
+    def test_sensitive_fields_of_a_profile_need_a_grant_by_their_name(self):
+        profile = {"name": "Ada", "email": "ada@example.com"}
+        for grants, fields, denied in (
+            (["profile:read"], {"name": "Ada"}, True), (["profile:read=*"], {"name": "Ada"}, True),
+            (["profile:read=email"], {"email": "ada@example.com"}, False),
+            (["profile:read", "profile:read=email"], profile, False),
+        ):
+            with self.subTest(grants), PluginHarness(self.package(SOURCE), grants=grants, profile=profile) as plugin:
+                self.assertEqual(plugin.call("act", {"name": "all_fields"}), {"result": fields})
+                asked = plugin.call("act", {"name": "email"})
+                self.assertEqual(asked.get("grant"), "profile:read=email" if denied else None)
+
+    def test_output_and_names_that_are_no_text_come_as_bytes(self):
+        ran = {"exit_code": None, "signal": 9, "stdout_base64": "/w==", "stderr": "", "violation": "timeout"}
+        source = SOURCE + (
+            "\ndef raw(arguments):\n    ran = host.run_process(['/bin/date'], timeout_s=2)\n"
+            "    assert ran == {'exit_code': None, 'signal': 9, 'stdout': b'\\xff', 'stderr': '', 'violation': 'timeout'}, ran\n"
+            "    assert host.list_files('/srv')[0]['name'] == b'\\xff'\n"
+        )
+        seen = []
+        answers = {
+            "run_process": lambda params: seen.append(params) or {"result": ran},
+            "list_files": lambda params: {"result": {"entries": [{"name_base64": "/w==", "kind": "file", "size_bytes": 0}]}},
+        }
+        with PluginHarness(self.package(source), answers=answers) as plugin:
+            plugin.call("raw", {})
+        self.assertEqual(seen, [{"command": ["/bin/date"], "timeout_s": 2}])
 
     def test_every_function_works_with_its_grant_and_is_denied_without_it(self):
         package = self.package(SOURCE)

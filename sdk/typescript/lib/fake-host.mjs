@@ -7,6 +7,12 @@ const { fromSql, toSql } = sql;
 /** Quota of the fake store, in characters of JSON. */
 const DATA_MAX_CHARS = 1_000_000;
 
+/** What no wildcard over `profile:read` opens, unless a host application says otherwise. */
+export const SENSITIVE_FIELDS = new Set([
+  'address', 'birth_date', 'driver_license_number', 'email', 'id_number', 'national_id', 'passport_number', 'phone',
+  'social_security_number', 'tax_id',
+]);
+
 const PERMISSIONS = new Map(Object.entries({
   store_plugin_data: null, load_plugin_data: null, delete_plugin_data: null, list_plugin_data: null,
   get_config: null, set_config: 'config:write', post_event: 'event:post', get_user_profile: 'profile:read',
@@ -37,6 +43,17 @@ export class FakeHost {
     });
   }
 
+  /** Whether a field of the profile is granted: a sensitive one only by its name. */
+  allowsField(field) {
+    return this.grants.includes(`profile:read=${field}`)
+      || (!SENSITIVE_FIELDS.has(field) && this.allows('profile:read', field));
+  }
+
+  /** Whether a file is in the plugin's private directory, which it may always use. */
+  #isOwn(method, path) {
+    return this.dataDir !== '' && /_files?$/.test(method) && matches(`${this.dataDir}/**`, path);
+  }
+
   notified(method, params) {
     if (method === 'log') this.log.push(params);
     else if (method === '$/cancel') this.cancelled.push(params.id);
@@ -47,9 +64,13 @@ export class FakeHost {
     if (Object.hasOwn(this.answers, method)) return this.answers[method](params);
     if (!PERMISSIONS.has(method)) return failure(-32601, 'not_found', `no method ${method}`);
     const permission = PERMISSIONS.get(method);
-    if (permission !== null) {
+    if (method === 'get_user_profile') {
+      const refused = (params.fields ?? []).find((field) => !this.allowsField(field));
+      if (refused !== undefined) return this.#deny(method, permission, refused);
+      if (!this.grants.some((grant) => grant.split('=')[0] === permission)) return this.#deny(method, permission, '');
+    } else if (permission !== null) {
       const object = method === 'set_config' ? this.pluginName : scope(method, params);
-      if (!this.allows(permission, object)) return this.#deny(method, permission, object);
+      if (!this.allows(permission, object) && !this.#isOwn(method, object)) return this.#deny(method, permission, object);
     }
     try {
       const result = await this[method](params);
@@ -113,7 +134,7 @@ export class FakeHost {
 
   get_user_profile({ fields }) {
     if (this.profile === undefined) return undefined;
-    const kept = Object.entries(this.profile).filter(([key]) => fields === undefined || fields.includes(key));
+    const kept = Object.entries(this.profile).filter(([key]) => (fields === undefined ? this.allowsField(key) : fields.includes(key)));
     return { result: Object.fromEntries(kept) };
   }
 

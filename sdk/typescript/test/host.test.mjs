@@ -15,6 +15,8 @@ const acts = {
   deleteFile: () => host.deleteFile("/srv/a.txt"), listFiles: () => host.listFiles("/srv"),
   runProcess: () => host.runProcess(["/bin/date"]), queryDatabase: () => host.queryDatabase("crm", "select 1"),
   executeDatabase: () => host.executeDatabase("crm", "delete"), registerHook: () => host.registerHook("onError"),
+  own: () => host.request("x_crm_export", { customer: "acme" }), allFields: () => host.getUserProfile(),
+  email: () => host.getUserProfile(["email"]), run: () => host.runProcess(["/bin/date"], { timeoutMs: 2000 }),
   data: async () => {
     await host.storePluginData("k", { v: 1 });
     return [await host.loadPluginData("k"), await host.loadPluginData("x", 0), await host.listPluginData(), await host.deletePluginData("k")];
@@ -59,6 +61,34 @@ test('every function works with its grant and is denied without it', async (t) =
     assert.equal(refusal.grant.split('=')[0], grant.split('=')[0]);
   }
   assert.equal(denied.host.denials.length, Object.keys(GRANTS).length);
+});
+
+test('a method of the application is requested by its name', async (t) => {
+  const answers = { x_crm_export: ({ customer }) => ({ result: [customer] }) };
+  assert.deepEqual(await (await start(t, SOURCE, { answers })).call('act', { name: 'own' }), { result: ['acme'] });
+  assert.equal((await (await start(t, SOURCE)).call('act', { name: 'own' })).code, 'not_found');
+});
+
+test('sensitive fields of a profile need a grant by their name', async (t) => {
+  const profile = { name: 'Ada', email: 'ada@example.com' };
+  for (const [grants, fields, grant] of [
+    [['profile:read'], { name: 'Ada' }, 'profile:read=email'], [['profile:read=*'], { name: 'Ada' }, 'profile:read=email'],
+    [['profile:read=email'], { email: 'ada@example.com' }, undefined],
+    [['profile:read', 'profile:read=email'], profile, undefined],
+  ]) {
+    const plugin = await start(t, SOURCE, { grants, profile });
+    assert.deepEqual(await plugin.call('act', { name: 'allFields' }), { result: fields });
+    assert.equal((await plugin.call('act', { name: 'email' })).grant, grant);
+  }
+});
+
+test('output that is no text comes as bytes, and the time is the host\'s to hold', async (t) => {
+  const ran = { exit_code: null, signal: 9, stdout_base64: '/w==', stderr: '', violation: 'timeout' };
+  const seen = [];
+  const answers = { run_process: (params) => { seen.push(params); return { result: ran }; } };
+  const { result } = await (await start(t, SOURCE, { answers })).call('act', { name: 'run' });
+  assert.deepEqual([result.stdout.data, result.stderr, result.violation], [[255], '', 'timeout']);
+  assert.deepEqual(seen, [{ command: ['/bin/date'], timeout_s: 2 }]);
 });
 
 test('own data needs no grant, and what the host does not offer is not supported', async (t) => {

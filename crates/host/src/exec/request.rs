@@ -51,6 +51,8 @@ pub struct Exec {
     pub(crate) store: Option<RunStore>,
     /// Set for plugins, with the private data directory: they may hold permissions that only the host serves.
     pub(crate) plugin: Option<Option<PathBuf>>,
+    /// The program that was judged, links followed: another one is not started, whatever the command leads to by then.
+    pub(crate) judged: Option<PathBuf>,
 }
 
 impl Exec {
@@ -76,6 +78,7 @@ impl Exec {
             home: None,
             store: None,
             plugin: None,
+            judged: None,
         }
     }
 

@@ -62,6 +62,9 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     let vars = vars(exec, &directory)?;
     let rules = rules(exec, &directory, &vars)?;
     let program = find_program(exec, &directory)?;
+    if exec.judged.as_deref().is_some_and(|judged| judged != asked_program(&program).path()) {
+        return Err(Error::new(ErrorCode::Busy, "the program was replaced while it was being started"));
+    }
     let mut plan = Plan::new(program);
     for argument in exec.command.iter().skip(1) {
         plan.argument(argument);
@@ -80,9 +83,17 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
 /// # Errors
 /// As for [`translate`], for grants.
 pub(crate) fn rule_set(exec: &Exec) -> Result<RuleSet, Error> {
+    resolution(exec).map(|rules| rules.set)
+}
+
+/// The same with the links that the grants go through: the sandbox has them too.
+///
+/// # Errors
+/// As for [`rule_set`].
+pub(crate) fn resolution(exec: &Exec) -> Result<Resolution, Error> {
     let directory = exec.directory.clone().unwrap_or_else(|| PathBuf::from("/"));
     let vars = vars(exec, &directory)?;
-    rules(exec, &directory, &vars).map(|rules| rules.set)
+    rules(exec, &directory, &vars)
 }
 
 /// The rules, with every path as it is without links, and the links that were followed.
@@ -284,6 +295,11 @@ fn find_program(exec: &Exec, directory: &Path) -> Result<Program, Error> {
             .with_hint("write it after --, as in: ringfence exec -- ls /usr")
     })?;
     Program::find(command, directory).map_err(|error| program_error(&error, command))
+}
+
+/// The program that was asked for: what is executed, or the script that it interprets.
+pub(crate) fn asked_program(program: &Program) -> &Resolved {
+    program.scripts().first().unwrap_or_else(|| program.file())
 }
 
 fn program_error(error: &ResolveError, command: &OsStr) -> Error {

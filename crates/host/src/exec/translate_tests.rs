@@ -171,3 +171,21 @@ fn a_relative_name_in_an_ungranted_directory_has_a_hint() {
     assert!(hints(["cat", "notes"], true).is_empty(), "it starts there");
     assert!(hints(["cat", "elsewhere"], false).is_empty(), "nothing was meant");
 }
+
+#[test]
+fn a_program_that_is_not_the_judged_one_any_more_is_not_started() {
+    let shell = Program::find("sh".as_ref(), "/".as_ref()).unwrap();
+    let mut exec = Exec::new(["sh"]);
+    exec.judged = Some(asked_program(&shell).path().to_owned());
+    assert!(translate(&exec).is_ok());
+    exec.judged = Some("/usr/bin/another".into());
+    assert_eq!(translate(&exec).unwrap_err().code(), ErrorCode::Busy);
+    // Of a script the script counts, not what interprets it.
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("script");
+    std::fs::write(&script, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let found = Program::find(script.as_os_str(), "/".as_ref()).unwrap();
+    assert_eq!(asked_program(&found).path(), script);
+}

@@ -11,7 +11,7 @@ use crate::hooks::{HookPoint, Hooks, Mailboxes};
 use crate::lifecycle::{Context, Occasion};
 use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
-use crate::service::{Databases, Network, Offers};
+use crate::service::{Databases, Method, Network, Offers, ProfileProvider};
 use crate::store::Store;
 use crate::{Config, Error, Home};
 
@@ -82,6 +82,22 @@ impl HostBuilder {
     #[must_use]
     pub fn database(mut self, name: impl Into<String>, database: impl Into<DatabaseOffer>) -> Self {
         self.databases.push((name.into(), database.into()));
+        self
+    }
+
+    /// Registers who knows the users of the application: what plugins get from `get_user_profile`, each field under a
+    /// `profile:read` of its own. Default: nobody, and the request is answered with `not_supported`.
+    #[must_use]
+    pub fn profile(mut self, provider: impl ProfileProvider) -> Self {
+        self.offers.profile = Some(Arc::new(provider));
+        self
+    }
+
+    /// Registers a method of the application's own, which plugins may request under its permission; see [`Method`]. A second
+    /// one of the same name takes the place of the first.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.offers.methods.insert(method.name().to_owned(), method);
         self
     }
 

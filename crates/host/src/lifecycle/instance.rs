@@ -179,6 +179,8 @@ fn connect(
         wire: target.manifest.wire,
         queued_max: usize::try_from(target.limits.queued_calls).unwrap_or(usize::MAX),
         correlation_prefix: target.name.to_string(),
+        // What is asked for the sake of a call may take as long as the call.
+        service_timeout: target.limits.call_timeout,
         ..Options::default()
     };
     let (connection, reader) = Connection::open(input, pipes.stdout, options, service).map_err(fail)?;

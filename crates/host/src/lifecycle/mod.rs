@@ -20,6 +20,7 @@ mod watch;
 pub use instance::ORDERLY_STOP;
 pub use log::{LOG_LINE_MAX_BYTES, LOG_TAIL_LINES, LogLine, LogSource};
 pub use quota::LOOK_EVERY;
+pub(crate) use quota::{Allowed, measure};
 pub use restart::{BACKOFF_FIRST, BACKOFF_MAX, CRASH_WINDOW, CRASHES_MAX, HEALTHY_AFTER, backoff};
 pub use state::{Move, next};
 pub use supervisor::{CANCEL_GRACE, FAULTS_MAX, PING_LIMIT, PING_MISSES_MAX};

@@ -14,7 +14,7 @@ use super::log::PluginLog;
 use super::secrets::Secrets;
 use crate::Error;
 use crate::config::PluginLimits;
-use crate::exec::translate::rule_set;
+use crate::exec::translate::{Resolution, resolution, rule_set};
 use crate::hooks::Rate;
 use crate::lock::RunLock;
 use crate::runtime::{self, Purpose, Spec};
@@ -32,6 +32,8 @@ pub(crate) struct Target {
     pub(crate) manifest: Manifest,
     pub(crate) grants: Vec<Permission>,
     pub(crate) rules: RuleSet,
+    /// Links that the plugin's grants and its own directories go through, and where they lead.
+    pub(crate) links: Vec<(PathBuf, PathBuf)>,
     pub(crate) limits: PluginLimits,
     pub(crate) tools: HashMap<String, Tool>,
     pub(crate) config_schema: Option<CompiledSchema>,
@@ -154,7 +156,11 @@ impl Target {
     /// For grants that cannot be held, and schemas that cannot be used.
     pub(crate) fn of(context: &Context, source: Source) -> Result<Self, Error> {
         let Source { package, data, owner, digest, manifest, grants, config, sandbox, run } = source;
-        let rules = rules(context, &manifest, &package, &data, &grants)?;
+        let Resolution { set: rules, links, .. } = {
+            let (package, data) = (package.as_path(), Some(data.as_path()));
+            let spec = Spec { package, data, manifest: &manifest, grants: &grants, purpose: Purpose::Run };
+            resolution(&runtime::grants_only(&spec, &context.home))?
+        };
         let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
         let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
         let config = with_defaults(config_schema.as_ref(), &config)?;
@@ -176,6 +182,7 @@ impl Target {
             manifest,
             grants,
             rules,
+            links,
             limits,
             sandbox,
             run,

@@ -162,6 +162,20 @@ fn program(spec: &Spec<'_>, world: &World<'_>, files: Files) -> Result<Exec, Err
     }
 }
 
+/// A program that the plugin runs beside itself: with what the plugin sees, may and is limited to, and nothing more.
+///
+/// # Errors
+/// As for [`request`].
+pub(crate) fn beside(
+    spec: &Spec<'_>,
+    world: &World<'_>,
+    command: impl IntoIterator<Item = OsString>,
+) -> Result<Exec, Error> {
+    let mut exec = request(spec, world)?;
+    exec.command = command.into_iter().collect();
+    Ok(exec)
+}
+
 /// The same grants without a program: for judging, not for starting.
 pub(crate) fn grants_only(spec: &Spec<'_>, home: &Home) -> Exec {
     let mut exec = Exec::new(["/"]);

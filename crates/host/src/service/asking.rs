@@ -23,12 +23,30 @@ use crate::store::{CallMeter, Outcome};
 /// How long a request waits for room in the audit trail before it is refused.
 const AUDIT_WAIT: Duration = Duration::from_secs(2);
 
+/// What all requests of one run of a plugin share.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// One turn for each program that runs beside the plugin.
+    pub(super) processes: Arc<tokio::sync::Semaphore>,
+    /// Held while something is written into the private directory, so that two writes cannot both find the last free byte.
+    pub(super) writing: std::sync::Mutex<()>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let processes = Arc::new(tokio::sync::Semaphore::new(super::process::PROCESSES_MAX));
+        Self { processes, writing: std::sync::Mutex::default() }
+    }
+}
+
 /// A request that is being served.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asking<'a> {
     pub(super) context: &'a Arc<Context>,
     /// Who asks.
     pub(super) target: &'a Arc<Target>,
+    /// What this run of the plugin may use at once.
+    pub(super) room: &'a Arc<Room>,
     pub(super) call: &'a IncomingRequest,
 }
 
@@ -125,6 +143,41 @@ impl Drop for Act {
 pub(super) fn answer(value: &impl Serialize) -> Result<Box<RawValue>, RpcError> {
     serde_json::value::to_raw_value(value)
         .map_err(|error| RpcError::new(RpcErrorCode::Internal, error.to_string()))
+}
+
+/// An error with a word of its own in its data, and with what it is about. For what JSON-RPC has no number for.
+pub(super) fn failed(
+    code: RpcErrorCode,
+    word: &str,
+    message: impl Into<String>,
+    (operation, object): (&str, &str),
+) -> RpcError {
+    let data = serde_json::json!({ "code": word, "operation": operation, "object": object });
+    let made = RpcError::new(code, message);
+    match serde_json::value::to_raw_value(&data) {
+        Ok(data) => made.with_data(data),
+        Err(_) => made,
+    }
+}
+
+/// Work that waits for the disk, on a thread of its own that ends with it: it may give rights away, and it goes on to its end
+/// when nobody waits for it any more.
+///
+/// # Errors
+/// `busy` when no thread can be had, `internal` when it was lost.
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RpcError> {
+    let (done, ready) = tokio::sync::oneshot::channel();
+    let body = move || {
+        // Nobody may wait any more.
+        let _unheard = done.send(work());
+    };
+    std::thread::Builder::new()
+        .name("ringfence-files".into())
+        .spawn(body)
+        .map_err(|error| RpcError::new(RpcErrorCode::Busy, format!("no thread for it: {error}")))?;
+    ready.await.map_err(|_| RpcError::new(RpcErrorCode::Internal, "the host has failed; its log says how"))
 }
 
 /// A denial as the plugin hears it.

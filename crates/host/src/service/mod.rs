@@ -9,8 +9,12 @@ mod config;
 mod data;
 mod database;
 mod fetch;
+mod files;
 mod hooks;
 mod offers;
+mod own_method;
+mod process;
+mod profile;
 
 use std::sync::Arc;
 
@@ -22,9 +26,13 @@ use serde_json::value::RawValue;
 use crate::event::EventKind;
 use crate::lifecycle::{Context, LogSource, Target};
 use crate::rpc::{Fault, IncomingNotification, IncomingRequest, Reply, RpcError, Service};
-use asking::Asking;
+use asking::{Asking, Room};
 
 pub use data::LIST_MAX;
+pub use files::{FILE_MAX_BYTES, LISTED_MAX};
+pub use own_method::{METHOD_NAME_MAX_BYTES, Method, MethodCall, MethodHandler};
+pub use process::{OUTPUT_MAX_BYTES, PROCESSES_MAX};
+pub use profile::{FIELDS_MAX, ProfileAnswer, ProfileProvider, ProfileRequest, SENSITIVE_FIELDS};
 
 pub(crate) use fetch::Network;
 pub(crate) use offers::{Databases, Offers};
@@ -37,11 +45,12 @@ const LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
 pub(crate) struct PluginService {
     context: Arc<Context>,
     target: Arc<Target>,
+    room: Arc<Room>,
 }
 
 impl PluginService {
     pub(crate) fn new(context: Arc<Context>, target: Arc<Target>) -> Self {
-        Self { context, target }
+        Self { context, target, room: Arc::default() }
     }
 }
 
@@ -66,7 +75,10 @@ struct ProgressParams {
 impl Service for PluginService {
     fn request(&self, call: IncomingRequest) -> Reply {
         let (context, target) = (Arc::clone(&self.context), Arc::clone(&self.target));
-        Box::pin(async move { serve(Asking { context: &context, target: &target, call: &call }).await })
+        let room = Arc::clone(&self.room);
+        Box::pin(async move {
+            serve(Asking { context: &context, target: &target, room: &room, call: &call }).await
+        })
     }
 
     fn notify(&self, note: IncomingNotification<'_>) {
@@ -125,6 +137,7 @@ macro_rules! served {
         async fn serve(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
             match asking.call.method.as_str() {
                 $(method::$method => $serve(asking).await,)+
+                own if asking.context.offers.methods.contains_key(own) => own_method::call(asking).await,
                 other => Err(not_served(other)),
             }
         }
@@ -143,6 +156,12 @@ served! {
     HTTP_FETCH => fetch::fetch,
     QUERY_DATABASE => database::query,
     EXECUTE_DATABASE => database::execute,
+    READ_FILE => files::read,
+    WRITE_FILE => files::write,
+    DELETE_FILE => files::delete,
+    LIST_FILES => files::list,
+    RUN_PROCESS => process::run,
+    GET_USER_PROFILE => profile::get,
 }
 
 fn not_served(method: &str) -> RpcError {

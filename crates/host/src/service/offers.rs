@@ -1,12 +1,15 @@
 //! What the host application offers to its plugins beyond what every host has.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_api::{ErrorCode, PluginName};
 use tokio::sync::Semaphore;
 
 use super::fetch::Network;
+use super::own_method::Method;
+use super::profile::ProfileProvider;
 use crate::database::{Database, DatabaseOffer, is_database_name};
 use crate::store::SqliteDatabase;
 use crate::{Error, Home};
@@ -16,10 +19,24 @@ const STATEMENTS_MAX: usize = 2;
 
 /// Profiles, databases and methods of the application's own, as they were registered with
 /// [`HostBuilder`](crate::HostBuilder). Nothing is offered unless it is registered.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Offers {
     pub(crate) databases: Databases,
     pub(crate) network: Network,
+    /// Who knows the users.
+    pub(crate) profile: Option<Arc<dyn ProfileProvider>>,
+    /// The application's own methods, by name.
+    pub(crate) methods: BTreeMap<String, Method>,
+}
+
+impl fmt::Debug for Offers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offers")
+            .field("databases", &self.databases)
+            .field("profile", &self.profile.is_some())
+            .field("methods", &self.methods.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The databases, by name.

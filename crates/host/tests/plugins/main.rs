@@ -5,6 +5,7 @@
     reason = "the helpers of tests: a failure here is the failure of the test that called it"
 )]
 
+mod asker;
 mod cycles;
 mod data;
 mod databases;
@@ -14,11 +15,14 @@ mod ends;
 mod failures;
 mod faults;
 mod fetch;
+mod files;
 mod grants;
 mod hook_faults;
 mod hooks;
 mod life;
 mod messages;
+mod offers;
 mod others;
+mod programs;
 mod rig;
 mod upgrades;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ringfence::plugin::Consent;
-use ringfence::{Config, Home, Host};
+use ringfence::{Config, Home, Host, HostBuilder};
 
 /// One of two plugins that do the same.
 pub(crate) struct Both {
@@ -23,10 +23,15 @@ impl Rig {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        Self::made(|builder| builder.config(config)).await
+    }
+
+    /// With whatever else the host shall be told.
+    pub(crate) async fn made(told: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let home = Home::at(directory.path().join("home"));
-        let host = Host::builder().home(home).config(config).build().await.unwrap();
-        Self { host, directory }
+        let builder = Host::builder().home(home).config(Config::default());
+        Self { host: told(builder).build().await.unwrap(), directory }
     }
 
     /// A host that the test has made, on a home in this directory.

@@ -13,4 +13,6 @@ mod raw;
 #[cfg(any(test, clippy))]
 pub(crate) mod sockets;
 
-pub(crate) use host::{act_on_files_as, can_listen, change_mode, landlock_abi, signal_descriptor, start_launcher};
+pub(crate) use host::{
+    act_on_files_as, can_listen, change_mode, landlock_abi, signal_descriptor, start_launcher,
+};

@@ -126,6 +126,11 @@ class Host:
 
     # ---- brokered by the host, each under its permission -------------------------------------------------------------
 
+    def request(self, method: str, params: "Optional[Mapping[str, Any]]" = None, *,
+                timeout_s: "Optional[float]" = None) -> "Any":
+        """Any request by its name, such as a method of the host application's own (`x_crm_export`): its result."""
+        return self._result(method, dict(params or {}), timeout_s)
+
     def http_fetch(self, url: str, *, method: str = "GET", headers: "Optional[Mapping[str, str]]" = None,
                    body: "Union[str, bytes, None]" = None, timeout_s: "Optional[float]" = None,
                    max_bytes: "Optional[int]" = None) -> "Dict[str, Any]":
@@ -145,24 +150,45 @@ class Host:
         return result
 
     def read_file(self, path: str) -> "Union[str, bytes]":
-        """A file's content: text when it is UTF-8, else bytes. Needs `file:read`."""
+        """A file's content: text when it is UTF-8, else bytes. Needs `file:read`.
+
+        Paths are absolute, or relative to the package. `not_found`, `too_large` (beside PermissionDenied) tell why not.
+        """
         return _bytes_or_text(self._ask("read_file", {"path": path}), "content")
 
     def write_file(self, path: str, content: "Union[str, bytes]") -> None:
-        """Replaces a file in one step, or makes it. Needs `file:write`."""
+        """Replaces a file in one step, or makes it. Needs `file:write`; `quota` when the data directory is full."""
         self._ask("write_file", dict(_content("content", content), path=path))
 
     def delete_file(self, path: str) -> bool:
-        """Removes a file; whether there was one. Needs `file:delete`."""
+        """Removes a file or a link; whether there was one. Needs `file:delete`."""
         return bool(self._ask("delete_file", {"path": path}).get("deleted"))
 
     def list_files(self, path: str) -> "List[Dict[str, Any]]":
-        """`{name, kind, size_bytes}` of each entry of a directory. Needs `file:read`."""
-        return list(self._ask("list_files", {"path": path}).get("entries") or ())
+        """`{name, kind, size_bytes}` of each entry of a directory. Needs `file:read`.
+
+        A name that is not UTF-8 comes as bytes. Links are not followed; entries that may not be read are left out.
+        """
+        entries = [dict(entry) for entry in self._ask("list_files", {"path": path}).get("entries") or ()]
+        for entry in entries:
+            entry["name"] = _bytes_or_text(entry, "name")
+            entry.pop("name_base64", None)
+        return entries
 
     def run_process(self, command: "Sequence[str]", *, timeout_s: "Optional[float]" = None) -> "Dict[str, Any]":
-        """Runs a program in a sandbox of this plugin's grants: `{exit_code, stdout, stderr}`. Needs `subprocess:execute`."""
-        return dict(self._ask("run_process", {"command": list(command)}, timeout_s))
+        """Runs a program in a sandbox of this plugin's grants: `{exit_code, stdout, stderr}`. Needs `subprocess:execute`.
+
+        Output that is not UTF-8 text comes as bytes. `violation` says which limit ended the program, such as `timeout` after
+        `timeout_s`; `signal` the signal that did, and `exit_code` is None then.
+        """
+        params: "Dict[str, Any]" = {"command": list(command)}
+        if timeout_s is not None:
+            params["timeout_s"] = timeout_s
+        result = dict(self._ask("run_process", params))
+        for name in ("stdout", "stderr"):
+            result[name] = _bytes_or_text(result, name)
+            result.pop(name + "_base64", None)
+        return result
 
     def query_database(self, database: str, sql: str,
                        parameters: "Union[Sequence[Any], Mapping[str, Any]]" = ()) -> "List[Dict[str, Any]]":
@@ -187,7 +213,10 @@ class Host:
         self._ask("post_event", {"topic": topic, "payload": payload})
 
     def get_user_profile(self, fields: "Optional[Sequence[str]]" = None) -> "Dict[str, Any]":
-        """The user on whose behalf the call in progress runs. Needs `profile:read`."""
+        """The user on whose behalf the call in progress runs: these fields, or all that are granted.
+
+        Each needs `profile:read`; sensitive ones, such as `email`, a grant by their name.
+        """
         return dict(self._ask("get_user_profile", {} if fields is None else {"fields": list(fields)}))
 
     def register_hook(self, event: str, *, kind: str = "observer", priority: int = 50,
@@ -217,13 +246,17 @@ class Host:
         return _runner.SESSION.engine.call_in_progress() if _runner.SESSION is not None else None
 
     def _ask(self, method: str, params: "Dict[str, Any]", timeout_s: "Optional[float]" = None) -> "Dict[str, Any]":
+        result = self._result(method, params, timeout_s)
+        return result if isinstance(result, dict) else {}
+
+    def _result(self, method: str, params: "Dict[str, Any]", timeout_s: "Optional[float]" = None) -> "Any":
         try:
             answer = self._session().engine.request(method, params, timeout_s)
         except OverflowError as error:
             raise HostError(str(error), code="too_large", number=-31005) from None
         if answer.error is not None:
             raise from_wire(answer.error)
-        return answer.result if isinstance(answer.result, dict) else {}
+        return answer.result
 
 
 def _content(name: str, content: "Union[str, bytes]") -> "Dict[str, str]":

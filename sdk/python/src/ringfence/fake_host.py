@@ -11,6 +11,12 @@ from ._host import from_sql, to_sql
 
 Answer = Optional[Dict[str, Any]]
 
+SENSITIVE_FIELDS = frozenset((
+    "address", "birth_date", "driver_license_number", "email", "id_number", "national_id", "passport_number", "phone",
+    "social_security_number", "tax_id",
+))
+"""What no wildcard over `profile:read` opens, unless a host application says otherwise."""
+
 DATA_MAX_BYTES = 1_000_000
 """Quota of the fake store, in bytes of JSON."""
 
@@ -22,7 +28,7 @@ class FakeHost:
     - `http`: url to `{status, headers, body}`, or a function of the request's params that returns one
     - `databases`: name to a DB-API connection (such as `sqlite3.connect(":memory:", check_same_thread=False)`)
     - `processes`: a function of the command that returns `{exit_code, stdout, stderr}`
-    - `profile`: the user's profile
+    - `profile`: the user's profile; fields of `SENSITIVE_FIELDS` need a grant by their name
     - `data`: what the key-value store holds
     - `answers`: method to a function of its params that replaces this class's answer; it returns `{"result": ...}`,
       `{"error": ...}` or None for no answer at all
@@ -69,6 +75,15 @@ class FakeHost:
                 return True
         return False
 
+    def allows_field(self, field: str) -> bool:
+        """Whether a field of the profile is granted: a sensitive one only by its name."""
+        return "profile:read=" + field in self.grants or (
+            field not in SENSITIVE_FIELDS and self.allows("profile:read", field))
+
+    def _is_own(self, method: str, path: str) -> bool:
+        """Whether a file is in the plugin's private directory, which it may always use."""
+        return bool(self.data_dir) and method.endswith(("_file", "_files")) and matches(self.data_dir + "/**", path)
+
     def notified(self, method: str, params: Dict[str, Any]) -> None:
         if method == "log":
             self.log.append(params)
@@ -84,9 +99,15 @@ class FakeHost:
         if method not in _PERMISSIONS or act is None:
             return _error(-32601, "not_found", "no method " + method)
         permission = _PERMISSIONS[method]
-        if permission is not None:
+        if method == "get_user_profile":
+            for field in params.get("fields") or ():
+                if not self.allows_field(field):
+                    return self._deny(method, "profile:read", field)
+            if not any(grant.partition("=")[0] == permission for grant in self.grants):
+                return self._deny(method, "profile:read", "")
+        elif permission is not None:
             scope = self.plugin_name if method == "set_config" else _scope(method, params)
-            if not self.allows(permission, scope):
+            if not self.allows(permission, scope) and not self._is_own(method, scope):
                 return self._deny(method, permission, scope)
         result = act(params)
         return result if "error" in result and len(result) == 1 else {"result": result}
@@ -140,7 +161,8 @@ class FakeHost:
         if self.profile is None:
             return _unsupported("get_user_profile")
         fields = params.get("fields")
-        return {key: value for key, value in self.profile.items() if fields is None or key in fields}
+        return {key: value for key, value in self.profile.items()
+                if (self.allows_field(key) if fields is None else key in fields)}
 
     def _http_fetch(self, params: Dict[str, Any]) -> Dict[str, Any]:
         if self.http is None:
