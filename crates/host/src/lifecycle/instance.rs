@@ -41,6 +41,8 @@ pub(crate) struct Instance {
     pub(crate) watched: Watched,
     /// How the host's look-out sees it.
     pub(crate) live: Arc<Live>,
+    /// What it asks of the host.
+    service: Arc<PluginService>,
     /// The reader of the connection, and the monitor of the sandbox.
     tasks: Mutex<Vec<JoinHandle<()>>>,
     /// What became of the start. Dropped while it is not known, the start was cancelled.
@@ -183,21 +185,24 @@ fn connect(
         service_timeout: target.limits.call_timeout,
         ..Options::default()
     };
-    let (connection, reader) = Connection::open(input, pipes.stdout, options, service).map_err(fail)?;
+    let (connection, reader) =
+        Connection::open(input, pipes.stdout, options, Arc::<PluginService>::clone(&service))
+            .map_err(fail)?;
     let live = Arc::new(Live::new(Arc::clone(&target), watched.clone()));
     if target.run.is_some() {
         Watch::add(context, Arc::clone(&live));
     }
-    let (closes, runs) = (connection.clone(), Arc::clone(&target));
+    let (closes, runs, beside) = (connection.clone(), Arc::clone(&target), Arc::clone(&service));
     let (fate, became) = watch::channel(Fate::Starting);
     let (has_ended, of, shared, run) =
         (watched.clone(), Arc::clone(&target), Arc::clone(context), Arc::clone(run));
     let monitor = tokio::spawn(async move {
         monitor.await;
-        // Its end is known already, so whoever finds the lock free finds nothing that runs.
-        runs.let_go();
         // A grandchild may still hold the pipe; nobody waits for it.
         closes.process_ended();
+        beside.emptied_soon(&runs).await;
+        // Its end is known already, so whoever finds the lock free finds nothing that runs.
+        runs.let_go();
         let end = End::of(has_ended.exit().as_deref(), &Fate::known(became).await);
         shared.ended(&of, &end, &run).await;
     });
@@ -212,6 +217,7 @@ fn connect(
         target,
         watched,
         live,
+        service,
         tasks: Mutex::new(vec![monitor, reader]),
         fate,
         started_at,
@@ -410,6 +416,7 @@ impl Instance {
             // Both tasks end with the plugin; one that does not is left to the runtime.
             let _ended = tokio::time::timeout(LAST_WAIT, task).await;
         }
+        self.service.emptied_soon(&self.target).await;
     }
 
     /// Puts away what did not start, and adds to the error what its log says.

@@ -17,6 +17,7 @@ mod process;
 mod profile;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_api::rpc::{RpcErrorCode, method};
 use serde::Deserialize;
@@ -37,6 +38,8 @@ pub use profile::{FIELDS_MAX, ProfileAnswer, ProfileProvider, ProfileRequest, SE
 pub(crate) use fetch::Network;
 pub(crate) use offers::{Databases, Offers};
 
+/// How long programs of a plugin may outlive it: SIGTERM, 3 s, SIGKILL, and the kernel's own time.
+const PROGRAMS_WAIT: Duration = ringfence_sandbox::TERM_GRACE.saturating_add(Duration::from_secs(2));
 /// The levels of a log message.
 const LEVELS: [&str; 4] = ["debug", "info", "warning", "error"];
 
@@ -51,6 +54,19 @@ pub(crate) struct PluginService {
 impl PluginService {
     pub(crate) fn new(context: Arc<Context>, target: Arc<Target>) -> Self {
         Self { context, target, room: Arc::default() }
+    }
+
+    /// Waits until nothing runs beside the plugin any more, or has had its SIGKILL. Its requests must have ended: each has told
+    /// its program to.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn emptied_soon(&self, target: &Target) {
+        let all = u32::try_from(process::PROCESSES_MAX).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let emptied = self.room.processes.acquire_many(all);
+        if tokio::time::timeout(PROGRAMS_WAIT, emptied).await.is_err() {
+            tracing::error!(plugin = %target.name, "a program of a plugin did not end after SIGKILL");
+        }
     }
 }
 
