@@ -106,6 +106,15 @@ impl HostPattern {
         port && self.set.has_all_of(&other.set)
     }
 
+    /// Whether there may be a host and a port that both match, a name that resolves to an address of the other included.
+    pub(crate) fn may_meet(&self, other: &Self) -> bool {
+        let ports = match (self.port, other.port) {
+            (PortSet::One(ours), PortSet::One(theirs)) => ours == theirs,
+            _ => true,
+        };
+        ports && self.set.may_meet(&other.set)
+    }
+
     /// Whether it is one name or one address, with any port.
     #[must_use]
     pub const fn is_single_host(&self) -> bool {
@@ -153,6 +162,19 @@ impl HostSet {
             (Self::Name(ours), Self::Name(theirs)) => ours == theirs,
             (Self::Net(ours), Self::Net(theirs)) => ours.includes(*theirs),
             _ => false,
+        }
+    }
+}
+
+impl HostSet {
+    fn may_meet(&self, other: &Self) -> bool {
+        match (self, other) {
+            // A name may resolve to any address, and an address of one family may carry one of the other.
+            (Self::Net(ours), Self::Net(theirs)) if ours.first().is_ipv4() == theirs.first().is_ipv4() => {
+                ours.includes(*theirs) || theirs.includes(*ours)
+            }
+            (Self::Net(_), _) | (_, Self::Net(_)) => true,
+            _ => self.has_all_of(other) || other.has_all_of(self),
         }
     }
 }

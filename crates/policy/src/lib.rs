@@ -5,7 +5,7 @@
 //! go by it. It deliberately does not know how a grant is enforced.
 //!
 //! Start reading at [`Rule`] (what is written), [`Request`] (what is asked) and [`RuleSet::decide`]; the
-//! patterns are [`PathPattern`], [`HostPattern`] and [`NamePattern`]; what no wildcard opens is the [`Floor`].
+//! administrator's rules over all plugins are a [`Policy`]; the patterns are [`PathPattern`], [`HostPattern`] and [`NamePattern`]; what no wildcard opens is the [`Floor`].
 //!
 //! ```
 //! use ringfence_policy::{CanonicalPath, Effect, FileOp, Request, Rule, RuleSet, Vars};
@@ -51,6 +51,8 @@ mod request;
 mod decision;
 mod rule_set;
 
+mod policy;
+
 mod canonical_path;
 mod floor;
 mod host;
@@ -71,6 +73,11 @@ pub use host::{HOST_MAX_BYTES, Host, HostError};
 pub use host_pattern::{HostPattern, HostPatternError};
 pub use name_pattern::{NAME_MAX_BYTES, Name, NameError, NamePattern};
 pub use path_pattern::{PathPattern, PathPatternError, WILDCARDS_MAX};
+pub use policy::{
+    Admission, Blocked, Candidate, Ceilings, DIGEST_HEX_CHARS, Digest, DigestError, Judgement, Place, Placed,
+    PluginPolicy, Policy, PolicyDecision, PolicyReason, PolicyRule, SCAN_RULE_ID_MAX_BYTES, ScanRuleId,
+    ScanRuleIdError,
+};
 pub use request::{FileOp, NetworkOp, Request};
 pub use rule::{Effect, GrantError, GrantProblem, PROGRAM_DIRECTORIES, Rule};
 pub use rule_set::{Explanation, RuleSet, is_wider};

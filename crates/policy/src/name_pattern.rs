@@ -98,6 +98,15 @@ impl NamePattern {
         self.0.includes(&other.0)
     }
 
+    /// Whether there may be a name that both match.
+    pub(crate) fn may_meet(&self, other: &Self) -> bool {
+        match (self.as_exact(), other.as_exact()) {
+            (Some(ours), _) => other.matches_bytes(ours),
+            (_, Some(theirs)) => self.matches_bytes(theirs),
+            _ => true,
+        }
+    }
+
     /// The name, when the pattern is one name.
     #[must_use]
     pub fn as_exact(&self) -> Option<&[u8]> {

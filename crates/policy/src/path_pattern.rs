@@ -114,6 +114,17 @@ impl PathPattern {
         pieces_match(&self.runs, &symbols, |ours, theirs| theirs.is_some_and(|theirs| ours.includes(theirs)))
     }
 
+    /// Whether there may be a path that both match.
+    pub(crate) fn may_meet(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.literal_prefix(), other.literal_prefix());
+        match (self.is_exact(), other.is_exact()) {
+            (true, _) => other.matches(&ours),
+            (_, true) => self.matches(&theirs),
+            // What both match is at or below both beginnings.
+            _ => self.touches(&theirs) && other.touches(&ours),
+        }
+    }
+
     /// The longest path without wildcards that everything in the set is, or lies below: `/srv` of
     /// `/srv/*.txt` and of `/srv/**`, `/srv/a` of `/srv/a`.
     #[must_use]

@@ -289,6 +289,24 @@ impl Rule {
         }
     }
 
+    /// Whether there may be something that both match, the floor not considered. It may say yes where the answer is no, never
+    /// the reverse.
+    #[must_use]
+    pub fn may_meet(&self, other: &Self) -> bool {
+        if self.permission != other.permission {
+            return false;
+        }
+        match (&self.scope, &other.scope) {
+            (Scope::Path(ours), Scope::Path(theirs)) => ours.may_meet(theirs),
+            (Scope::Host(ours), Scope::Host(theirs)) => ours.may_meet(theirs),
+            (Scope::Program(ours), Scope::Program(theirs)) | (Scope::Name(ours), Scope::Name(theirs)) => {
+                ours.may_meet(theirs)
+            }
+            // The name of a program stands for a file of that name in any directory.
+            _ => true,
+        }
+    }
+
     pub(crate) const fn scope(&self) -> &Scope {
         &self.scope
     }

@@ -44,6 +44,8 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     tables: HashMap<PermissionName, Table>,
     floor: PathIndex,
+    /// What no deny rule takes away.
+    own: PathIndex,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,7 +67,24 @@ impl RuleSet {
             }
         }
         let floor = compile_floor(&rules);
-        Self { rules, tables, floor }
+        Self { rules, tables, floor, own: PathIndex::default() }
+    }
+
+    /// The same, but no deny rule over files holds in these directories: what a plugin cannot do without, such as its own
+    /// package and its private data, is no business of deny rules over other people's files.
+    #[must_use]
+    pub fn with_own<'p>(mut self, directories: impl IntoIterator<Item = &'p CanonicalPath>) -> Self {
+        for (number, directory) in directories.into_iter().enumerate() {
+            self.own.insert(number, &PathPattern::subtree(directory));
+        }
+        self
+    }
+
+    /// Whether no deny rule over files holds there.
+    #[must_use]
+    pub fn is_own(&self, path: &CanonicalPath) -> bool {
+        let segments: Vec<_> = path.segments().collect();
+        self.own.deepest_subtree(&segments).is_some()
     }
 
     /// The rules in the order they were given.
@@ -117,7 +136,8 @@ impl RuleSet {
 
     fn decide_path<'r>(&'r self, request: &'r Request, table: &Table, path: &CanonicalPath) -> Decision<'r> {
         let segments: Vec<_> = path.segments().collect();
-        let denied = table.deny.path(&segments, None, &self.rules).opens;
+        let own = self.own.deepest_subtree(&segments).is_some();
+        let denied = if own { None } else { table.deny.path(&segments, None, &self.rules).opens };
         let floor = self.floor.deepest_subtree(&segments);
         self.answer(request, denied, table.allow.path(&segments, floor, &self.rules))
     }

@@ -15,5 +15,6 @@ mod hostile;
 mod hosts;
 mod inclusion;
 mod paths;
+mod policies;
 mod random;
 mod reference;

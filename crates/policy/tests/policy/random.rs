@@ -59,7 +59,7 @@ fn name_scope() -> impl Strategy<Value = String> {
     vec(select(vec!["A", "B", "*"]), 1..5).prop_map(|pieces| pieces.concat())
 }
 
-fn rule() -> impl Strategy<Value = RefRule> {
+pub(crate) fn rule() -> impl Strategy<Value = RefRule> {
     let scoped = prop_oneof![
         4 => path_scope().prop_map(|scope| ("file:read", scope)),
         3 => host_scope().prop_map(|scope| ("network:request", scope)),
@@ -74,7 +74,7 @@ fn rule() -> impl Strategy<Value = RefRule> {
     )
 }
 
-fn request() -> impl Strategy<Value = RefRequest> {
+pub(crate) fn request() -> impl Strategy<Value = RefRequest> {
     let host = select(vec![
         "x.com",
         "a.x.com",
@@ -97,7 +97,7 @@ fn request() -> impl Strategy<Value = RefRequest> {
     ]
 }
 
-fn real(request: &RefRequest) -> Request {
+pub(crate) fn real(request: &RefRequest) -> Request {
     match request {
         RefRequest::File(path) => Request::File { op: FileOp::Read, path: CanonicalPath::new(path).unwrap() },
         RefRequest::Host(host, port) => {
