@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use clap::Args;
 use ringfence::Error;
 use ringfence::consent::{Asked, ConsentRequest};
-use ringfence::plugin::Consent;
+use ringfence::plugin::{Consent, PolicyEffect};
 use ringfence::stream::{Interest, own_input, read_now, wait_ready};
 use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, Permission};
@@ -142,6 +142,11 @@ fn questions(
         return Ok(matches!(answer, Some(Answer::Yes | Answer::All)).then_some(Consent::Only(granted)));
     }
     for (number, item) in open.iter().enumerate() {
+        // Nobody can grant it, so nobody is asked.
+        if item.policy.as_ref().is_some_and(|note| note.effect == PolicyEffect::Denied) {
+            refused.push(item);
+            continue;
+        }
         let answer = match rest {
             Some(answer) => answer,
             None => {

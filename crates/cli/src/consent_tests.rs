@@ -105,3 +105,18 @@ fn grant_adds_to_what_there_is_and_none_is_none() {
     assert_eq!(beside(Flags::Requested), Consent::Requested);
     assert_eq!(beside(Flags::Silent), Consent::Absent);
 }
+
+#[test]
+fn what_the_policy_denies_is_not_asked_for_and_not_granted() {
+    let mut request = request(&[]);
+    request.asked[0].policy = Some(ringfence::plugin::PolicyNote {
+        effect: PolicyEffect::Denied,
+        kept: Vec::new(),
+        because: vec!["the policy denies it by 'deny file:read' (policy.toml:1)".to_owned()],
+    });
+    assert!(request.to_string().contains("      the policy denies it by 'deny file:read' (policy.toml:1)\n"));
+    let (granted, said) = after(&request, &["all"]);
+    assert_eq!(granted.unwrap(), ["env:read=LANG", "profile:read"]);
+    assert!(!said.contains("read files below /srv?"), "{said}");
+    assert!(said.contains("the plugin may not work without file:read=/srv/**"), "{said}");
+}

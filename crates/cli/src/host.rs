@@ -161,6 +161,11 @@ impl Opened {
         })
     }
 
+    /// What is wrong with the administrator's policy, for people who only look.
+    pub(crate) fn policy_warning(&self) -> Option<String> {
+        self.host.policy().warning().map(|warning| crate::text::one_line(&warning))
+    }
+
     /// The signals, for whoever waits for something else.
     pub(crate) fn arrivals(&self) -> &Arrivals {
         &self.arrivals

@@ -81,6 +81,11 @@ enum Command {
     Grant(command::grants::GrantArguments),
     /// Take permissions from a plugin
     Revoke(command::grants::RevokeArguments),
+    /// Check, explain and try the administrator's policy
+    Policy {
+        #[command(subcommand)]
+        command: command::policy::PolicyCommand,
+    },
     /// Say what was refused, and which grant would allow it
     Why(command::why::WhyArguments),
     /// Show the log of a plugin
@@ -163,6 +168,7 @@ fn run(command: Command) -> ExitCode {
         Command::Grants(arguments) => command::grants::run(&arguments),
         Command::Grant(arguments) => command::grants::run_grant(&arguments),
         Command::Revoke(arguments) => command::grants::run_revoke(&arguments),
+        Command::Policy { command } => command::policy::run(&command),
         Command::Why(arguments) => command::why::run(&arguments),
         Command::Logs(arguments) => command::logs::run(&arguments),
         Command::Audit { command } => command::audit::run(&command),

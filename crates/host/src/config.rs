@@ -4,7 +4,6 @@
 //! reported at once, each with line, column and what was probably meant. This module only reads; what the
 //! values do is the business of who asks for them.
 
-use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -187,13 +186,13 @@ impl Config {
     }
 
     fn parse_named(text: &str, name: &str) -> Result<Self, Error> {
-        let mut reader = Reader { text, name, mistakes: Vec::new() };
+        let mut reader = Reader::new(text);
         let mut config = Self::default();
         match DeTable::parse(text) {
             Ok(table) => reader.config(table.get_ref(), &mut config),
             Err(error) => reader.mistake(error.span().map_or(0, |span| span.start), error.message()),
         }
-        reader.finish()?;
+        reader.finish(name)?;
         Ok(config)
     }
 }
@@ -229,17 +228,26 @@ const EXEC: [&str; 7] =
 const RUNS: [&str; 3] = ["keep", "max_run_size", "max_total_size"];
 
 /// The most that makes sense of anything that is counted: what a process id and a file descriptor can be.
-const COUNT_MAX: u64 = 4_194_304;
+pub(crate) const COUNT_MAX: u64 = 4_194_304;
 /// 1024 cores.
-const CPU_MAX_PERCENT: u64 = 102_400;
+pub(crate) const CPU_MAX_PERCENT: u64 = 102_400;
 /// Stored runs are directories in one directory; more of them would make it slow.
 const KEEP_MAX: u64 = 100_000;
 
-struct Reader<'a> {
+/// Mistakes that are told of one file; whoever mends those sees the rest.
+const MISTAKES_MAX: usize = 100;
+
+/// Reads the tables of a file of ours, and notes every mistake with its place.
+pub(crate) struct Reader<'a> {
     text: &'a str,
-    name: &'a str,
-    /// Each with its place in the file.
+    /// Each with its place in the file, in bytes.
     mistakes: Vec<(usize, String)>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(text: &'a str) -> Self {
+        Self { text, mistakes: Vec::new() }
+    }
 }
 
 impl Reader<'_> {
@@ -332,7 +340,7 @@ impl Reader<'_> {
     }
 
     /// Reads a bound that cannot be lifted.
-    fn require<T>(
+    pub(crate) fn require<T>(
         &mut self,
         value: &toml::Spanned<DeValue<'_>>,
         parse: impl Fn(&str) -> Result<Limit<T>, Error>,
@@ -369,7 +377,7 @@ impl Reader<'_> {
         }
     }
 
-    fn unknown(&mut self, at: usize, name: &str, known: &[&str]) {
+    pub(crate) fn unknown(&mut self, at: usize, name: &str, known: &[&str]) {
         let near = nearest(name, known);
         let name = name.escape_debug();
         let text = match near {
@@ -380,26 +388,39 @@ impl Reader<'_> {
     }
 
     /// Notes a mistake at this byte of the file.
-    fn mistake(&mut self, at: usize, text: &str) {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let mut mistake = String::new();
-        // Writing to a String cannot fail.
-        if write!(mistake, "{}:{line}:{column}: {}", self.name, text.trim_end()).is_ok() {
-            self.mistakes.push((at, mistake));
+    pub(crate) fn mistake(&mut self, at: usize, text: &str) {
+        if self.mistakes.len() < MISTAKES_MAX {
+            self.mistakes.push((at, text.trim_end().to_owned()));
         }
     }
 
-    fn finish(mut self) -> Result<(), Error> {
+    /// The mistakes in the order of the file, each with its line and column, both from 1.
+    pub(crate) fn mistakes(mut self) -> Vec<(usize, usize, String)> {
+        self.mistakes.sort_by_key(|(at, _)| *at);
+        let text = self.text;
+        let placed = |(at, mistake)| {
+            let (line, column) = place(text, at);
+            (line, column, mistake)
+        };
+        self.mistakes.into_iter().map(placed).collect()
+    }
+
+    fn finish(self, name: &str) -> Result<(), Error> {
         if self.mistakes.is_empty() {
             return Ok(());
         }
-        self.mistakes.sort_by_key(|(at, _)| *at);
-        let lines: Vec<String> = self.mistakes.into_iter().map(|(_, mistake)| mistake).collect();
+        let line = |(line, column, mistake)| format!("{name}:{line}:{column}: {mistake}");
+        let lines: Vec<String> = self.mistakes().into_iter().map(line).collect();
         Err(Error::new(ErrorCode::InvalidConfig, lines.join("\n"))
             .with_hint("`ringfence config-file` prints all fields with their defaults"))
     }
+}
+
+/// Line and column of a byte of a text, both from 1; the column counts characters.
+pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
+    (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use ringfence_api::{Manifest, Permission, PermissionName, PluginName, Runtime};
 use serde::Serialize;
 
 use crate::enforcement::{Enforcement, enforcement};
+use crate::plugin::PolicyNote;
 
 /// The longest text of a plugin that is shown, in characters.
 pub const SHOWN_MAX_CHARS: usize = 200;
@@ -41,6 +42,9 @@ pub struct Asked {
     pub granted: bool,
     /// Whether the version before asked for as much; true for a first install only when it is granted.
     pub new: bool,
+    /// What the administrator's policy takes of it; `None`: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyNote>,
 }
 
 impl Asked {
@@ -49,7 +53,16 @@ impl Asked {
     pub fn new(permission: Permission, runtime: Runtime, optional: bool, reason: Option<&str>) -> Self {
         let meaning = meaning(&permission);
         let enforced = enforcement(permission.name(), runtime);
-        Self { permission, meaning, enforced, optional, reason: reason.map(shown), granted: false, new: true }
+        Self {
+            permission,
+            meaning,
+            enforced,
+            optional,
+            reason: reason.map(shown),
+            granted: false,
+            new: true,
+            policy: None,
+        }
     }
 }
 
@@ -157,6 +170,9 @@ impl fmt::Display for ConsentRequest {
             writeln!(f, "      {}", escaped(&item.permission.to_string(), usize::MAX))?;
             if let Some(reason) = &item.reason {
                 writeln!(f, "      the author says: \"{reason}\"")?;
+            }
+            for because in item.policy.iter().flat_map(|note| &note.because) {
+                writeln!(f, "      {}", escaped(because, usize::MAX))?;
             }
         }
         writeln!(f, "It can not: {}.", self.cannot.join(", "))?;

@@ -131,7 +131,7 @@ impl Dev {
     /// Checks the package, starts it, and only then stops what ran before: while the new one is broken, the old one stays.
     ///
     /// # Errors
-    /// `invalid_manifest` and `invalid_package` with every finding; what a start says.
+    /// `invalid_manifest` and `invalid_package` with every finding; `policy_denied`; what a start says.
     ///
     /// # Cancel safety
     /// Dropped, the one that ran before runs on.
@@ -245,6 +245,11 @@ fn target(
         return Err(Error::new(ErrorCode::InvalidManifest, notes.join("\n"))
             .with_hint("`ringfence check PATH` lists them, too"));
     };
+    context.policy.admit(&ringfence_policy::Candidate {
+        name: loaded.manifest.name.as_str(),
+        publisher: Owner::unsigned(&loaded.manifest).publisher(),
+        digest: "",
+    })?;
     crate::runtime::check_code(package, &loaded.manifest, &context.world())?;
     let requested = loaded
         .manifest

@@ -54,7 +54,8 @@ impl State {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// The layer's name, or `launcher`, `plan`, `grants`, `proc`, `reports`, `cgroup-v2`, `cgroup-v1`, `swap`, `surroundings`.
+    /// The layer's name, or `launcher`, `plan`, `grants`, `proc`, `reports`, `cgroup-v2`, `cgroup-v1`, `swap`, `surroundings`,
+    /// `policy`.
     pub name: &'static str,
     /// How it came out.
     pub state: State,
@@ -111,6 +112,31 @@ impl Diagnosis {
 #[must_use]
 pub fn examine() -> Diagnosis {
     diagnose(&ringfence_sandbox::probe())
+}
+
+/// Whether the administrator's policy of this home can be used; `None` when there is none. A policy that cannot be used is a note:
+/// the machine can enforce all, and yet no plugin is started.
+///
+/// ```
+/// assert_eq!(ringfence::doctor::policy_check(&ringfence::Home::at("/nowhere")), None);
+/// ```
+#[must_use]
+pub fn policy_check(home: &crate::Home) -> Option<Check> {
+    let status = crate::policy::status(home);
+    match status.state {
+        crate::policy::PolicyState::Absent => None,
+        crate::policy::PolicyState::InForce | crate::policy::PolicyState::LastGood => {
+            Some(Check::new("policy", State::Ok, format!("{} rules in {}", status.rules, status.file)))
+        }
+        crate::policy::PolicyState::Unusable => {
+            let first = status.findings.first().map(ToString::to_string).unwrap_or_default();
+            let mut check =
+                Check::new("policy", State::Note, format!("{} cannot be used: {first}", status.file));
+            check.follows = Some("no plugin is installed, granted anything, started or called".to_owned());
+            check.mend = vec!["ringfence policy check".to_owned()];
+            Some(check)
+        }
+    }
 }
 
 /// The finding in words: a pure translation.

@@ -78,6 +78,12 @@ impl Home {
         self.path.join("config.toml")
     }
 
+    /// The administrator's policy, `policy.toml`; it need not exist.
+    #[must_use]
+    pub fn policy_file(&self) -> PathBuf {
+        self.path.join("policy.toml")
+    }
+
     /// The directory of the stored runs; it need not exist.
     #[must_use]
     pub fn runs_dir(&self) -> PathBuf {

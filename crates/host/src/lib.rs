@@ -60,6 +60,7 @@ pub mod host;
 pub mod lifecycle;
 pub mod manifest;
 pub mod plugin;
+pub mod policy;
 pub mod rpc;
 pub mod runtime;
 pub mod schema;

@@ -52,6 +52,32 @@ pub struct GrantInfo {
     pub granted_at_ms: i64,
     /// By whom.
     pub granted_by: String,
+    /// What the administrator's policy takes of it; `None`: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyNote>,
+}
+
+/// What the administrator's policy takes of a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyNote {
+    /// How much.
+    pub effect: PolicyEffect,
+    /// What is left, as permissions; empty when nothing is.
+    pub kept: Vec<String>,
+    /// By which rules, in words, with their lines.
+    pub because: Vec<String>,
+}
+
+/// How much the administrator's policy takes of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyEffect {
+    /// All of it.
+    Denied,
+    /// Only what an allow rule has is left.
+    Narrowed,
+    /// It holds, but for what deny rules take out of it.
+    Except,
 }
 
 /// The limits that hold for a plugin; `None` is a lifted one.
@@ -66,6 +92,9 @@ pub struct LimitsInfo {
     pub file_size_bytes: Option<u64>,
     pub log_bytes: u64,
     pub data_bytes: u64,
+    /// Those that are lower by the administrator's policy, each with the place of its ceiling.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_policy: BTreeMap<&'static str, String>,
 }
 
 /// An upgrade that waits for consent.
@@ -119,6 +148,9 @@ pub struct PluginDetails {
     pub network: &'static str,
     /// What holds for it.
     pub limits: LimitsInfo,
+    /// Why the administrator's policy does not let it run, or what is wrong with the policy; `None` when there is nothing to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Whether a process of it runs now, in this host.
     pub running: bool,
     /// What the sandbox of the running process enforces, layer by layer; empty while none runs.

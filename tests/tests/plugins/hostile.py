@@ -177,6 +177,12 @@ def call(ident, arguments):
     elif how == "host_request":
         send({"jsonrpc": "2.0", "id": "q", "method": arguments["method"], "params": arguments.get("params", {})})
         answer(ident, hear())
+    elif how == "open":
+        try:
+            with open(arguments["path"], encoding="utf-8") as file:
+                answer(ident, file.read(200))
+        except OSError as error:
+            refuse(ident, str(error), data={"operation": "read", "object": arguments["path"]})
     elif how == "requests":
         for number in range(arguments["count"]):
             send({"jsonrpc": "2.0", "id": number, "method": "load_plugin_data", "params": {"key": "k"}})

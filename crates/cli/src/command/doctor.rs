@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use ringfence::Home;
 use ringfence::doctor::{self, Check, Diagnosis, State};
 use ringfence_api::ErrorCode;
 
@@ -35,7 +36,9 @@ pub(crate) fn run(arguments: &DoctorArguments) -> ExitCode {
     if let Some(program) = &arguments.apparmor {
         return profile(program.as_ref());
     }
-    let diagnosis = doctor::examine();
+    let mut diagnosis = doctor::examine();
+    // Without any home there is no policy either.
+    diagnosis.checks.extend(Home::from_env().ok().and_then(|home| doctor::policy_check(&home)));
     let text = if arguments.json {
         serde_json::to_string(&diagnosis).unwrap_or_default()
     } else {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use ringfence::Error;
-use ringfence::plugin::GrantInfo;
+use ringfence::plugin::{GrantInfo, PolicyEffect};
 use ringfence_api::Permission;
 
 use crate::answer::Answer;
@@ -123,13 +123,24 @@ fn answer(name: &str, grants: &[GrantInfo]) -> Result<Answer, Error> {
         let permission = one_line(&grant.permission.to_string());
         table.row([utc_of(grant.granted_at_ms), grant.enforced.to_string(), permission]);
     }
-    let answer = Answer::of(&grants)?.text(table.for_stdout());
+    let answer = Answer::of(&grants)?.text(table.for_stdout()).talk_all(grants.iter().flat_map(policy));
     Ok(if grants.is_empty() { answer.talk(format!("nothing is granted to {name}")) } else { answer })
+}
+
+/// What the policy takes of a grant, in lines.
+fn policy(grant: &GrantInfo) -> Vec<String> {
+    let Some(note) = &grant.policy else { return Vec::new() };
+    let permission = one_line(&grant.permission.to_string());
+    let because = note.because.iter().map(|because| format!("{permission}: {}", one_line(because)));
+    let left = (note.effect == PolicyEffect::Narrowed)
+        .then(|| format!("{permission}: left is {}", one_line(&note.kept.join(", "))));
+    because.chain(left).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringfence::plugin::PolicyNote;
 
     #[test]
     fn a_line_for_each_grant() {
@@ -139,7 +150,24 @@ mod tests {
             enforced: ringfence::enforcement::Enforcement::Sandbox,
             granted_at_ms: 0,
             granted_by: "ada".to_owned(),
+            policy: None,
         };
+        let narrowed = GrantInfo {
+            policy: Some(PolicyNote {
+                effect: PolicyEffect::Narrowed,
+                kept: vec!["file:read=/srv/notes/a/**".to_owned()],
+                because: vec!["the policy says so (policy.toml:3)".to_owned()],
+            }),
+            ..grant.clone()
+        };
+        assert_eq!(
+            policy(&narrowed),
+            [
+                "file:read=/srv/notes/**: the policy says so (policy.toml:3)",
+                "file:read=/srv/notes/**: left is file:read=/srv/notes/a/**"
+            ]
+        );
+        assert!(policy(&grant).is_empty());
         assert_eq!(
             answer("translator", &[grant]).unwrap().for_people(),
             "GIVEN (UTC)          ENFORCED BY  PERMISSION\n1970-01-01 00:00:00  sandbox      file:read=/srv/notes/**"

@@ -27,7 +27,7 @@ pub(crate) struct ListArguments {
 pub(crate) fn run(arguments: &ListArguments) -> ExitCode {
     host::with(arguments.json, |opened| {
         let plugins = opened.wait("reading the store", |host| host.list())?;
-        Ok(answer(&plugins)?)
+        Ok(answer(&plugins)?.talk_all(opened.policy_warning()))
     })
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod install;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod new;
+pub(crate) mod policy;
 pub(crate) mod runs;
 pub(crate) mod show;
 pub(crate) mod upgrade;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use ringfence::Error;
-use ringfence::plugin::{LimitsInfo, PluginDetails};
+use ringfence::plugin::{LimitsInfo, PluginDetails, PolicyEffect, PolicyNote};
 use ringfence_api::{HookDeclaration, ToolDeclaration};
 use serde_json::Value;
 
@@ -72,6 +72,9 @@ fn head(text: &mut String, details: &PluginDetails) -> Written {
     writeln!(text, "  package    {}", details.digest)?;
     writeln!(text, "  process    {}", if details.running { "runs" } else { "does not run now" })?;
     writeln!(text, "  network    {}", details.network)?;
+    if let Some(policy) = &details.policy {
+        writeln!(text, "  policy     {}", one_line(policy))?;
+    }
     if let Some(previous) = &details.previous {
         writeln!(
             text,
@@ -93,17 +96,36 @@ fn permissions(text: &mut String, details: &PluginDetails) -> Written {
         return writeln!(text, "  it asks for none");
     }
     for grant in &details.grants {
-        writeln!(text, "  granted      {}{}", one_line(&grant.meaning), grant.enforced.remark())?;
+        let granted = match grant.policy.as_ref().map(|note| note.effect) {
+            Some(PolicyEffect::Denied) => "by policy no",
+            Some(PolicyEffect::Narrowed) => "cut by policy",
+            Some(PolicyEffect::Except) | None => "granted     ",
+        };
+        writeln!(text, "  {granted:<13}{}{}", one_line(&grant.meaning), grant.enforced.remark())?;
         writeln!(text, "               {}", one_line(&grant.permission.to_string()))?;
+        policy(text, grant.policy.as_ref())?;
     }
     for asked in details.asks.asked.iter().filter(|asked| !asked.granted) {
         let optional = if asked.optional { " (optional)" } else { "" };
         let remark = asked.enforced.remark();
         writeln!(text, "  not granted  {}{optional}{remark}", one_line(&asked.meaning))?;
         writeln!(text, "               {}", one_line(&asked.permission.to_string()))?;
+        policy(text, asked.policy.as_ref())?;
     }
     let cannot = details.asks.cannot.iter().map(|act| one_line(act)).collect::<Vec<_>>();
     writeln!(text, "  it can not   {}", cannot.join(",\n               "))
+}
+
+/// What the policy takes of a permission, and what it leaves of one that it cuts.
+fn policy(text: &mut String, note: Option<&PolicyNote>) -> Written {
+    let Some(note) = note else { return Ok(()) };
+    for because in &note.because {
+        writeln!(text, "               {}", one_line(because))?;
+    }
+    if note.effect == PolicyEffect::Narrowed {
+        writeln!(text, "               left: {}", one_line(&note.kept.join(", ")))?;
+    }
+    Ok(())
 }
 
 fn offers(text: &mut String, details: &PluginDetails) -> Written {
@@ -172,15 +194,24 @@ fn limits(text: &mut String, limits: &LimitsInfo) -> Written {
     let cpu = limits
         .cpu_percent
         .map_or_else(|| "no limit".to_owned(), |percent| format!("{percent} % of one core"));
+    let by = |name: &str| {
+        let at = limits.by_policy.get(name);
+        at.map_or_else(String::new, |at| format!(", by policy ({})", one_line(at)))
+    };
     writeln!(text, "\nLimits")?;
-    writeln!(text, "  memory     {}", bytes(limits.memory_bytes))?;
-    writeln!(text, "  processor  {cpu}")?;
-    writeln!(text, "  processes  {}", count(limits.processes))?;
-    writeln!(text, "  one file   {}", bytes(limits.file_size_bytes))?;
-    writeln!(text, "  data       {}", size(limits.data_bytes))?;
-    writeln!(text, "  log        {}", size(limits.log_bytes))?;
-    writeln!(text, "  start      {} s", seconds(limits.init_timeout_ms))?;
-    writeln!(text, "  one call   {} s", seconds(limits.call_timeout_ms))
+    for (shown, value, name) in [
+        ("memory", bytes(limits.memory_bytes), "memory_bytes"),
+        ("processor", cpu, "cpu_percent"),
+        ("processes", count(limits.processes), "processes"),
+        ("one file", bytes(limits.file_size_bytes), "file_size_bytes"),
+        ("data", size(limits.data_bytes), "data_bytes"),
+        ("log", size(limits.log_bytes), "log_bytes"),
+        ("start", format!("{} s", seconds(limits.init_timeout_ms)), "init_timeout_ms"),
+        ("one call", format!("{} s", seconds(limits.call_timeout_ms)), "call_timeout_ms"),
+    ] {
+        writeln!(text, "  {shown:<9}  {value}{}", by(name))?;
+    }
+    Ok(())
 }
 
 fn seconds(ms: u64) -> String {

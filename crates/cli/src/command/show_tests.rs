@@ -57,6 +57,7 @@ fn details() -> PluginDetails {
             enforced: ringfence::enforcement::Enforcement::Sandbox,
             granted_at_ms: 0,
             granted_by: "ada".to_owned(),
+            policy: None,
         }],
         network: "none",
         limits: LimitsInfo {
@@ -68,7 +69,9 @@ fn details() -> PluginDetails {
             file_size_bytes: Some(100_000_000),
             log_bytes: 5_000_000,
             data_bytes: 1_000_000_000,
+            by_policy: BTreeMap::new(),
         },
+        policy: None,
         running: false,
         enforced: BTreeMap::new(),
         recent_crashes: 0,

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use ringfence::Error;
+use ringfence::host::ExplainedBy;
 use ringfence_api::text::shell_word;
-use ringfence_api::{Denial, UNKNOWN_OBJECT};
+use ringfence_api::{Denial, Permission, UNKNOWN_OBJECT};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::host;
+use crate::host::{self, Opened};
 use crate::text::one_line;
 
 /// How many refusals people are shown; the JSON document has them all.
@@ -49,13 +50,16 @@ struct Refusal {
     grant: Option<String>,
     count: u64,
     command: Option<String>,
+    /// The rule of the administrator's policy because of which no grant helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 /// Says why.
 pub(crate) fn run(arguments: &WhyArguments) -> ExitCode {
     host::with(arguments.json, |opened| {
         let doing = "reading what was refused";
-        let refusals: Vec<Refusal> = match &arguments.name {
+        let mut refusals: Vec<Refusal> = match &arguments.name {
             Some(name) => {
                 let denials = opened.wait(doing, |host| host.denials(name))?;
                 denials.into_iter().map(|denial| Refusal::new(name, denial)).collect()
@@ -65,6 +69,9 @@ pub(crate) fn run(arguments: &WhyArguments) -> ExitCode {
                 denials.into_iter().map(|(name, denial)| Refusal::new(name.as_str(), denial)).collect()
             }
         };
+        for refusal in &mut refusals {
+            refusal.ask_policy(opened);
+        }
         Ok(answer(arguments.name.as_deref(), refusals)?)
     })
 }
@@ -73,7 +80,30 @@ impl Refusal {
     fn new(name: &str, denial: Denial) -> Self {
         let Denial { layer, operation, object, grant, count } = denial;
         let command = grant.as_ref().map(|grant| format!("ringfence grant {name} {}", shell_word(grant)));
-        Self { name: name.to_owned(), layer, operation, object, grant, count, command }
+        Self { name: name.to_owned(), layer, operation, object, grant, count, command, policy: None }
+    }
+
+    /// Whether the policy would let the same be granted. Where it cannot be asked, it is not spoken of.
+    fn ask_policy(&mut self, opened: &Opened) {
+        let Some(permission) = self.permission() else { return };
+        let name = &self.name;
+        let explained = opened.wait("reading the policy", |host| host.explain_policy(name, &permission));
+        if let Ok(explained) = explained
+            && explained.by == ExplainedBy::Policy
+        {
+            self.policy = Some(explained.reason);
+            self.command = None;
+        }
+    }
+
+    /// The permission that it would have needed.
+    fn permission(&self) -> Option<Permission> {
+        if let Some(grant) = &self.grant {
+            return grant.parse().ok();
+        }
+        let is_file = matches!(self.operation.as_str(), "read" | "write" | "delete");
+        let text = format!("file:{}={}", self.operation, self.object);
+        if is_file && self.object.starts_with('/') { text.parse().ok() } else { None }
     }
 
     fn text(&self) -> String {
@@ -86,6 +116,9 @@ impl Refusal {
         let (layer, operation) = (one_line(&self.layer), one_line(&self.operation));
         let end = match &self.command {
             Some(command) => format!("to allow it: {}", one_line(command)),
+            None if self.policy.is_some() => {
+                format!("no grant allows it: {}", one_line(self.policy.as_deref().unwrap_or_default()))
+            }
             None if self.object == UNKNOWN_OBJECT => {
                 "the kernel did not tell on what; no grant is known".to_owned()
             }

@@ -1,6 +1,6 @@
 //! The commands about plugins, from outside: the built binary, a home and a plugin of its own for each test.
 //!
-//! Reading order: `world` (what a test works with), `life` (install to uninstall), `statuses` (each exit status), `forms`
+//! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
 //! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time).
 #![expect(
     clippy::disallowed_methods,
@@ -13,6 +13,7 @@
 mod audit;
 mod forms;
 mod life;
+mod policy;
 mod statuses;
 mod terminal;
 mod two;

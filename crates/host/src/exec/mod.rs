@@ -15,6 +15,7 @@ mod handle;
 mod input;
 mod mounts;
 mod output;
+mod policed;
 mod request;
 pub(crate) mod run;
 pub(crate) mod translate;

@@ -2,6 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use ringfence_policy::PluginPolicy;
 
 use crate::config::{Config, ExecLimits, LimitsBackend};
 use crate::error::Error;
@@ -53,6 +56,8 @@ pub struct Exec {
     pub(crate) plugin: Option<Option<PathBuf>>,
     /// The program that was judged, links followed: another one is not started, whatever the command leads to by then.
     pub(crate) judged: Option<PathBuf>,
+    /// What the administrator's policy says about the plugin: it takes from the grants, and never adds to them.
+    pub(crate) policy: Option<Arc<PluginPolicy>>,
 }
 
 impl Exec {
@@ -79,6 +84,7 @@ impl Exec {
             store: None,
             plugin: None,
             judged: None,
+            policy: None,
         }
     }
 

@@ -14,7 +14,10 @@ use crate::config::LimitsBackend;
 use crate::error::Error;
 use crate::exec::floor::vars;
 use crate::exec::mounts::{self, shows};
+use crate::exec::policed::Policed;
 use crate::exec::request::Exec;
+
+pub(crate) use crate::exec::policed::Judged;
 
 /// Variables that make a program load or run other code. Neither a grant nor a wildcard passes them on.
 const NEVER_PASSED: [&str; 18] = [
@@ -86,7 +89,7 @@ pub(crate) fn rule_set(exec: &Exec) -> Result<RuleSet, Error> {
     resolution(exec).map(|rules| rules.set)
 }
 
-/// The same with the links that the grants go through: the sandbox has them too.
+/// The same with the links that the grants go through, which the sandbox has too, and what the policy leaves of each grant.
 ///
 /// # Errors
 /// As for [`rule_set`].
@@ -96,11 +99,24 @@ pub(crate) fn resolution(exec: &Exec) -> Result<Resolution, Error> {
     rules(exec, &directory, &vars)
 }
 
+/// What paths mean in the policy of a home: `~`, the floor, and no directory that relative ones are taken from.
+///
+/// # Errors
+/// As for the paths of any request.
+pub(crate) fn vars_of_home(home: &crate::Home) -> Result<Vars, Error> {
+    let mut exec = Exec::new(["/"]);
+    exec.home = Some(home.clone());
+    exec.read_path("/");
+    vars(&exec, Path::new("/"))
+}
+
 /// The rules, with every path as it is without links, and the links that were followed.
 pub(crate) struct Resolution {
     pub(crate) set: RuleSet,
     pub(crate) links: Vec<(PathBuf, PathBuf)>,
     pub(crate) missing: Missing,
+    /// Of each grant, in the order of the request, what the policy leaves of it.
+    pub(crate) judged: Vec<Judged>,
 }
 
 /// What becomes of a grant for something that does not exist.
@@ -120,6 +136,7 @@ pub(crate) fn canonical(path: &Path) -> Result<CanonicalPath, Error> {
 fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error> {
     let mut rules = Vec::new();
     let mut links = Vec::new();
+    let mut own = Vec::new();
     let missing = if exec.plugin.is_some() { Missing::Skipped } else { Missing::Refused };
     for (paths, flag, ops) in [
         (&exec.read, "--ro", &[FileOp::Read][..]),
@@ -133,8 +150,13 @@ fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error
             for op in ops {
                 rules.push(path_rule(Effect::Allow, *op, &found, vars, &origin)?);
             }
+            // A plugin gets its package, its data and its interpreter so; what it is granted are permissions.
+            if exec.plugin.is_some() {
+                own.push(canonical(found.path())?);
+            }
         }
     }
+    let mut policed = Policed::new(exec.policy.as_deref());
     for (texts, flag, effect) in
         [(&exec.grants, "--grant", Effect::Allow), (&exec.denials, "--deny", Effect::Deny)]
     {
@@ -144,13 +166,19 @@ fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error
             if exec.plugin.is_none() {
                 supported(&rule)?;
             }
-            rules.push(without_links(rule, vars, missing, &mut links)?);
+            let rule = without_links(rule, vars, missing, &mut links)?;
+            match effect {
+                Effect::Allow => rules.extend(policed.leave(rule, vars)?),
+                Effect::Deny => rules.push(rule),
+            }
         }
     }
-    Ok(Resolution { set: RuleSet::new(rules), links, missing })
+    let (judged, except) = policed.end();
+    rules.extend(except);
+    Ok(Resolution { set: RuleSet::new(rules).with_own(&own), links, missing, judged })
 }
 
-fn grant_error(error: ringfence_policy::GrantError) -> Error {
+pub(super) fn grant_error(error: ringfence_policy::GrantError) -> Error {
     Error::new(error.code(), error.to_string())
 }
 

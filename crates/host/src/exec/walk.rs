@@ -61,6 +61,10 @@ pub(crate) fn denied_below(
             found.push(Found { resolved, without: None });
         }
     }
+    // Denials are no business of what is a plugin's own.
+    if CanonicalPath::new(root).is_ok_and(|root| rules.is_own(&root)) {
+        return Ok(found);
+    }
     for rule in rules.rules().iter().filter(|rule| rule.effect() == Effect::Deny) {
         let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
         let prefix = pattern.literal_prefix();

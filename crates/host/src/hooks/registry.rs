@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ringfence_api::{
     HookDeclaration, HookKind, OnFailure, Permission, PermissionName, PluginName, PluginState, ScopeKind,
 };
-use ringfence_policy::{CanonicalPath, Effect, Name, Request, Rule, RuleSet, Vars};
+use ringfence_policy::{CanonicalPath, Effect, Name, PluginPolicy, Request, Rule, RuleSet, Vars};
 
 use super::breaker::Breaker;
 use super::depth::Depths;
@@ -262,7 +262,9 @@ impl<'a> Reader<'a> {
                 declared.iter().filter_map(|hook| event_permission(&hook.event)).collect()
             }
         };
-        Ok(Some(Self { context, plugin, declared, rules: name_rules(&grants), held }))
+        let policy = context.policy.about(plugin.as_str()).rules;
+        let rules = name_rules(&grants, policy.as_deref());
+        Ok(Some(Self { context, plugin, declared, rules, held }))
     }
 
     fn add(self, chains: &mut HashMap<String, Chain>, listeners: &mut Vec<Listener>) {
@@ -332,12 +334,21 @@ fn allows(rules: &RuleSet, permission: PermissionName, name: Name) -> bool {
     rules.decide(&Request::Named { permission, name }).effect() == Effect::Allow
 }
 
-/// The rules of what is granted by name. A grant that cannot be read opens nothing.
-fn name_rules(grants: &[Permission]) -> RuleSet {
+/// The rules of what is granted by name, and what the administrator's policy leaves of it. A grant that cannot be read opens
+/// nothing.
+fn name_rules(grants: &[Permission], policy: Option<&PluginPolicy>) -> RuleSet {
     let vars = Vars::new(CanonicalPath::root());
-    let rules = grants
+    let granted = grants
         .iter()
         .filter(|grant| grant.name().scope_kind() == ScopeKind::Name)
         .filter_map(|grant| Rule::from_permission(Effect::Allow, grant, &vars, "grant").ok());
-    RuleSet::new(rules.collect())
+    let Some(policy) = policy else { return RuleSet::new(granted.collect()) };
+    let mut rules = Vec::new();
+    for grant in granted {
+        let judgement = policy.judge(&grant);
+        let kept = judgement.kept.iter();
+        rules.extend(kept.filter_map(|text| Rule::parse(Effect::Allow, text, &vars, "grant").ok()));
+        rules.extend(judgement.except.iter().map(|rule| rule.rule.clone()));
+    }
+    RuleSet::new(rules)
 }

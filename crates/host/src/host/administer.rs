@@ -9,7 +9,7 @@ use super::{Host, plugin_name};
 use crate::Error;
 use crate::consent::ConsentRequest;
 use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
-use crate::lifecycle::{Context, Move, Occasion, consent_required, rules, with_defaults};
+use crate::lifecycle::{Context, Move, Occasion, consent_required, effective, with_defaults};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
 use crate::schema::CompiledSchema;
 use crate::store::{AuditEvent, PluginRow, StateChange, Store};
@@ -36,8 +36,8 @@ impl Host {
     ///
     /// # Errors
     /// `consent_required` when the consent is absent and the plugin asks for something; `invalid_permission`, `floor`,
-    /// `path_not_found` for grants that cannot be held; `not_found`; `busy` as for [`Host::revoke`]; what a start says, and then
-    /// the consent holds.
+    /// `path_not_found` for grants that cannot be held; `policy_denied` for one of which the policy leaves nothing;
+    /// `not_found`; `busy` as for [`Host::revoke`]; what a start says, and then the consent holds.
     ///
     /// # Cancel safety
     /// Dropped, the consent is recorded or it is not; the plugin may not have been restarted yet.
@@ -100,9 +100,9 @@ impl Host {
     /// a quarantine.
     ///
     /// # Errors
-    /// `consent_required`; `quota` when its data directory holds more than it may, with what makes room; what the sandbox
-    /// refuses; `timeout` and `plugin_failed` when the plugin does not start. Its state is then `errored`, or `quarantined`
-    /// after too many failures.
+    /// `consent_required`; `policy_denied`; `quota` when its data directory holds more than it may, with what makes room; what
+    /// the sandbox refuses; `timeout` and `plugin_failed` when the plugin does not start. Its state is then `errored`, or
+    /// `quarantined` after too many failures.
     ///
     /// # Cancel safety
     /// Dropped, the start goes on by itself.
@@ -115,6 +115,10 @@ impl Host {
 
     pub(super) async fn activate_now(&self, name: &PluginName) -> Result<(), Error> {
         let row = self.row(name).await?;
+        // Before a consent is recorded or a quarantine released for a plugin that will not be started.
+        let (context, package) = (std::sync::Arc::clone(self.context()), row.package.clone());
+        let store = context.store.clone();
+        store.run(move |_| super::policy::admit(&context, &package, "activate")).await?;
         if row.state == PluginState::Installed {
             // What asks for nothing has nothing to be consented to.
             self.record_consent(name, Consent::Absent).await.map_err(|error| match error.code() {
@@ -190,14 +194,7 @@ impl Host {
     pub async fn grants(&self, name: &str) -> Result<Vec<GrantInfo>, Error> {
         let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
         let store = context.store.clone();
-        store
-            .run(move |_| {
-                let trusted = context.trusted(&name)?;
-                let runtime = trusted.plugin.package.manifest()?.runtime;
-                let info = |grant| super::inspect::grant_info(grant, runtime);
-                Ok(trusted.grants.iter().map(info).collect())
-            })
-            .await
+        store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&name)?)).await
     }
 
     /// Grants more. A running plugin is restarted with it; one that runs in another process of this home, as soon as no call
@@ -205,7 +202,8 @@ impl Host {
     /// what else it asks for is refused.
     ///
     /// # Errors
-    /// `invalid_permission`, `floor`, `path_not_found` for grants that cannot be held; `not_found`; what a start says.
+    /// `invalid_permission`, `floor`, `path_not_found` for grants that cannot be held; `policy_denied` for one of which the
+    /// policy leaves nothing; `not_found`; what a start says.
     ///
     /// # Cancel safety
     /// Dropped, the grant is recorded or it is not; the plugin may not have been restarted yet.
@@ -287,7 +285,9 @@ impl Host {
                 let data = store.layout().data_dir(&name);
                 let grants: Vec<Permission> =
                     trusted.grants.into_iter().map(|grant| grant.permission).collect();
-                Ok(rules(&context, &manifest, &package, &data, &grants)?.explain(&request))
+                let policy = context.policy.about(name.as_str());
+                let (rules, _) = effective(&context, &manifest, &package, &data, &grants, &policy)?;
+                Ok(rules.explain(&request))
             })
             .await
     }

@@ -161,9 +161,11 @@ impl HostBuilder {
             acts: tokio::sync::Mutex::default(),
             mailboxes: Mailboxes::default(),
             actor: self.actor.unwrap_or_else(|| "library".to_owned()),
+            watch: std::sync::Mutex::default(),
         };
         let host = Host { inner: Arc::new(inner) };
         host.context().belongs_to(host.downgrade());
+        host.watch_policy();
         if resident {
             host.start_all().await?;
         }

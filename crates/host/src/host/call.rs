@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_api::rpc::{RpcErrorCode, method};
 use ringfence_api::{ErrorCode, Manifest, PluginName, PluginState};
-use ringfence_policy::{CanonicalPath, FileOp, Request};
+use ringfence_policy::{CanonicalPath, Effect, FileOp, Request};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -48,6 +48,7 @@ impl Host {
     /// - `not_active`, `quarantined`, `consent_required`: it does not take calls now.
     /// - `permission_denied`, `not_active`, `quarantined`, `not_found`, `busy`: a grant was taken back, or the plugin was
     ///   deactivated, quarantined, uninstalled or replaced during the call, here or by another process of the home.
+    /// - `policy_denied`: the administrator's policy does not let it run.
     /// - `schema_violation`: arguments or result break the tool's schema.
     /// - `timeout`: it took too long, a start included when there is a limit of the caller's; the plugin is told, and stopped when it does not give up the call within 3 s.
     /// - `plugin_failed`: it answered with an error, broke the protocol, or ended. The message is the plugin's own, escaped.
@@ -75,7 +76,9 @@ impl Host {
                 Err(_elapsed) => return Err(not_started(name, timeout)),
             },
         };
-        self.call_instance(&instance, tool, arguments, options, begun).await
+        let answer = self.call_instance(&instance, tool, arguments, options, begun).await;
+        self.weigh_denials(&instance.target).await;
+        answer
     }
 
     /// The same on a plugin that runs. The caller's time runs since `begun`, the plugin's own limit from now on.
@@ -131,7 +134,10 @@ impl Host {
     /// The running plugin of that name, started if it is active. A call that is wrong starts nothing.
     async fn instance(&self, name: &str, tool: &str, arguments: &RawValue) -> Result<Arc<Instance>, Error> {
         let name = plugin_name(name)?;
-        if let Some(instance) = self.known_supervisor(&name).and_then(|supervisor| supervisor.up_to_date()) {
+        if let Some(supervisor) = self.known_supervisor(&name)
+            && let Some(instance) = supervisor.up_to_date()
+            && let Some(instance) = self.under_policy(&supervisor, instance).await?
+        {
             return Ok(instance);
         }
         let context = Arc::clone(self.context());
@@ -218,18 +224,26 @@ impl Host {
     /// A file error that surfaced in the plugin: if no grant opens the file, that is why, and a denial like any other.
     fn explained(&self, made: Error, target: &Target, request: &Request, correlation_id: &Arc<str>) -> Error {
         let explanation = target.rules.explain(request);
+        let rule = explanation.rule.as_ref().filter(|_| explanation.effect == Effect::Deny);
+        if let (None, Some((_, rule, origin))) = (&explanation.grant, rule) {
+            let denial = ringfence_api::Denial {
+                object: request.object(),
+                count: 1,
+                ..ringfence_api::Denial::new("mount", operation(request))
+            };
+            self.context().denied(target, &denial, correlation_id);
+            self.context().events.tell(&target.name, crate::event::EventKind::Denial { denial });
+            return made
+                .with_hint(format!("the policy denies it by '{rule}' ({origin}); no grant overrides that"));
+        }
         let Some(grant) = explanation.grant else {
             return made.with_hint(format!("read its log: ringfence logs {}", target.name));
-        };
-        let operation = match request {
-            Request::File { op, .. } => format!("{op:?}").to_lowercase(),
-            _ => "open".to_owned(),
         };
         let denial = ringfence_api::Denial {
             object: request.object(),
             grant: Some(grant.clone()),
             count: 1,
-            ..ringfence_api::Denial::new("mount", operation)
+            ..ringfence_api::Denial::new("mount", operation(request))
         };
         self.context().denied(target, &denial, correlation_id);
         self.context().events.tell(&target.name, crate::event::EventKind::Denial { denial });
@@ -250,6 +264,13 @@ fn not_started(name: &str, limit: Duration) -> Error {
     let message = format!("{name} was still being started after {:.3} s", limit.as_secs_f64());
     Error::new(ErrorCode::Timeout, message)
         .with_hint("the start goes on; call again, or with a longer timeout")
+}
+
+fn operation(request: &Request) -> String {
+    match request {
+        Request::File { op, .. } => format!("{op:?}").to_lowercase(),
+        _ => "open".to_owned(),
+    }
 }
 
 fn grant_hint(name: &str, grant: &str) -> String {

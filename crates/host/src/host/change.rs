@@ -40,7 +40,8 @@ impl Host {
     ///
     /// # Errors
     /// `path_not_found`; `invalid_manifest` and `invalid_package` with every finding; `already_installed` for another version
-    /// of an installed name; what [`Host::consent`] says of grants (then it is installed and waits).
+    /// of an installed name; `policy_denied` when the policy refuses the package; what [`Host::consent`] says of grants (then it
+    /// is installed and waits).
     ///
     /// # Cancel safety
     /// Dropped, it is installed or it is not; nothing half-made stays.
@@ -50,7 +51,9 @@ impl Host {
         let world = Arc::clone(self.context());
         let placed = store
             .run(move |store| {
-                let inspect = |package: &Path, manifest: &Manifest| {
+                world.policy.require()?;
+                let inspect = |package: &Path, manifest: &Manifest, row: &PackageRow| {
+                    super::policy::admit(&world, row, "install")?;
                     crate::runtime::check_code(package, manifest, &world.world())
                 };
                 durable::install(store, &path, &by, &inspect)
@@ -131,7 +134,9 @@ impl Host {
         let store = context.store.clone();
         let staged = store
             .run(move |store| {
-                let inspect = |package: &Path, manifest: &Manifest| {
+                context.policy.require()?;
+                let inspect = |package: &Path, manifest: &Manifest, row: &PackageRow| {
+                    super::policy::admit(&context, row, "upgrade")?;
                     crate::runtime::check_code(package, manifest, &context.world())
                 };
                 let wider = |row: &PluginRow, package: &Path, manifest: &Manifest| {
@@ -234,6 +239,7 @@ impl Host {
         let (pending, store) = (pending.clone(), context.store.clone());
         store
             .run(move |_| {
+                super::policy::admit(&context, &pending, "upgrade")?;
                 if consent == Consent::Absent && same_publisher {
                     return Ok(UpgradeGrants::Keep(context.trusted(&name)?.grants));
                 }
@@ -278,8 +284,8 @@ impl Host {
     /// Puts the version before the last upgrade back, with the grants that it had. A plugin that was active is started.
     ///
     /// # Errors
-    /// `not_found` for the plugin, or when there is no version before; what a start says; `busy` when another process has not
-    /// ended what it runs in 10 s: the version before is in place all the same.
+    /// `not_found` for the plugin, or when there is no version before; `policy_denied` when the policy refuses it; what a start
+    /// says; `busy` when another process has not ended what it runs in 10 s: the version before is in place all the same.
     ///
     /// # Cancel safety
     /// Dropped, one of the two versions is in place.
@@ -288,6 +294,14 @@ impl Host {
         let _one_at_a_time = self.act().await;
         let before = self.row(&name).await?;
         let (plugin, by) = (name.clone(), self.actor());
+        let (store, context, previous) =
+            (self.context().store.clone(), Arc::clone(self.context()), before.previous.clone());
+        store
+            .run(move |_| match &previous {
+                Some(package) => super::policy::admit(&context, package, "rollback"),
+                None => context.policy.require().map(drop),
+            })
+            .await?;
         let store = self.context().store.clone();
         let after =
             store.run(move |store| durable::rollback(store, &plugin, "asked for by a person", &by)).await?;

@@ -99,7 +99,10 @@ impl Host {
 
     /// The running plugin of that name, started if it is active.
     pub(crate) async fn instance_for_hook(&self, name: &PluginName) -> Result<Arc<Instance>, Error> {
-        if let Some(instance) = self.known_supervisor(name).and_then(|supervisor| supervisor.up_to_date()) {
+        if let Some(supervisor) = self.known_supervisor(name)
+            && let Some(instance) = supervisor.up_to_date()
+            && let Some(instance) = self.under_policy(&supervisor, instance).await?
+        {
             return Ok(instance);
         }
         let row = self.row(name).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence_api::{Denial, Permission, PermissionName, PluginName, Runtime};
+use ringfence_api::{Denial, ErrorCode, Permission, PermissionName, PluginName, Runtime};
 
 use super::{Host, plugin_name};
 use crate::Error;
@@ -12,8 +12,12 @@ use crate::audit::{AuditFilter, AuditPage, AuditVerdict};
 use crate::config::PluginLimits;
 use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
 use crate::enforcement::Enforcement;
-use crate::lifecycle::{Context, LogLine, rules};
-use crate::plugin::{GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PreviousVersion};
+use crate::exec::translate::Judged;
+use crate::lifecycle::{Context, LogLine, effective};
+use crate::plugin::{
+    GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PolicyEffect, PolicyNote,
+    PreviousVersion,
+};
 use crate::runtime::{self, Purpose, Spec};
 use crate::store::{GrantRow, PackageRow, PluginRow, Trusted};
 
@@ -180,7 +184,53 @@ pub(super) fn summary(row: &PluginRow) -> Result<PluginSummary, Error> {
     })
 }
 
-pub(super) fn grant_info(row: &GrantRow, runtime: Runtime) -> GrantInfo {
+/// The grants of a plugin, each with what the policy leaves of it.
+///
+/// # Errors
+/// `invalid_manifest` when the stored one cannot be read.
+pub(super) fn grant_infos(context: &Context, trusted: &Trusted) -> Result<Vec<GrantInfo>, Error> {
+    let permissions: Vec<Permission> = trusted.grants.iter().map(|grant| grant.permission.clone()).collect();
+    let manifest = trusted.plugin.package.manifest()?;
+    let judged = policed(context, &trusted.plugin.package, &permissions)?;
+    let with_policy = |(number, row)| GrantInfo {
+        policy: judged.get(number).and_then(policy_note),
+        ..grant_info(row, manifest.runtime)
+    };
+    Ok(trusted.grants.iter().enumerate().map(with_policy).collect())
+}
+
+/// What the policy leaves of each of these, for those who only look. Nothing where they cannot be judged.
+fn policed(
+    context: &Context,
+    package: &PackageRow,
+    permissions: &[Permission],
+) -> Result<Vec<Judged>, Error> {
+    let manifest = package.manifest()?;
+    let layout = context.store.layout();
+    let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
+    let policy = context.policy.about(manifest.name.as_str());
+    Ok(effective(context, &manifest, &directory, &data, permissions, &policy)
+        .map(|(_, judged)| judged)
+        .unwrap_or_default())
+}
+
+/// `None` when the policy takes nothing.
+fn policy_note(judged: &Judged) -> Option<PolicyNote> {
+    let effect = match (&judged.reason, judged.kept.is_empty(), judged.except.is_empty()) {
+        (_, true, _) => PolicyEffect::Denied,
+        (Some(_), false, _) => PolicyEffect::Narrowed,
+        (None, false, false) => PolicyEffect::Except,
+        (None, false, true) => return None,
+    };
+    let except = judged.except.iter().map(|rule| format!("the policy takes from it by {rule}"));
+    Some(PolicyNote {
+        effect,
+        kept: judged.kept.clone(),
+        because: judged.reason.iter().cloned().chain(except).collect(),
+    })
+}
+
+fn grant_info(row: &GrantRow, runtime: Runtime) -> GrantInfo {
     let asked = Asked::new(row.permission.clone(), runtime, false, None);
     GrantInfo {
         meaning: asked.meaning,
@@ -188,6 +238,7 @@ pub(super) fn grant_info(row: &GrantRow, runtime: Runtime) -> GrantInfo {
         enforced: asked.enforced,
         granted_at_ms: row.granted_at_ms,
         granted_by: row.by.clone(),
+        policy: None,
     }
 }
 
@@ -197,11 +248,17 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
     let trusted = context.trusted(name)?;
     let row = &trusted.plugin;
     let manifest = row.package.manifest()?;
-    let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
-    let grants: Vec<GrantInfo> =
-        trusted.grants.iter().map(|grant| grant_info(grant, manifest.runtime)).collect();
+    let grants = grant_infos(context, &trusted)?;
+    let policy = context.policy.about(name.as_str());
+    let asked = runtime::effective_limits(&context.config.plugins, &manifest.limits);
+    let (_, lowered) = crate::policy::clamp(&asked, &policy.ceilings);
+    let given = runtime::given_limits(&context.config.plugins, Some(&policy));
+    let limits = runtime::effective_limits(&given, &manifest.limits);
     let fetched = |grant: &GrantInfo| {
-        *grant.permission.name() == PermissionName::NetworkRequest && grant.enforced == Enforcement::Brokered
+        let holds = grant.policy.as_ref().is_none_or(|note| note.effect != PolicyEffect::Denied);
+        holds
+            && *grant.permission.name() == PermissionName::NetworkRequest
+            && grant.enforced == Enforcement::Brokered
     };
     let network = if grants.iter().any(fetched) { "brokered" } else { "none" };
     let window_ms = i64::try_from(crate::lifecycle::CRASH_WINDOW.as_millis()).unwrap_or(i64::MAX);
@@ -220,7 +277,11 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
         asks,
         grants,
         network,
-        limits: limits_info(&limits),
+        limits: LimitsInfo {
+            by_policy: lowered.into_iter().map(|(name, line)| (name, context.policy.at(line))).collect(),
+            ..limits_info(&limits)
+        },
+        policy: context.policy.warning(row),
         running: false,
         enforced: BTreeMap::new(),
         recent_crashes: store.crashes(name)?.iter().filter(|crash| crash.at_ms >= since_ms).count(),
@@ -247,7 +308,7 @@ fn pending(trusted: &Trusted, package: &PackageRow) -> Result<PendingUpgrade, Er
 }
 
 pub(super) fn broken_manifest(error: ringfence_api::PermissionError) -> Error {
-    Error::new(ringfence_api::ErrorCode::InvalidManifest, "the installed manifest").with_source(error)
+    Error::new(ErrorCode::InvalidManifest, "the installed manifest").with_source(error)
 }
 
 fn limits_info(limits: &PluginLimits) -> LimitsInfo {
@@ -261,6 +322,7 @@ fn limits_info(limits: &PluginLimits) -> LimitsInfo {
         file_size_bytes: limits.file_size_bytes,
         log_bytes: limits.log_bytes,
         data_bytes: limits.data_bytes,
+        by_policy: BTreeMap::new(),
     }
 }
 
@@ -276,14 +338,32 @@ pub(super) fn consent_request(context: &Context, name: &PluginName) -> Result<Co
     let manifest = package.manifest()?;
     let granted: Vec<Permission> = trusted.grants.iter().map(|grant| grant.permission.clone()).collect();
     let directory = context.store.layout().package(&package.digest);
-    let spec =
-        Spec { package: &directory, data: None, manifest: &manifest, grants: &[], purpose: Purpose::Run };
+    let spec = Spec {
+        package: &directory,
+        data: None,
+        manifest: &manifest,
+        grants: &[],
+        policy: None,
+        purpose: Purpose::Run,
+    };
     // A runtime that this version cannot start is told when it is started; the question can be asked all the same.
     let command = runtime::command(&spec, &context.world())
         .map(|command| command_words(&command, &directory, PACKAGE_SHOWN))
         .unwrap_or_else(|_| vec![manifest.entry_point.clone()]);
-    ConsentRequest::of(&manifest, &package.publisher, &package.digest, command, &granted, before.as_deref())
-        .map_err(broken_manifest)
+    let mut request = ConsentRequest::of(
+        &manifest,
+        &package.publisher,
+        &package.digest,
+        command,
+        &granted,
+        before.as_deref(),
+    )
+    .map_err(broken_manifest)?;
+    let judged = policed(context, package, &request.all())?;
+    for (asked, judged) in request.asked.iter_mut().zip(&judged) {
+        asked.policy = policy_note(judged);
+    }
+    Ok(request)
 }
 
 fn asked_by(package: &PackageRow) -> Result<Vec<Permission>, Error> {
@@ -294,7 +374,7 @@ fn asked_by(package: &PackageRow) -> Result<Vec<Permission>, Error> {
 /// Whether these grants can be held for this version of a plugin. What cannot is refused before it is recorded.
 ///
 /// # Errors
-/// `invalid_permission`, `floor`, `path_not_found`, `usage`.
+/// `policy_denied` for the first of which the policy leaves nothing; `invalid_permission`, `floor`, `path_not_found`, `usage`.
 pub(super) fn judge_grants(
     context: &Context,
     package: &PackageRow,
@@ -303,5 +383,26 @@ pub(super) fn judge_grants(
     let manifest = package.manifest()?;
     let layout = context.store.layout();
     let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
-    rules(context, &manifest, &directory, &data, permissions).map(drop)
+    let name = &manifest.name;
+    let policy = context.policy.require_for(name.as_str())?;
+    let (_, judged) = effective(context, &manifest, &directory, &data, permissions, &policy)?;
+    let mut first = None;
+    let mut left = Vec::new();
+    for (permission, judged) in permissions.iter().zip(judged) {
+        if !judged.is_refused() {
+            left.push(permission.to_string());
+            continue;
+        }
+        let why = judged.reason.unwrap_or_default();
+        let error =
+            Error::new(ErrorCode::PolicyDenied, format!("{permission} cannot be granted to {name}: {why}"));
+        let subject = package.owner().subject();
+        let error = context.refused_by_policy(subject, "grant", permission.to_string(), error);
+        first.get_or_insert(error);
+    }
+    let Some(error) = first else { return Ok(()) };
+    Err(match left[..] {
+        [] => error.with_hint("no grant overrides the policy; its line must change"),
+        _ => error.with_hint(format!("leave it out; the policy lets these be granted: {}", left.join(", "))),
+    })
 }

@@ -11,7 +11,9 @@ mod event;
 mod follow;
 mod hook;
 mod inspect;
+mod policy;
 mod settings;
+mod simulate;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -27,6 +29,8 @@ use crate::{Error, Home};
 
 pub use builder::HostBuilder;
 pub use change::UpgradeOptions;
+pub use policy::{Explained, ExplainedBy, POLICY_LOOK_EVERY};
+pub use simulate::{Difference, Simulated};
 
 pub use event::{EventOptions, EventReport, RECEIVERS_MAX, Receiver, ReceiverOutcome};
 
@@ -57,6 +61,16 @@ pub(crate) struct Inner {
     mailboxes: Mailboxes,
     /// Who acts, for the audit trail.
     actor: String,
+    /// Looks after the policy while something runs.
+    watch: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.get_mut().ok().and_then(Option::take) {
+            watch.abort();
+        }
+    }
 }
 
 impl Host {
@@ -137,6 +151,12 @@ impl Host {
     /// # Cancel safety
     /// Dropped, the stops go on by themselves; nobody waits for them then.
     pub async fn shutdown(self) {
+        let watch = self.inner.watch.lock().ok().and_then(|mut watch| watch.take());
+        if let Some(watch) = watch {
+            watch.abort();
+            // Aborted or ended: both are the end.
+            let _ended = watch.await;
+        }
         let all: Vec<Arc<Supervisor>> = {
             let mut map = self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner);
             map.drain().map(|(_, supervisor)| supervisor).collect()

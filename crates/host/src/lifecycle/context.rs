@@ -19,11 +19,14 @@ use crate::exec::failure::launch_error;
 use crate::hooks::Hooks;
 use crate::host::Inner;
 use crate::lock::RunLocks;
+use crate::policy::Keeper;
 use crate::runtime::{Runners, Types, World};
 use crate::service::Offers;
 use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted};
 use crate::{Error, Home};
 
+/// The layer of a refusal that the administrator's policy made, in the audit trail and in denials.
+pub(crate) const POLICY_LAYER: &str = "policy";
 /// How many letters of a plugin's last log lines go into the reason of a quarantine.
 const REASON_MAX_BYTES: usize = 16 * 1024;
 /// How long the record of an end waits for room in the audit trail. Nothing of the plugin runs any more meanwhile.
@@ -37,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) config: Config,
     pub(crate) store: Store,
+    /// The administrator's policy, as it is now.
+    pub(crate) policy: Keeper,
     pub(crate) events: Events,
     pub(crate) runners: Runners,
     /// Base classes of Python plugins, by the type that the host application registered.
@@ -70,6 +75,7 @@ impl Context {
         Self {
             run_locks: RunLocks::new(store.layout().running()),
             watch: Watch::default(),
+            policy: Keeper::new(&home),
             home,
             config,
             store,
@@ -305,9 +311,31 @@ impl Context {
 
     /// Something was refused.
     pub(crate) fn denied(&self, target: &Target, denial: &Denial, correlation_id: &str) {
+        target.refused.fetch_add(denial.count, Ordering::Relaxed);
         if self.store.denied(&target.owner, &correlation_id.into(), denial.clone()).is_err() {
             tracing::error!(plugin = %target.name, operation = %denial.operation, "a denial is missing from the audit trail");
         }
+    }
+
+    /// The policy refused what somebody wanted to do with a plugin: in the audit trail before the error is answered.
+    pub(crate) fn refused_by_policy(
+        &self,
+        subject: Subject,
+        operation: &str,
+        object: String,
+        error: Error,
+    ) -> Error {
+        let event = AuditEvent::Denial {
+            layer: POLICY_LAYER.to_owned(),
+            operation: operation.to_owned(),
+            object,
+            grant: None,
+            count: 1,
+        };
+        if let Err(failed) = self.store.audit(subject, event) {
+            tracing::error!(operation, error = %failed.chain(), "a refusal is missing from the audit trail");
+        }
+        error
     }
 
     /// What a running plugin uses, once a second: kept as a short history.

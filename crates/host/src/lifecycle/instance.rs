@@ -137,6 +137,7 @@ async fn launch(context: &Arc<Context>, target: &Arc<Target>) -> Result<Launched
             data: Some(&target.data),
             manifest: &target.manifest,
             grants: &target.grants,
+            policy: Some(&target.policy),
             purpose: Purpose::Run,
         };
         let mut exec = runtime::request(&spec, &context.world())?;
@@ -238,7 +239,10 @@ fn bounds(context: &Context, target: &Target) -> Bounds {
         cpu_percent: limits.cpu_percent,
         file_size_bytes: limits.file_size_bytes,
         processes: limits.processes,
-        hard_memory_bytes: runtime::hard_memory_limit(&context.config.plugins, manifest),
+        hard_memory_bytes: runtime::hard_memory_limit(
+            &runtime::given_limits(&context.config.plugins, Some(&target.policy)),
+            manifest,
+        ),
     }
 }
 
@@ -269,7 +273,7 @@ async fn initialize(instance: &Instance, context: &Context, deadline: Instant) -
         protocol_versions: vec![PROTOCOL_VERSION.to_owned()],
         host: Named::new("ringfence", env!("CARGO_PKG_VERSION")),
         plugin: Named::new(target.name.as_str(), target.manifest.version.to_string()),
-        permissions: target.grants.iter().map(ToString::to_string).collect(),
+        permissions: target.effective.clone(),
         config: target.config(),
         limits: told_limits(&target.limits),
         data_dir: target.data.display().to_string(),

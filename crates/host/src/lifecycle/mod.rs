@@ -25,12 +25,13 @@ pub use restart::{BACKOFF_FIRST, BACKOFF_MAX, CRASH_WINDOW, CRASHES_MAX, HEALTHY
 pub use state::{Move, next};
 pub use supervisor::{CANCEL_GRACE, FAULTS_MAX, PING_LIMIT, PING_MISSES_MAX};
 
-pub(crate) use context::Context;
+pub(crate) use context::{Context, POLICY_LAYER};
 pub(crate) use ending::Why;
 pub(crate) use instance::{Instance, start};
 pub(crate) use log::{read as read_log, remove as remove_log};
+pub(crate) use monitor::Command;
 pub(crate) use supervisor::Supervisor;
 pub(crate) use target::{
-    Confinement, Occasion, Source, Target, Tool, consent_required, not_active, quarantined, rules,
+    Confinement, Occasion, Source, Target, Tool, consent_required, effective, not_active, quarantined, rules,
     with_defaults,
 };

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
-use ringfence_policy::RuleSet;
+use ringfence_policy::{Candidate, RuleSet};
 use serde_json::Value;
 
 use super::context::Context;
@@ -14,12 +15,13 @@ use super::log::PluginLog;
 use super::secrets::Secrets;
 use crate::Error;
 use crate::config::PluginLimits;
-use crate::exec::translate::{Resolution, resolution, rule_set};
+use crate::exec::translate::{Judged, Resolution, resolution, rule_set};
 use crate::hooks::Rate;
 use crate::lock::RunLock;
+use crate::policy::PluginRules;
 use crate::runtime::{self, Purpose, Spec};
 use crate::schema::CompiledSchema;
-use crate::store::{CallMeter, Owner, Trusted};
+use crate::store::{CallMeter, Owner, PluginRow, Trusted};
 
 /// What a start and everything after it depends on. It does not change while the plugin runs, but for its configuration.
 #[derive(Debug)]
@@ -30,7 +32,18 @@ pub(crate) struct Target {
     pub(crate) package: PathBuf,
     pub(crate) data: PathBuf,
     pub(crate) manifest: Manifest,
+    /// What was granted.
     pub(crate) grants: Vec<Permission>,
+    /// What of that holds under the policy: what the plugin is told.
+    pub(crate) effective: Vec<String>,
+    pub(crate) policy: PluginRules,
+    /// Of the policy that this was last found to be right under.
+    pub(crate) policy_generation: AtomicU64,
+    /// Held while it is judged by another policy.
+    pub(crate) judging: tokio::sync::Mutex<()>,
+    /// How much was refused to it so far, and how much of that was weighed.
+    pub(crate) refused: AtomicU64,
+    pub(crate) weighed: AtomicU64,
     pub(crate) rules: RuleSet,
     /// Links that the plugin's grants and its own directories go through, and where they lead.
     pub(crate) links: Vec<(PathBuf, PathBuf)>,
@@ -121,6 +134,7 @@ impl Target {
         // INVARIANT: before the row. A change is either read here, or made by somebody who then waits for this lock.
         let lock = context.run_locks.hold(name)?;
         let Trusted { plugin: row, grants, consent } = context.trusted(name)?;
+        admitted(context, &row, "start")?;
         match row.state {
             PluginState::Quarantined => return Err(quarantined(name, row.state_reason.as_deref())),
             PluginState::Discovered | PluginState::Installed => return Err(consent_required(name)),
@@ -156,12 +170,12 @@ impl Target {
     /// For grants that cannot be held, and schemas that cannot be used.
     pub(crate) fn of(context: &Context, source: Source) -> Result<Self, Error> {
         let Source { package, data, owner, digest, manifest, grants, config, sandbox, run } = source;
-        let Resolution { set: rules, links, .. } = {
-            let (package, data) = (package.as_path(), Some(data.as_path()));
-            let spec = Spec { package, data, manifest: &manifest, grants: &grants, purpose: Purpose::Run };
-            resolution(&runtime::grants_only(&spec, &context.home))?
-        };
-        let limits = runtime::effective_limits(&context.config.plugins, &manifest.limits);
+        let policy = context.policy.require_for(manifest.name.as_str())?;
+        let Resolution { set: rules, links, judged, .. } =
+            self::effective(context, &manifest, &package, &data, &grants, &policy)?;
+        let effective = told(&grants, &judged);
+        let given = runtime::given_limits(&context.config.plugins, Some(&policy));
+        let limits = runtime::effective_limits(&given, &manifest.limits);
         let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
         let config = with_defaults(config_schema.as_ref(), &config)?;
         let log = PluginLog::open(&context.home, &manifest.name, limits.log_bytes);
@@ -181,12 +195,48 @@ impl Target {
             data,
             manifest,
             grants,
+            effective,
+            policy_generation: AtomicU64::new(policy.generation),
+            policy,
+            judging: tokio::sync::Mutex::default(),
+            refused: AtomicU64::new(0),
+            weighed: AtomicU64::new(0),
             rules,
             links,
             limits,
             sandbox,
             run,
         })
+    }
+
+    /// Whether it would be started with the same rights and limits under what holds now; an error says why it would not be
+    /// started at all.
+    ///
+    /// # Errors
+    /// As for [`Target::load`].
+    pub(crate) fn holds(&self, context: &Context) -> Result<bool, Error> {
+        let row = context.row(&self.name)?;
+        admitted(context, &row, "run")?;
+        let policy = context.policy.require_for(self.name.as_str())?;
+        let (rules, _) =
+            effective(context, &self.manifest, &self.package, &self.data, &self.grants, &policy)?;
+        let given = runtime::given_limits(&context.config.plugins, Some(&policy));
+        let hard = |policy: &PluginRules| {
+            let given = runtime::given_limits(&context.config.plugins, Some(policy));
+            runtime::hard_memory_limit(&given, &self.manifest)
+        };
+        let same = self
+            .rules
+            .rules()
+            .iter()
+            .map(ToString::to_string)
+            .eq(rules.rules().iter().map(ToString::to_string))
+            && self.limits == runtime::effective_limits(&given, &self.manifest.limits)
+            && hard(&self.policy) == hard(&policy);
+        if same {
+            self.policy_generation.store(policy.generation, Ordering::Relaxed);
+        }
+        Ok(same)
     }
 
     /// The configuration with its defaults, secrets included: for the plugin alone.
@@ -244,7 +294,46 @@ fn tools(manifest: &Manifest) -> Result<HashMap<String, Tool>, Error> {
     Ok(tools)
 }
 
-/// The rules that hold for a plugin, for what the host does on its behalf and for explaining refusals.
+/// Whether the policy lets a plugin run at all.
+fn admitted(context: &Context, row: &PluginRow, operation: &str) -> Result<(), Error> {
+    let package = &row.package;
+    let candidate =
+        Candidate { name: row.name().as_str(), publisher: &package.publisher, digest: &package.digest };
+    context.policy.admit(&candidate).map_err(|error| {
+        context.refused_by_policy(row.owner().subject(), operation, package.digest.clone(), error)
+    })
+}
+
+/// What a plugin is told of its grants: those that are left whole as they were granted, others as far as they are left.
+fn told(grants: &[Permission], judged: &[Judged]) -> Vec<String> {
+    let left = grants.iter().zip(judged).flat_map(|(grant, judged)| match judged.reason {
+        None => vec![grant.to_string()],
+        Some(_) => judged.kept.clone(),
+    });
+    let mut told = Vec::new();
+    for text in left {
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    told
+}
+
+/// The rules that hold for a plugin under the policy, and what that leaves of each grant.
+pub(crate) fn effective(
+    context: &Context,
+    manifest: &Manifest,
+    package: &std::path::Path,
+    data: &std::path::Path,
+    grants: &[Permission],
+    policy: &PluginRules,
+) -> Result<Resolution, Error> {
+    let policy = Some(policy);
+    let spec = Spec { package, data: Some(data), manifest, grants, policy, purpose: Purpose::Run };
+    resolution(&runtime::grants_only(&spec, &context.home))
+}
+
+/// What grants mean by themselves, the policy not considered: for comparing what versions ask for.
 pub(crate) fn rules(
     context: &Context,
     manifest: &Manifest,
@@ -252,7 +341,7 @@ pub(crate) fn rules(
     data: &std::path::Path,
     grants: &[Permission],
 ) -> Result<RuleSet, Error> {
-    let spec = Spec { package, data: Some(data), manifest, grants, purpose: Purpose::Run };
+    let spec = Spec { package, data: Some(data), manifest, grants, policy: None, purpose: Purpose::Run };
     rule_set(&runtime::grants_only(&spec, &context.home))
 }
 

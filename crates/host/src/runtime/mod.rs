@@ -15,6 +15,7 @@ use ringfence_api::{ErrorCode, Manifest, OnMemory, Permission, Runtime, Wire};
 
 use crate::config::{Config, PluginLimits};
 use crate::exec::Exec;
+use crate::policy::{PluginRules, clamp};
 use crate::{Error, Home};
 
 pub(crate) use describe::check_code;
@@ -39,6 +40,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) manifest: &'a Manifest,
     /// What it is granted.
     pub(crate) grants: &'a [Permission],
+    /// What the administrator's policy says about it; `None` where nothing is granted anyway.
+    pub(crate) policy: Option<&'a PluginRules>,
     /// Whether it runs, or only says what it offers.
     pub(crate) purpose: Purpose,
 }
@@ -104,6 +107,11 @@ pub fn effective_limits(given: &PluginLimits, asked: &ringfence_api::LimitsReque
     }
 }
 
+/// The administrator's limits under the ceilings of the policy.
+pub(crate) fn given_limits(given: &PluginLimits, policy: Option<&PluginRules>) -> PluginLimits {
+    policy.map_or_else(|| given.clone(), |policy| clamp(given, &policy.ceilings).0)
+}
+
 /// The memory at which a plugin is ended. One that asks to be only warned at its own limit is ended at the administrator's.
 pub(crate) fn hard_memory_limit(given: &PluginLimits, manifest: &Manifest) -> Option<u64> {
     match manifest.limits.on_memory {
@@ -128,13 +136,12 @@ pub(crate) fn request(spec: &Spec<'_>, world: &World<'_>) -> Result<Exec, Error>
         exec.write_path(data).variable(DATA_VARIABLE, data);
     }
     exec.variable(PLUGIN_VARIABLE, spec.manifest.name.as_str());
-    for grant in spec.grants {
-        exec.grant(grant.to_string());
-    }
-    let limits = effective_limits(&config.plugins, &spec.manifest.limits);
+    grants(&mut exec, spec);
+    let given = given_limits(&config.plugins, spec.policy);
+    let limits = effective_limits(&given, &spec.manifest.limits);
     let bounds = exec.limits();
     bounds.timeout = None;
-    bounds.memory_bytes = hard_memory_limit(&config.plugins, spec.manifest);
+    bounds.memory_bytes = hard_memory_limit(&given, spec.manifest);
     bounds.cpu_percent = limits.cpu_percent;
     bounds.processes = limits.processes;
     bounds.file_size_bytes = limits.file_size_bytes;
@@ -185,10 +192,16 @@ pub(crate) fn grants_only(spec: &Spec<'_>, home: &Home) -> Exec {
     if let Some(data) = spec.data {
         exec.write_path(data);
     }
+    grants(&mut exec, spec);
+    exec
+}
+
+/// What is granted, and what the policy takes of it.
+fn grants(exec: &mut Exec, spec: &Spec<'_>) {
     for grant in spec.grants {
         exec.grant(grant.to_string());
     }
-    exec
+    exec.policy = spec.policy.and_then(|policy| policy.rules.clone());
 }
 
 fn interpreted(spec: &Spec<'_>, world: &World<'_>, files: Files) -> Result<Exec, Error> {

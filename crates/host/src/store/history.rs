@@ -278,6 +278,31 @@ impl Store {
         })
     }
 
+    /// How much was refused to a plugin from a time on, since it was installed or released by a person last. Counting ends
+    /// when `enough` is reached. What the policy refused to people does not count.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn denials_since(&self, name: &PluginName, since_ms: i64, enough: u64) -> Result<u64, Error> {
+        self.read("count the denials", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT event, at_ms, json_extract(body, '$.count') FROM audit WHERE plugin = ?1 \
+                 AND (event IN ('install', 'release') \
+                 OR event = 'denial' AND json_extract(body, '$.layer') IS NOT 'policy') ORDER BY seq DESC",
+            )?;
+            let mut rows = statement.query([name.as_str()])?;
+            let mut count: u64 = 0;
+            while let Some(row) = rows.next()? {
+                let (event, at_ms): (String, i64) = (row.get(0)?, row.get(1)?);
+                if event != "denial" || at_ms < since_ms || count >= enough {
+                    break;
+                }
+                count = count.saturating_add(row.get::<_, Option<u64>>(2)?.unwrap_or(1));
+            }
+            Ok(count)
+        })
+    }
+
     /// How calls ended, newest first: of one plugin or of all, at most 1,000; `before` is the id of the last row of the
     /// page before.
     ///

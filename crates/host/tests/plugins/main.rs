@@ -23,6 +23,7 @@ mod life;
 mod messages;
 mod offers;
 mod others;
+mod policy;
 mod programs;
 mod rig;
 mod upgrades;

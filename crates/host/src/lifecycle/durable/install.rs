@@ -12,9 +12,9 @@ use crate::manifest::{self, Loaded};
 use crate::package::{self, Staged};
 use crate::store::{Owner, PackageRow, PluginRow, Store};
 
-/// A look at the copy of a package before it is installed: whether a Python class exists, for example. It never gets the
-/// stranger's directory, which may change while it is looked at.
-pub(crate) type Inspect<'a> = &'a dyn Fn(&Path, &Manifest) -> Result<(), Error>;
+/// A look at the copy of a package before it is installed: whether the policy admits it, and whether a Python class exists, for
+/// example. It never gets the stranger's directory, which may change while it is looked at.
+pub(crate) type Inspect<'a> = &'a dyn Fn(&Path, &Manifest, &PackageRow) -> Result<(), Error>;
 
 /// What an install gives.
 #[derive(Clone, Debug)]
@@ -58,7 +58,6 @@ pub(super) fn prepare(store: &Store, path: &Path, inspect: Inspect<'_>) -> Resul
         manifest::load(staged.path()).map_err(|findings| original(&findings.into(), &staged, &found))?;
     manifest::entry_point(staged.path(), &loaded.manifest)
         .map_err(|finding| original(&finding.into(), &staged, &found))?;
-    inspect(staged.path(), &loaded.manifest).map_err(|error| original(&error, &staged, &found))?;
     let owner = Owner::unsigned(&loaded.manifest);
     let manifest = serde_json::to_string(&loaded.manifest)
         .map_err(|e| Error::new(ErrorCode::Internal, "cannot write the manifest down").with_source(e))?;
@@ -71,6 +70,7 @@ pub(super) fn prepare(store: &Store, path: &Path, inspect: Inspect<'_>) -> Resul
         source: source.to_string_lossy().into_owned(),
         stored_at_ms: now_ms(),
     };
+    inspect(staged.path(), &loaded.manifest, &row).map_err(|error| original(&error, &staged, &found))?;
     Ok(Candidate { staged, loaded, row })
 }
 

@@ -81,7 +81,7 @@ fn consent(store: &Store, digest: &str) -> Result<(), Error> {
 }
 
 fn stage(store: &Store, dir: &Path) -> Result<Staged, Error> {
-    stage_upgrade(store, &package(dir, "2.0.0"), false, "ada", &|_, _| Ok(()), &|_, _, _| Ok(Vec::new()))
+    stage_upgrade(store, &package(dir, "2.0.0"), false, "ada", &|_, _, _| Ok(()), &|_, _, _| Ok(Vec::new()))
 }
 
 fn commit(store: &Store) -> Result<(), Error> {
@@ -104,7 +104,7 @@ fn set_up(dir: &Path, step: &str) {
     if step == "install" {
         return;
     }
-    let placed = install(&store, &package(dir, "1.0.0"), "ada", &|_, _| Ok(())).unwrap();
+    let placed = install(&store, &package(dir, "1.0.0"), "ada", &|_, _, _| Ok(())).unwrap();
     fs::write(store.layout().data_dir(&name()).join("file"), "mine").unwrap();
     store.data_put(&placed.row.owner(), "key", b"value".to_vec(), 100).unwrap();
     if step != "consent" {
@@ -125,7 +125,7 @@ fn carry_out(dir: &Path, step: &str) -> Result<(), Error> {
     recover(&store)?;
     match step {
         "open" => Ok(()),
-        "install" => install(&store, &package(dir, "1.0.0"), "ada", &|_, _| Ok(())).map(drop),
+        "install" => install(&store, &package(dir, "1.0.0"), "ada", &|_, _, _| Ok(())).map(drop),
         "consent" => {
             let digest = store.plugin(&name())?.unwrap().package.digest;
             consent(&store, &digest)

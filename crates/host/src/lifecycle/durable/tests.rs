@@ -5,7 +5,7 @@ use super::install::Placed;
 use super::upgrade::Staged;
 use super::*;
 use crate::package::verified;
-use crate::store::{Consent, KeepData, Store, UpgradeGrants};
+use crate::store::{Consent, KeepData, PackageRow, Store, UpgradeGrants};
 use crate::{Error, Home};
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName};
 use std::fs;
@@ -41,14 +41,14 @@ impl Place {
 
     fn install(&self, version: &str, author: &str) -> Result<Placed, Error> {
         let package = self.package(version, author, &["file:read=/srv/**"]);
-        install(&self.store, &package, "ada", &|_, _| Ok(()))
+        install(&self.store, &package, "ada", &|_, _, _| Ok(()))
     }
 
     fn upgrade(&self, package: &Path, allow_downgrade: bool) -> Result<Staged, Error> {
         let asks = |_: &crate::store::PluginRow, _: &Path, manifest: &Manifest| {
             Ok(manifest.requested().unwrap().into_iter().map(|(permission, _)| permission).collect())
         };
-        stage_upgrade(&self.store, package, allow_downgrade, "ada", &|_, _| Ok(()), &asks)
+        stage_upgrade(&self.store, package, allow_downgrade, "ada", &|_, _, _| Ok(()), &asks)
     }
 
     fn keep(&self) -> UpgradeGrants {
@@ -99,11 +99,12 @@ fn a_package_that_is_refused_leaves_nothing() {
     let place = Place::new();
     let package = place.package("1.0.0", "Ada", &[]);
     fs::remove_file(package.join("main.py")).unwrap();
-    let error = install(&place.store, &package, "ada", &|_, _| Ok(())).unwrap_err();
+    let error = install(&place.store, &package, "ada", &|_, _, _| Ok(())).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
     assert!(!error.chain().contains("staging"), "the caller's path is named: {error}");
     fs::write(package.join("main.py"), "pass\n").unwrap();
-    let no = |_: &Path, _: &Manifest| Err(Error::new(ErrorCode::InvalidPackage, "no such class"));
+    let no =
+        |_: &Path, _: &Manifest, _: &PackageRow| Err(Error::new(ErrorCode::InvalidPackage, "no such class"));
     assert_eq!(install(&place.store, &package, "ada", &no).unwrap_err().message(), "no such class");
     assert_eq!(place.store.plugins().unwrap(), []);
     place.is_clean();
@@ -258,7 +259,7 @@ fn at_once_one_install_wins_and_nothing_is_left_of_the_others() {
         let threads: Vec<_> = packages
             .iter()
             .chain(&packages)
-            .map(|package| scope.spawn(|| install(&place.store, package, "ada", &|_, _| Ok(()))))
+            .map(|package| scope.spawn(|| install(&place.store, package, "ada", &|_, _, _| Ok(()))))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -301,11 +302,11 @@ fn figures() {
     let package = place.package("1.0.0", "Ada", &[]);
     let mut row = None;
     timed("install of two files", 1, &mut || {
-        row = Some(install(&place.store, &package, "ada", &|_, _| Ok(())).unwrap().row);
+        row = Some(install(&place.store, &package, "ada", &|_, _, _| Ok(())).unwrap().row);
     });
     let row = row.unwrap();
     timed("the same again", 5, &mut || {
-        install(&place.store, &package, "ada", &|_, _| Ok(())).unwrap();
+        install(&place.store, &package, "ada", &|_, _, _| Ok(())).unwrap();
     });
     timed("verify", 20, &mut || drop(verified(&place.store, &row.package.digest).unwrap()));
     timed("keep a value", 50, &mut || {

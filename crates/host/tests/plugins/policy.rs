@@ -1,0 +1,354 @@
+//! The administrator's policy over what is installed, granted, started, called and running: each denial with its twin.
+
+use std::time::{Duration, Instant};
+
+use ringfence::event::{EventKind, Heard};
+use ringfence::plugin::{Consent, PolicyEffect};
+use ringfence::policy::PolicyState;
+use ringfence_api::{ErrorCode, Permission, PluginState};
+use serde_json::json;
+
+use crate::rig::Rig;
+
+const READER: &str = "def read(arguments):\n    return open(arguments['path']).read()\n";
+
+/// Another policy in the place of the old one, as an editor does it.
+fn put(rig: &Rig, text: &str) {
+    let path = rig.host.home().policy_file();
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(&new, &path).unwrap();
+}
+
+const ALLOWS: &str = "default = \"allow\"\n";
+
+fn permission(text: &str) -> Permission {
+    text.parse().unwrap()
+}
+
+/// A plugin that reads, with two directories of notes that it is granted.
+async fn reader(rig: &Rig) -> (String, String) {
+    for name in ["notes/open", "notes/secret"] {
+        std::fs::create_dir_all(rig.path(name)).unwrap();
+        std::fs::write(rig.path(name).join("a.txt"), name).unwrap();
+    }
+    let grant = format!("file:read={}/**", rig.path("notes").display());
+    rig.active("reader", &format!("permissions: ['{grant}']\n"), &["read"], READER).await;
+    (rig.path("notes/open/a.txt").display().to_string(), rig.path("notes/secret/a.txt").display().to_string())
+}
+
+async fn read(rig: &Rig, path: &str) -> Result<serde_json::Value, ringfence::Error> {
+    rig.host.call("reader", "read", json!({ "path": path })).await
+}
+
+fn code<T>(result: Result<T, ringfence::Error>) -> Result<(), ErrorCode> {
+    result.map(drop).map_err(|error| error.code())
+}
+
+/// Waits, at most five seconds, until it is so; how long that took.
+async fn within(mut so: impl AsyncFnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !so().await {
+        assert!(begun.elapsed() < Duration::from_secs(5), "it never came to be");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn pol_01_a_deny_rule_beats_a_grant_and_only_where_it_reaches() {
+    let rig = Rig::new().await;
+    let (open, secret) = reader(&rig).await;
+    assert_eq!(read(&rig, &secret).await.unwrap(), "notes/secret");
+
+    put(&rig, &format!("deny = [\"file:read={}/**\"]\n", rig.path("notes/secret").display()));
+    assert_eq!(read(&rig, &open).await.unwrap(), "notes/open");
+    let refused = read(&rig, &secret).await.unwrap_err();
+    assert!(refused.hint().unwrap().contains("(policy.toml:1)"), "{refused} {:?}", refused.hint());
+    assert_eq!(rig.state("reader").await, PluginState::Active);
+
+    let grants = rig.host.grants("reader").await.unwrap();
+    let note = grants[0].policy.as_ref().unwrap();
+    assert_eq!((note.effect, note.kept.len()), (PolicyEffect::Except, 1));
+    assert!(note.because[0].contains("policy.toml:1"), "{note:?}");
+
+    put(&rig, ALLOWS);
+    assert_eq!(read(&rig, &secret).await.unwrap(), "notes/secret");
+    assert!(rig.host.grants("reader").await.unwrap()[0].policy.is_none());
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn pol_01_an_allow_list_narrows_a_wider_grant_and_the_plugin_is_told() {
+    let rig = Rig::new().await;
+    let (open, secret) = reader(&rig).await;
+    put(&rig, &format!("allow = [\"file:read={}/**\"]\n", rig.path("notes/open").display()));
+    assert_eq!(read(&rig, &open).await.unwrap(), "notes/open");
+    assert!(read(&rig, &secret).await.is_err());
+    let note = rig.host.show("reader").await.unwrap().grants[0].policy.clone().unwrap();
+    assert_eq!(note.effect, PolicyEffect::Narrowed);
+    assert_eq!(note.kept, [format!("file:read={}/**", rig.path("notes/open").display())]);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_grant_of_which_nothing_would_be_left_is_refused_with_rule_and_line() {
+    let rig = Rig::new().await;
+    rig.python("reader", "", &["read"], READER).await;
+    put(&rig, "default = \"allow\"\ndeny = [\"env:read=SECRET_*\"]\n");
+    let refused =
+        rig.host.grant("reader", &[permission("env:read=SECRET_A"), permission("env:read=LANG")]).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::PolicyDenied);
+    assert!(refused.message().contains("'deny env:read=SECRET_*' (policy.toml:2)"), "{refused}");
+    assert!(refused.hint().unwrap().ends_with("env:read=LANG"), "{:?}", refused.hint());
+    assert!(rig.host.grants("reader").await.unwrap().is_empty(), "all or nothing");
+    assert_eq!(rig.host.grant("reader", &[permission("env:read=LANG")]).await.unwrap().len(), 1);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_denied_grant_is_taken_from_a_running_plugin_within_a_second_without_any_call() {
+    let rig = Rig::new().await;
+    let code = "import os\ndef env(arguments):\n    return os.environ.get('PATH_OF_TEST')\n";
+    rig.active("env", "permissions: ['env:read=PATH_OF_TEST', 'env:read=HOME']\n", &["env"], code).await;
+    let mut ends = rig.host.subscribe();
+    put(&rig, "deny = [\"env:read=HOME\"]\n");
+    let begun = Instant::now();
+    let stopped = async {
+        loop {
+            if let Heard::Event(event) = ends.next().await.unwrap()
+                && matches!(event.kind, EventKind::Ended { .. })
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), stopped).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    rig.until("env", PluginState::Active).await;
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn pol_04_a_plugin_that_is_blocked_while_it_runs_and_ignores_its_end_is_gone_within_a_second() {
+    let rig = Rig::new().await;
+    let code = "import signal, time, threading\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+        def hold():\n    while True:\n        time.sleep(60)\nthreading.Thread(target=hold).start()\n\
+        def hello(arguments):\n    return 'hello'\n";
+    rig.active("stubborn", "", &["hello"], code).await;
+    assert_eq!(rig.call("stubborn", "hello").await.unwrap(), "hello");
+    let running = async || !rig.host.show("stubborn").await.unwrap().running;
+    put(&rig, "default = \"allow\"\n[install]\nblocked_names = [\"stub*\"]\n");
+    let took = within(running).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    rig.until("stubborn", PluginState::Errored).await;
+    let details = rig.host.show("stubborn").await.unwrap();
+    assert!(details.reason.unwrap().contains("(policy.toml:3)"));
+    assert!(details.policy.unwrap().contains("stub*"));
+    for refused in
+        [rig.call("stubborn", "hello").await.unwrap_err(), rig.host.activate("stubborn").await.unwrap_err()]
+    {
+        assert_eq!(refused.code(), ErrorCode::PolicyDenied);
+    }
+    put(&rig, ALLOWS);
+    assert_eq!(rig.call("stubborn", "hello").await.unwrap(), "hello");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn names_digests_and_publishers_decide_over_install_and_start() {
+    let rig = Rig::new().await;
+    let package = rig.python_package("reader", "1.0.0", "author: Example Labs\n", &["read"], READER);
+    let install = async || rig.host.install(&package, Consent::Absent).await;
+    put(&rig, "[install]\nblocked_names = [\"read*\"]\n");
+    let refused = install().await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::PolicyDenied);
+    assert!(refused.message().contains("'read*' (policy.toml:2)"), "{refused}");
+    assert!(rig.host.list().await.unwrap().is_empty());
+
+    put(&rig, "[install]\npublishers = [\"unsigned:Somebody\"]\n");
+    assert_eq!(code(install().await), Err(ErrorCode::PolicyDenied));
+    put(&rig, "[install]\npublishers = [\"unsigned:Example *\"]\n");
+    let installed = install().await.unwrap();
+
+    put(&rig, &format!("[install]\nblocked_digests = [\"{}\"]\n", installed.digest));
+    assert_eq!(code(rig.host.activate("reader").await), Err(ErrorCode::PolicyDenied));
+    put(&rig, &format!("[install]\nblocked_digests = [\"{}\"]\n", "0".repeat(64)));
+    assert_eq!(code(rig.host.activate("reader").await), Ok(()));
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn pol_02_under_a_broken_policy_nothing_is_done_and_looking_still_works() {
+    let rig = Rig::new().await;
+    let package = rig.python_package("other", "1.0.0", "", &["read"], READER);
+    let (open, _) = reader(&rig).await;
+    put(&rig, "dney = [\"file:read\"]\n");
+    let within_a_second = within(async || !rig.host.show("reader").await.unwrap().running).await;
+    assert!(within_a_second < Duration::from_secs(1), "{within_a_second:?}");
+    for refused in [
+        rig.host.install(&package, Consent::Absent).await.map(drop).unwrap_err(),
+        read(&rig, &open).await.map(drop).unwrap_err(),
+        rig.host.activate("reader").await.map(drop).unwrap_err(),
+        rig.host.grant("reader", &[permission("env:read=LANG")]).await.map(drop).unwrap_err(),
+        rig.host.consent("reader", Consent::Requested).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(refused.code(), ErrorCode::PolicyDenied, "{refused}");
+        assert!(
+            refused.message().contains("policy.toml:1:1 unknown field 'dney'; did you mean 'deny'?"),
+            "{refused}"
+        );
+    }
+    assert_eq!(rig.host.list().await.unwrap().len(), 1);
+    assert!(rig.host.show("reader").await.unwrap().policy.unwrap().contains("did you mean 'deny'"));
+    assert!(rig.host.logs("reader", 5).await.is_ok() && rig.host.denials("reader").await.is_ok());
+    let grant = rig.host.grants("reader").await.unwrap()[0].permission.clone();
+    assert!(rig.host.revoke("reader", &[grant]).await.is_ok(), "taking away is never refused");
+    assert_eq!(rig.host.policy().state, PolicyState::Unusable);
+    put(&rig, ALLOWS);
+    assert!(rig.host.install(&package, Consent::Absent).await.is_ok());
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn pol_02_after_a_good_policy_the_last_good_one_holds_over_broken_ones() {
+    let rig = Rig::new().await;
+    let (open, secret) = reader(&rig).await;
+    let good = format!("deny = [\"file:read={}/**\"]\n", rig.path("notes/secret").display());
+    put(&rig, &good);
+    assert!(read(&rig, &secret).await.is_err() && read(&rig, &open).await.is_ok());
+    for broken in ["", "deny = [", &good[..good.len() / 2]] {
+        put(&rig, broken);
+        assert!(read(&rig, &secret).await.is_err(), "{broken}");
+        assert_eq!(read(&rig, &open).await.unwrap(), "notes/open");
+        assert_eq!(rig.host.policy().state, PolicyState::LastGood);
+    }
+    std::fs::remove_file(rig.host.home().policy_file()).unwrap();
+    assert!(read(&rig, &secret).await.is_err());
+    put(&rig, ALLOWS);
+    assert_eq!(read(&rig, &secret).await.unwrap(), "notes/secret");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn ceilings_lower_the_limits_of_a_running_plugin_and_say_so() {
+    let rig = Rig::new().await;
+    rig.active("reader", "", &["read"], READER).await;
+    assert!(rig.host.show("reader").await.unwrap().limits.by_policy.is_empty());
+    put(
+        &rig,
+        "default = \"allow\"\n[limits]\nmemory = \"100MB\"\ncall_timeout = \"2s\"\nprocesses = 100000\n",
+    );
+    let limits = rig.host.show("reader").await.unwrap().limits;
+    assert_eq!(
+        (limits.memory_bytes, limits.call_timeout_ms, limits.processes),
+        (Some(100_000_000), 2_000, Some(256))
+    );
+    let by: Vec<(&str, &str)> = limits.by_policy.iter().map(|(name, at)| (*name, at.as_str())).collect();
+    assert_eq!(by, [("call_timeout_ms", "policy.toml:4"), ("memory_bytes", "policy.toml:3")]);
+    let code = "import time\ndef wait(arguments):\n    time.sleep(arguments['s'])\n    return 'done'\n";
+    rig.active("waiter", "", &["wait"], code).await;
+    assert_eq!(rig.host.call("waiter", "wait", json!({"s": 0.1})).await.unwrap(), "done");
+    let late = rig.host.call("waiter", "wait", json!({"s": 4})).await.unwrap_err();
+    assert_eq!(late.code(), ErrorCode::Timeout, "{late}");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn so_many_denials_within_an_hour_quarantine_until_a_person_releases() {
+    let rig = Rig::new().await;
+    put(&rig, "default = \"allow\"\n[quarantine]\ndenials_per_hour = 3\n");
+    rig.active("reader", "", &["read"], READER).await;
+    let path = rig.path("nothing").display().to_string();
+    std::fs::write(&path, "x").unwrap();
+    for _ in 0..2 {
+        assert_eq!(read(&rig, &path).await.unwrap_err().code(), ErrorCode::PluginFailed);
+    }
+    assert_eq!(rig.state("reader").await, PluginState::Active);
+    assert!(read(&rig, &path).await.is_err());
+    rig.until("reader", PluginState::Quarantined).await;
+    let refused = read(&rig, &path).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Quarantined);
+    assert!(
+        refused.message().contains("3 or more denials within an hour")
+            && refused.message().contains("policy.toml:3"),
+        "{refused}"
+    );
+    rig.host.activate("reader").await.unwrap();
+    assert_eq!(
+        read(&rig, &path).await.unwrap_err().code(),
+        ErrorCode::PluginFailed,
+        "released, it counts anew"
+    );
+    assert_eq!(rig.state("reader").await, PluginState::Active);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn explain_names_who_decides() {
+    use ringfence::host::ExplainedBy::{Floor, Grant, Nothing, Policy};
+    let rig = Rig::new().await;
+    let (open, secret) = reader(&rig).await;
+    put(&rig, &format!("deny = [\"file:read={}/**\"]\n", rig.path("notes/secret").display()));
+    let explain = async |text: &str| {
+        let explained = rig.host.explain_policy("reader", &permission(text)).await.unwrap();
+        (explained.by, explained.allowed, explained.line)
+    };
+    assert_eq!(explain(&format!("file:read={open}")).await, (Grant, true, None));
+    assert_eq!(explain(&format!("file:read={secret}")).await, (Policy, false, Some(1)));
+    assert_eq!(explain(&format!("file:write={open}")).await, (Nothing, false, None));
+    assert!(!explain("file:read=~/.ssh/**").await.1);
+    assert_eq!(explain("file:read=~/.ssh/*").await.0, Floor);
+    assert_eq!(explain("env:read=LANG").await, (Nothing, false, None));
+    let notes = permission(&format!("file:read={}/**", rig.path("notes").display()));
+    let whole = rig.host.explain_policy("reader", &notes).await.unwrap();
+    assert!(whole.allowed && whole.except[0].contains("policy.toml:1"), "{whole:?}");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn simulate_says_what_another_policy_would_have_done() {
+    let rig = Rig::new().await;
+    let (open, secret) = reader(&rig).await;
+    read(&rig, &open).await.unwrap();
+    put(&rig, &format!("deny = [\"file:read={}/**\"]\n", rig.path("notes/secret").display()));
+    assert!(read(&rig, &secret).await.is_err());
+    put(&rig, "default = \"allow\"\n[install]\nblocked_names = [\"other\"]\n");
+    let package = rig.python_package("other", "1.0.0", "", &["read"], READER);
+    assert!(rig.host.install(&package, Consent::Absent).await.is_err());
+    let simulate = async |text: &str| {
+        let policy = ringfence::policy::parse(text, "new.toml", rig.host.home()).unwrap();
+        rig.host.simulate_policy(policy).await.unwrap()
+    };
+    let differs = |simulated: &ringfence::host::Simulated| {
+        let one =
+            |d: &ringfence::host::Difference| format!("{} {} {}->{}", d.plugin, d.event, d.recorded, d.now);
+        simulated.differences.iter().map(one).collect::<Vec<_>>()
+    };
+    let none = simulate(ALLOWS).await;
+    assert_eq!(differs(&none), ["reader denial denied->allowed", "other install denied->allowed"]);
+    let blocks = simulate("default = \"allow\"\n[install]\nblocked_names = [\"reader\", \"other\"]\n").await;
+    let all = differs(&blocks);
+    for expected in
+        ["reader install allowed->denied", "reader start allowed->denied", "reader call allowed->denied"]
+    {
+        assert!(all.contains(&expected.to_owned()), "{all:?}");
+    }
+    assert!(blocks.differences.iter().all(|difference| !difference.because.is_empty()));
+    let deny = simulate("deny = [\"file:read\"]\n").await;
+    assert!(differs(&deny).contains(&"reader grant allowed->denied".to_owned()), "{:?}", differs(&deny));
+    assert!(deny.decisions > 3 && deny.records >= deny.differences.len() as u64);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_a_plugin_needs_to_run_and_its_own_data_are_no_business_of_deny_rules() {
+    let rig = Rig::new().await;
+    put(&rig, "deny = [\"file:read\", \"file:write\", \"file:delete\", \"subprocess:execute\"]\n");
+    let code = "import os\ndef keep(arguments):\n    path = os.environ['RINGFENCE_DATA_DIR'] + '/x'\n    \
+        open(path, 'w').write('kept')\n    return open(path).read()\n";
+    rig.active("keeper", "", &["keep"], code).await;
+    assert_eq!(rig.call("keeper", "keep").await.unwrap(), "kept");
+    rig.host.shutdown().await;
+}
