@@ -5,7 +5,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, criterion_group};
-use ringfence_policy::{CanonicalPath, Effect, FileOp, Name, NetworkOp, Request, Rule, RuleSet, Vars};
+use ringfence_policy::{
+    CanonicalPath, Effect, FileOp, Name, NetworkOp, Place, PluginPolicy, Policy, PolicyRule, Request, Rule,
+    RuleSet, Vars,
+};
 
 const RULES: usize = 1_000;
 
@@ -73,18 +76,26 @@ fn decide(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The same rules as a policy that is about every plugin.
+fn policy(rules: &RuleSet) -> PluginPolicy {
+    let place = Place { line: 1, column: 1 };
+    let rule = |rule: &Rule| PolicyRule { plugins: Vec::new(), rule: rule.clone(), place };
+    let policy = Policy { rules: rules.rules().iter().map(rule).collect(), ..Policy::default() };
+    policy.for_plugin("notes")
+}
+
 /// Times single decisions over all requests and prints the percentiles.
-fn percentiles() {
+fn percentiles(what: &str, decides: impl Fn(&Request) -> bool) {
     const ROUNDS: usize = 20_000;
     /// Decisions per reading of the clock, so that the clock does not weigh in.
     const BATCH: u32 = 8;
-    let (rules, requests) = (rules(), requests());
+    let requests = requests();
     let mut nanos: Vec<u128> = (0..ROUNDS)
         .flat_map(|_| &requests)
         .map(|request| {
             let start = Instant::now();
             for _ in 0..BATCH {
-                black_box(rules.decide(black_box(request)).is_allowed());
+                black_box(decides(black_box(request)));
             }
             start.elapsed().as_nanos() / u128::from(BATCH)
         })
@@ -93,7 +104,7 @@ fn percentiles() {
     let at = |percent: usize| nanos.get(nanos.len() * percent / 100).copied().unwrap_or_default();
     #[expect(clippy::print_stdout, reason = "the figure is what this program is for")]
     {
-        println!("decide with {RULES} rules: p50 {} ns, p95 {} ns, p99 {} ns", at(50), at(95), at(99));
+        println!("{what} with {RULES} rules: p50 {} ns, p95 {} ns, p99 {} ns", at(50), at(95), at(99));
     }
 }
 
@@ -102,5 +113,8 @@ criterion_group!(benches, decide);
 fn main() {
     benches();
     Criterion::default().configure_from_args().final_summary();
-    percentiles();
+    let rules = rules();
+    percentiles("decide", |request| rules.decide(request).is_allowed());
+    let policy = policy(&rules);
+    percentiles("policy", |request| policy.decide(request).is_allowed());
 }

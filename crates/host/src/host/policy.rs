@@ -79,14 +79,14 @@ pub struct Explained {
 }
 
 impl Host {
-    /// How the policy of the home stands now.
+    /// How the policy of the home stands now. When the file has changed it is read, which blocks for some milliseconds.
     #[must_use]
     pub fn policy(&self) -> PolicyStatus {
         self.context().policy.status()
     }
 
     /// The policy that holds now; `None`: there is none, and nothing is denied. Rules of the scan that refuse an installation
-    /// are [`Policy::scan_rules`].
+    /// are [`Policy::scan_rules`]. Blocks as [`Host::policy`] does.
     ///
     /// # Errors
     /// `policy_denied` when the file cannot be used and this host knows no good one.

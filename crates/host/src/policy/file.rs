@@ -185,6 +185,14 @@ mod tests {
             assert!(read(&path, Owner::Anybody).unwrap().is_some());
         }
         mode(&path, 0o600);
+        // Only root can give a file away.
+        if ringfence_sandbox::is_root() {
+            std::os::unix::fs::chown(&path, Some(65_533), None).unwrap();
+            assert!(refused(&path).contains("belongs to uid 65533"));
+            assert!(read(&path, Owner::Anybody).unwrap().is_some());
+            std::os::unix::fs::chown(&path, Some(ROOT), None).unwrap();
+        }
+        assert!(read(&path, Owner::Trusted).unwrap().is_some());
         mode(home.path(), 0o770);
         assert!(refused(&path).starts_with("its directory"));
         mode(home.path(), 0o700);

@@ -1,5 +1,6 @@
 //! The rules that are about one plugin, compiled: what they say of a request, and what they leave of a grant.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use ringfence_api::PermissionName;
@@ -18,6 +19,8 @@ pub struct PluginPolicy {
     /// In the order of the compiled set.
     rules: Vec<PolicyRule>,
     set: RuleSet,
+    /// The first allow rule of each permission that has some.
+    listed: HashMap<PermissionName, usize>,
     default_effect: Option<Placed<Effect>>,
 }
 
@@ -142,7 +145,13 @@ impl Judgement<'_> {
 impl PluginPolicy {
     pub(super) fn new(rules: Vec<PolicyRule>, default_effect: Option<Placed<Effect>>) -> Self {
         let set = RuleSet::new(rules.iter().map(|rule| rule.rule.clone()).collect());
-        Self { rules, set, default_effect }
+        let mut listed = HashMap::new();
+        for (number, rule) in rules.iter().enumerate() {
+            if rule.rule.effect() == Effect::Allow {
+                listed.entry(rule.rule.permission_name().clone()).or_insert(number);
+            }
+        }
+        Self { rules, set, listed, default_effect }
     }
 
     /// The rules, in the order of the policy.
@@ -211,7 +220,8 @@ impl PluginPolicy {
 
     /// What holds of a permission for what no rule has.
     fn unlisted(&self, permission: &PermissionName) -> PolicyReason<'_> {
-        match (self.about(permission, Effect::Allow).next(), &self.default_effect) {
+        let first = self.listed.get(permission).and_then(|number| self.rules.get(*number));
+        match (first, &self.default_effect) {
             (Some(first), _) => PolicyReason::NotListed(first),
             (None, Some(placed)) if placed.value == Effect::Deny => PolicyReason::Default(placed),
             (None, _) => PolicyReason::Silent,
