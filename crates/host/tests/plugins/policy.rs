@@ -352,3 +352,23 @@ async fn what_a_plugin_needs_to_run_and_its_own_data_are_no_business_of_deny_rul
     assert_eq!(rig.call("keeper", "keep").await.unwrap(), "kept");
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_hook_that_is_denied_takes_part_no_more_within_a_second_and_again_when_it_is_not() {
+    use ringfence::hooks::{HookOptions, Payload};
+    let rig = Rig::new().await;
+    let head = "hooks:\n  - {event: onRequest, kind: mutator}\n";
+    let code = "def onRequest(ctx):\n    return {'body': {'seen': True}}\n";
+    rig.active("adder", head, &[], code).await;
+    let seen = async || {
+        let payload = Payload::new(json!({"seen": false}));
+        rig.host.hook("onRequest", payload, &HookOptions::default()).await.unwrap().body["seen"] == true
+    };
+    assert!(seen().await);
+    put(&rig, "[[plugins]]\nnames = [\"add*\"]\ndeny = [\"hook:register=onRequest\"]\n");
+    let took = within(async || !seen().await).await;
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    put(&rig, "[[plugins]]\nnames = [\"other\"]\ndeny = [\"hook:register=onRequest\"]\n");
+    within(seen).await;
+    rig.host.shutdown().await;
+}
