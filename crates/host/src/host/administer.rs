@@ -8,6 +8,7 @@ use super::follow::Others;
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::consent::ConsentRequest;
+use crate::exec::translate::Resolution;
 use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
 use crate::lifecycle::{Context, Move, Occasion, consent_required, effective, with_defaults};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
@@ -286,7 +287,8 @@ impl Host {
                 let grants: Vec<Permission> =
                     trusted.grants.into_iter().map(|grant| grant.permission).collect();
                 let policy = context.policy.about(name.as_str());
-                let (rules, _) = effective(&context, &manifest, &package, &data, &grants, &policy)?;
+                let Resolution { set: rules, .. } =
+                    effective(&context, &manifest, &package, &data, &grants, &policy)?;
                 Ok(rules.explain(&request))
             })
             .await

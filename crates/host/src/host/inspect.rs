@@ -12,7 +12,7 @@ use crate::audit::{AuditFilter, AuditPage, AuditVerdict};
 use crate::config::PluginLimits;
 use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
 use crate::enforcement::Enforcement;
-use crate::exec::translate::Judged;
+use crate::exec::translate::{Judged, Resolution};
 use crate::lifecycle::{Context, LogLine, effective};
 use crate::plugin::{
     GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PolicyEffect, PolicyNote,
@@ -210,7 +210,7 @@ fn policed(
     let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
     let policy = context.policy.about(manifest.name.as_str());
     Ok(effective(context, &manifest, &directory, &data, permissions, &policy)
-        .map(|(_, judged)| judged)
+        .map(|resolution| resolution.judged)
         .unwrap_or_default())
 }
 
@@ -385,7 +385,7 @@ pub(super) fn judge_grants(
     let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
     let name = &manifest.name;
     let policy = context.policy.require_for(name.as_str())?;
-    let (_, judged) = effective(context, &manifest, &directory, &data, permissions, &policy)?;
+    let Resolution { judged, .. } = effective(context, &manifest, &directory, &data, permissions, &policy)?;
     let mut first = None;
     let mut left = Vec::new();
     for (permission, judged) in permissions.iter().zip(judged) {

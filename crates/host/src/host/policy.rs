@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use super::{Host, Inner, plugin_name};
 use crate::Error;
 use crate::clock::now_ms;
-use crate::exec::translate::vars_of_home;
-use crate::lifecycle::{Command, Context, Instance, Move, Supervisor, Target, Why, effective};
+use crate::exec::translate::{Resolution, vars_of_home};
+use crate::lifecycle::{Command, Context, Instance, Move, Occasion, Supervisor, Target, Why, effective};
 use crate::policy::PolicyStatus;
 use crate::store::PackageRow;
 
@@ -156,7 +156,10 @@ impl Host {
         tracing::info!(plugin = %target.name, stops = refused.is_some(), "the policy has changed what a plugin may do");
         let done = async {
             match refused {
-                None => supervisor.restart().await.map(|()| None),
+                None => {
+                    supervisor.stop().await;
+                    supervisor.start(Occasion::Calls).await.map(|_| None)
+                }
                 Some(error) => {
                     supervisor.stop().await;
                     Err(error)
@@ -309,7 +312,7 @@ fn explain(context: &Context, name: &PluginName, permission: Permission) -> Resu
     let (package, data) = (layout.package(&trusted.plugin.package.digest), layout.data_dir(name));
     let grants: Vec<Permission> = trusted.grants.iter().map(|grant| grant.permission.clone()).collect();
     let policy = context.policy.require_for(name.as_str())?;
-    let (set, _) = effective(context, &manifest, &package, &data, &grants, &policy)?;
+    let Resolution { set, .. } = effective(context, &manifest, &package, &data, &grants, &policy)?;
     let vars = vars_of_home(&context.home)?;
     let mut answer = Explained {
         plugin: name.clone(),

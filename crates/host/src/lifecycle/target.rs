@@ -218,7 +218,7 @@ impl Target {
         let row = context.row(&self.name)?;
         admitted(context, &row, "run")?;
         let policy = context.policy.require_for(self.name.as_str())?;
-        let (rules, _) =
+        let Resolution { set: rules, .. } =
             effective(context, &self.manifest, &self.package, &self.data, &self.grants, &policy)?;
         let given = runtime::given_limits(&context.config.plugins, Some(&policy));
         let hard = |policy: &PluginRules| {

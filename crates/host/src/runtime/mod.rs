@@ -273,6 +273,7 @@ mod tests {
                 data: None,
                 manifest: &manifest,
                 grants: &[],
+                policy: None,
                 purpose: Purpose::Run,
             };
             let Ok(shown) = command(&spec, &world) else { continue };

@@ -157,6 +157,7 @@ fn request(
         data: Some(&target.data),
         manifest: &target.manifest,
         grants: &target.grants,
+        policy: Some(&target.policy),
         purpose: Purpose::Run,
     };
     let command = command.into_iter().map(OsString::from);
