@@ -4,3 +4,4 @@ pub mod checks;
 pub mod codec;
 pub mod manifests;
 pub mod policies;
+pub mod scans;

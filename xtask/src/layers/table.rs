@@ -20,7 +20,11 @@ pub(crate) const CRATES: &[CrateRow] = &[
     CrateRow { package: "ringfence-api", imports: &[] },
     CrateRow { package: "ringfence-policy", imports: &["ringfence-api"] },
     CrateRow { package: "ringfence-sandbox", imports: &[] },
-    CrateRow { package: "ringfence", imports: &["ringfence-api", "ringfence-policy", "ringfence-sandbox"] },
+    CrateRow { package: "ringfence-scan", imports: &["ringfence-api", "ringfence-sandbox"] },
+    CrateRow {
+        package: "ringfence",
+        imports: &["ringfence-api", "ringfence-policy", "ringfence-sandbox", "ringfence-scan"],
+    },
     CrateRow { package: "ringfence-cli", imports: &["ringfence-api", "ringfence"] },
     CrateRow { package: "ringfence-testkit", imports: &["ringfence-api", "ringfence", "ringfence-sandbox"] },
     CrateRow { package: "ringfence-tests", imports: &["ringfence-testkit", "ringfence-api"] },
@@ -58,6 +62,11 @@ pub(crate) const USERS: &[UserRow] = &[
     UserRow { dependency: "landlock", users: &["ringfence-sandbox"], because: "confinement is one crate" },
     UserRow { dependency: "libc", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },
     UserRow { dependency: "nix", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },
+    UserRow {
+        dependency: "object",
+        users: &["ringfence-scan"],
+        because: "what parses a stranger's files can run in a sandbox",
+    },
     UserRow { dependency: "rusqlite", users: &["ringfence"], because: "the store stands behind one module" },
     UserRow {
         dependency: "rustix",
@@ -73,6 +82,11 @@ pub(crate) const USERS: &[UserRow] = &[
         dependency: "tokio",
         users: &["ringfence", "ringfence-server", "ringfence-cli", "ringfence-wasm"],
         because: "api, policy and sandbox stay synchronous",
+    },
+    UserRow {
+        dependency: "tree-sitter",
+        users: &["ringfence-scan"],
+        because: "what parses a stranger's files can run in a sandbox",
     },
     UserRow {
         dependency: "tracing-subscriber",

@@ -1,0 +1,31 @@
+//! ELF and wasm files.
+
+/// A component that imports an instance of that name.
+fn component(name: &str) -> Vec<u8> {
+    let length = u8::try_from(name.len()).unwrap();
+    let mut file = b"\0asm\x0d\0\x01\0\x07\x03\x01\x42\0\x0a".to_vec();
+    file.push(length + 5);
+    file.extend([1, 0, length]);
+    file.extend(name.as_bytes());
+    file.extend([5, 0]);
+    file
+}
+
+#[test]
+fn a_component_is_read_as_well_as_a_module() {
+    let found = super::fired("a.wasm", &component("wasi:http/outgoing-handler@0.2.0"));
+    assert_eq!(found, [("network-client", 1)]);
+    assert_eq!(super::fired("a.wasm", &component("wasi:clocks/wall-clock@0.2.0")), []);
+}
+
+#[test]
+fn a_real_program_of_this_machine_is_read() {
+    // This test starts no program and imports what the standard library needs to start one, or is not dynamic at all.
+    let own = std::fs::read("/proc/self/exe").unwrap();
+    if own.len() as u64 > crate::limits::BINARY_MAX_BYTES {
+        let report = super::report(&[("own", &own)]);
+        assert_eq!(report.findings[0].rule, "not-read");
+        return;
+    }
+    assert!(!super::fired("own", &own).is_empty());
+}
