@@ -18,6 +18,7 @@ fn request(granted: &[&str]) -> ConsentRequest {
         command: Vec::new(),
         asked: vec![ask("file:read=/srv/**", false), ask("env:read=LANG", true), ask("profile:read", false)],
         cannot: Vec::new(),
+        scan: ringfence::scan::Report::default(),
     }
 }
 

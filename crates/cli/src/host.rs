@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ringfence::stream::Signals;
-use ringfence::{Config, Error, Home, Host};
+use ringfence::{Config, Error, Home, Host, HostBuilder};
 use ringfence_api::ErrorCode;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
@@ -138,7 +138,7 @@ impl Opened {
         let built = runtime.block_on(async {
             tokio::select! {
                 number = arrivals.next() => Err(Stopped::Signal(number)),
-                host = Host::builder().home(home).config(config).actor(actor()).build() => host.map_err(Stopped::from),
+                host = builder(home, config).build() => host.map_err(Stopped::from),
             }
         });
         Ok(Self { host: built?, runtime, arrivals })
@@ -202,6 +202,14 @@ async fn with_progress<T>(doing: &str, work: impl Future<Output = T>) -> T {
 )]
 fn watched(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
+}
+
+fn builder(home: Home, config: Config) -> HostBuilder {
+    let builder = Host::builder().home(home).config(config).actor(actor());
+    match crate::command::scan_code::words() {
+        Some(words) => builder.scan_program(words),
+        None => builder,
+    }
 }
 
 /// Who acts, as grants and the audit trail name it.

@@ -102,6 +102,9 @@ enum Command {
     /// The programs of the demo.
     #[command(hide = true)]
     DemoGuest(command::demo::GuestArguments),
+    /// What scans a package, inside a sandbox.
+    #[command(hide = true)]
+    ScanCode(command::scan_code::ScanCodeArguments),
     /// Print config.toml with every field, its default and what it does
     #[command(after_help = "Examples:
   ringfence config-file > config.toml
@@ -175,6 +178,7 @@ fn run(command: Command) -> ExitCode {
         Command::Doctor(arguments) => command::doctor::run(&arguments),
         Command::Demo(arguments) => command::demo::run(&arguments),
         Command::DemoGuest(arguments) => command::demo::run_guest(&arguments),
+        Command::ScanCode(arguments) => command::scan_code::run(&arguments),
         Command::ConfigFile => print::data(&ringfence::Config::template()),
         Command::Completions(arguments) => command::completions::run(&arguments, grammar()),
         Command::Man(arguments) => command::completions::run_man(&arguments, grammar()),

@@ -11,9 +11,12 @@ use serde::Serialize;
 
 use crate::enforcement::{Enforcement, enforcement};
 use crate::plugin::PolicyNote;
+use crate::scan::{self, Report};
 
 /// The longest text of a plugin that is shown, in characters.
 pub const SHOWN_MAX_CHARS: usize = 200;
+/// How many findings of the scan are shown with the question.
+pub const FINDINGS_SHOWN_MAX: usize = 10;
 
 /// One permission that is asked for.
 ///
@@ -87,6 +90,8 @@ pub struct ConsentRequest {
     pub asked: Vec<Asked>,
     /// What it can not do, whatever it tries.
     pub cannot: Vec<String>,
+    /// What the scan says of its code; empty until [`ConsentRequest::with_scan`].
+    pub scan: Report,
 }
 
 impl ConsentRequest {
@@ -132,7 +137,15 @@ impl ConsentRequest {
             command: command.iter().map(|word| escaped(word, usize::MAX)).collect(),
             cannot: cannot(&names),
             asked,
+            scan: Report::default(),
         })
+    }
+
+    /// The same request with what the scan says of the code.
+    #[must_use]
+    pub fn with_scan(mut self, scan: Report) -> Self {
+        self.scan = scan;
+        self
     }
 
     /// Whether there is nothing to be asked.
@@ -177,6 +190,13 @@ impl fmt::Display for ConsentRequest {
         }
         writeln!(f, "It can not: {}.", self.cannot.join(", "))?;
         writeln!(f, "It starts: {}", self.command.join(" "))?;
+        let found = scan::lines(&self.scan, FINDINGS_SHOWN_MAX);
+        if !found.is_empty() {
+            writeln!(f, "Its code, as far as it can be read without running it:")?;
+        }
+        for line in found {
+            writeln!(f, "  - {line}")?;
+        }
         write!(f, "Package: {}", self.digest)
     }
 }
@@ -237,6 +257,11 @@ fn meaning(permission: &Permission) -> String {
 #[must_use]
 pub fn shown(text: &str) -> String {
     escaped(text, SHOWN_MAX_CHARS)
+}
+
+/// The same, cut after another number of characters.
+pub(crate) fn shown_up_to(text: &str, max_chars: usize) -> String {
+    escaped(text, max_chars)
 }
 
 /// A publisher for people: `unsigned` alone where nothing is claimed.

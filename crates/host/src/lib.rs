@@ -63,6 +63,7 @@ pub mod plugin;
 pub mod policy;
 pub mod rpc;
 pub mod runtime;
+pub mod scan;
 pub mod schema;
 pub mod service;
 pub mod units;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::consent::ConsentRequest;
 use crate::enforcement::Enforcement;
+use crate::scan::Report;
 
 /// One line of a list.
 ///
@@ -196,6 +197,8 @@ pub struct Installed {
     pub changed: bool,
     /// What a dialect's fields became, and what was left out of the package.
     pub notes: Vec<String>,
+    /// What the scan says of its code.
+    pub scan: Report,
 }
 
 /// What came of an upgrade or a rollback.
@@ -213,6 +216,9 @@ pub struct Upgraded {
     pub wider: Vec<Permission>,
     /// Where the new one failed and the old one was put back, why.
     pub rolled_back: Option<String>,
+    /// What the scan says of the code of the new version; `None` after a rollback, and where only consent was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Report>,
 }
 
 /// What a scan of the plugin directories found.
@@ -239,6 +245,9 @@ pub struct Discovered {
     pub path: String,
     /// The installed version, when another one is.
     pub installed_version: Option<String>,
+    /// What the scan says of its code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Report>,
 }
 
 /// A package that cannot be installed.

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use ringfence::check::Checked;
 use ringfence::check::{self, Described, Written};
 use ringfence::manifest::{self, Severity};
+use ringfence::scan::{Ran, Report, Scanner};
 use ringfence::{Config, Error, Home};
 use ringfence_api::ErrorCode;
 
@@ -15,7 +16,8 @@ use crate::print;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Prints one finding a line: FILE:LINE:COLUMN RULE MESSAGE. Nothing of the package is run, unless --write is \
-given: then its code is asked, in the sandbox, what it declares. Exit status: 0 without errors (warnings are none), 1 with \
+given: then its code is asked, in the sandbox, what it declares. What the code would do is read from \
+it in a sandbox (docs/scan.md); that warns and never fails. Exit status: 0 without errors (warnings are none), 1 with \
 errors, 3 if PATH does not exist.
 
 Examples:
@@ -58,6 +60,17 @@ pub(crate) fn run(arguments: &CheckArguments) -> ExitCode {
     run_with(arguments, &describe)
 }
 
+/// What the code would do, found out without running it, in a sandbox where this machine can make one.
+fn scan(package: &Path, checked: &Checked) -> Report {
+    let scanner = super::scan_code::words().map_or_else(Scanner::default, Scanner::sandboxed).or_in_process();
+    // Without a home there is nothing of ours to keep out of its reach.
+    let scanner = match Home::from_env().and_then(|home| Config::load(&home).map(|config| (home, config))) {
+        Ok((home, config)) => scanner.for_home(&home, &config),
+        Err(_) => scanner,
+    };
+    scanner.scan(package, checked.loaded.as_ref().map(|loaded| &loaded.manifest))
+}
+
 /// What the code declares. It is found out by the plugin's runner in the sandbox.
 fn describe(package: &Path) -> Result<Described, Error> {
     let home = Home::from_env()?;
@@ -83,11 +96,13 @@ fn run_with(arguments: &CheckArguments, describe: &dyn Fn(&Path) -> Result<Descr
         }
     }
     let checked = check::check(&package);
+    let report = scan(&package, &checked);
+    let checked = checked.with_scan(&package, &report);
     let text = rendered(&checked, arguments.format());
     // Nothing to say is nothing, not an empty line.
     let printed = if text.is_empty() { ExitCode::SUCCESS } else { print::data(&text) };
     if arguments.format() == Format::Text {
-        print::talk(&sum(&checked));
+        print::talk(&format!("{}; {}", sum(&checked), scanned(&report)));
     }
     if checked.has_errors() { ExitCode::FAILURE } else { printed }
 }
@@ -131,6 +146,16 @@ fn sum(checked: &Checked) -> String {
     let count = |severity| checked.findings.iter().filter(|finding| finding.severity == severity).count();
     let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     format!("{}, {}", number(count(Severity::Error), "error"), number(count(Severity::Warning), "warning"))
+}
+
+/// How much of the code was looked at, and where.
+fn scanned(report: &Report) -> String {
+    let files = format!("{} file{}", report.files, if report.files == 1 { "" } else { "s" });
+    match &report.ran {
+        Ran::Sandboxed => format!("scanned {files} in a sandbox"),
+        Ran::InProcess => format!("scanned {files} without a sandbox, which this machine cannot make"),
+        _ => "the code was not scanned".to_owned(),
+    }
 }
 
 #[cfg(test)]

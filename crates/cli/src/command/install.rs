@@ -125,7 +125,8 @@ fn installed_answer(installed: &Installed) -> Result<Answer, Error> {
         state => format!("it is {state}"),
     };
     let notes = installed.notes.iter().map(|note| format!("note: {}", one_line(note)));
-    Ok(Answer::of(installed)?.talk(done).talk_all(notes).talk(next))
+    let found = super::scan_code::told(&installed.scan);
+    Ok(Answer::of(installed)?.talk(done).talk_all(notes).talk_all(found).talk(next))
 }
 
 /// Looks for packages.
@@ -151,7 +152,7 @@ fn scan_answer(scan: &Scan) -> Result<Answer, Error> {
         let message = lines(&broken.message).replace('\n', "\n    ");
         format!("cannot be installed: {}\n    {message}", one_line(&broken.path))
     });
-    let mut answer = Answer::of(scan)?.text(table.for_stdout()).talk_all(broken);
+    let mut answer = Answer::of(scan)?.text(table.for_stdout()).talk_all(broken).talk_all(code(scan));
     if scan.found.is_empty() && scan.broken.is_empty() {
         answer = answer.talk("no new package was found");
     } else if let Some(first) = scan.found.first() {
@@ -159,6 +160,16 @@ fn scan_answer(scan: &Scan) -> Result<Answer, Error> {
         answer = answer.talk(format!("next: ringfence {verb} {}", shell_word(&one_line(&first.path))));
     }
     Ok(answer)
+}
+
+/// What the scan says of the code of each package.
+fn code(scan: &Scan) -> Vec<String> {
+    let mut said = Vec::new();
+    for found in &scan.found {
+        let lines = found.scan.as_ref().map(super::scan_code::told).unwrap_or_default();
+        said.extend(lines.into_iter().map(|line| format!("{}: {line}", found.name)));
+    }
+    said
 }
 
 #[cfg(test)]
@@ -177,7 +188,8 @@ mod tests {
             description: None,
             reason: None,
         };
-        Installed { plugin, digest: "ab".to_owned(), changed, notes: vec!["a\u{1b}[2Jb".to_owned()] }
+        let scan = ringfence::scan::scan_file("a.sh", b"rm x\n").judged(None);
+        Installed { plugin, digest: "ab".to_owned(), changed, notes: vec!["a\u{1b}[2Jb".to_owned()], scan }
     }
 
     #[test]
@@ -185,7 +197,10 @@ mod tests {
         let text = installed_answer(&installed(PluginState::Installed, true)).unwrap().for_people();
         assert_eq!(
             text,
-            "installed translator 1.2.0\nnote: a\\u{1b}[2Jb\nit waits for consent; see what it asks for: \
+            "installed translator 1.2.0\nnote: a\\u{1b}[2Jb\n\
+             scan: a.sh:1 deletes-files 'rm' deletes or renames files; that needs file:delete, which the manifest does not ask for\n\
+             scan: a.sh:1 runs-programs 'rm' starts other programs; that needs subprocess:execute, which the manifest does not ask for\n\
+             it waits for consent; see what it asks for: \
              ringfence show translator; grant all of it: ringfence activate translator --grant-requested"
         );
         let text = installed_answer(&installed(PluginState::Inactive, true)).unwrap().for_people();
@@ -212,13 +227,15 @@ mod tests {
                 runtime: Runtime::Native,
                 path: "/p/good dir".to_owned(),
                 installed_version: None,
+                scan: Some(ringfence::scan::scan_file("a.py", b"eval(x)\n").judged(None)),
             }],
             broken: vec![Broken { path: "/p/bad".to_owned(), message: "one\u{1b}\ntwo".to_owned() }],
         };
         assert_eq!(
             scan_answer(&scan).unwrap().for_people(),
             "NAME  VERSION  RUNTIME  INSTALLED  PATH\ngood  1.0.0    native   -          /p/good dir\n\
-             cannot be installed: /p/bad\n    one\\u{1b}\n    two\nnext: ringfence install '/p/good dir'"
+             cannot be installed: /p/bad\n    one\\u{1b}\n    two\n\
+             good: scan: a.py:1 dynamic-code 'eval' executes text as code, so that what runs cannot be read here\nnext: ringfence install '/p/good dir'"
         );
         assert_eq!(scan_answer(&Scan::default()).unwrap().for_people(), "no new package was found");
     }

@@ -18,6 +18,7 @@ pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod policy;
 pub(crate) mod runs;
+pub(crate) mod scan_code;
 pub(crate) mod show;
 pub(crate) mod upgrade;
 pub(crate) mod why;

@@ -16,6 +16,8 @@ use crate::time::utc_of;
 
 /// How many refusals are shown here; `ringfence why` has more.
 const DENIALS_SHOWN: usize = 5;
+/// How many findings of the scan are shown here; `--json` has all of them.
+const FINDINGS_SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -44,6 +46,7 @@ fn answer(details: &PluginDetails) -> Result<Answer, Error> {
     let mut text = String::new();
     let written = head(&mut text, details)
         .and_then(|()| permissions(&mut text, details))
+        .and_then(|()| code(&mut text, details))
         .and_then(|()| offers(&mut text, details))
         .and_then(|()| limits(&mut text, &details.limits))
         .and_then(|()| happened(&mut text, details));
@@ -126,6 +129,16 @@ fn policy(text: &mut String, note: Option<&PolicyNote>) -> Written {
         writeln!(text, "               left: {}", one_line(&note.kept.join(", ")))?;
     }
     Ok(())
+}
+
+/// What the scan says of the code.
+fn code(text: &mut String, details: &PluginDetails) -> Written {
+    let found = ringfence::scan::lines(&details.asks.scan, FINDINGS_SHOWN);
+    if found.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\nCode, as far as it can be read without running it")?;
+    found.iter().try_for_each(|line| writeln!(text, "  {}", one_line(line)))
 }
 
 fn offers(text: &mut String, details: &PluginDetails) -> Written {

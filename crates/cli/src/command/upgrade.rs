@@ -134,14 +134,25 @@ fn answer(upgraded: &Upgraded, command: &str) -> Result<Answer, Error> {
         let message =
             format!("{name} {to} asks for more than is granted, so {from} stays: {}", wanted.join(", "));
         return Err(Error::new(ErrorCode::ConsentRequired, message)
-            .with_hint(format!("to grant all of it: {command} --grant-requested")));
+            .with_hint(format!("to grant all of it: {command} --grant-requested{}", of_its_code(upgraded))));
     }
     let said = if from == to {
         format!("{name} {to} is in place already; its package was not changed")
     } else {
         format!("{name} is {to} now, and was {from}; go back with: ringfence rollback {name}")
     };
-    Ok(Answer::of(upgraded)?.talk(said))
+    let found = upgraded.scan.as_ref().map(super::scan_code::told).unwrap_or_default();
+    Ok(Answer::of(upgraded)?.talk_all(found).talk(said))
+}
+
+/// Where to read what the scan found in a version that waits.
+fn of_its_code(upgraded: &Upgraded) -> String {
+    let says = upgraded.scan.as_ref().is_some_and(|scan| !ringfence::scan::lines(scan, 1).is_empty());
+    if says {
+        format!("; the scan says something of its code: ringfence show {}", upgraded.plugin.name)
+    } else {
+        String::new()
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +177,7 @@ mod tests {
             done,
             wider: vec!["env:read=LANG".parse().unwrap()],
             rolled_back: rolled_back.map(str::to_owned),
+            scan: None,
         }
     }
 

@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::tree::{Lines, Node};
 use crate::manifest::{self, Finding, Findings, Loaded, Severity, Source};
+use crate::scan::Report;
 
 mod emit;
 mod files;
 mod output;
+mod scanned;
 mod warnings;
 mod write;
 
@@ -40,6 +42,15 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// The same with what the scan of the code says: a finding each, and one for each file that was not read. None of them
+    /// is an error.
+    #[must_use]
+    pub fn with_scan(mut self, package: &Path, report: &Report) -> Self {
+        self.findings.extend(scanned::findings(package, report));
+        self.findings = ordered(self.findings);
+        self
+    }
+
     /// Whether the package cannot be installed like this.
     #[must_use]
     pub fn has_errors(&self) -> bool {
@@ -115,7 +126,7 @@ impl Places<'_> {
     fn add(&mut self, severity: Severity, rule: &'static str, pointer: &str, message: impl Into<String>) {
         let (line, column) = self.lines.line_and_column(self.root.nearest(pointer).at);
         let (file, message) = (self.file.to_owned(), message.into());
-        self.findings.push(Finding { severity, rule, file, line, column, message });
+        self.findings.push(Finding { severity, rule, file, line, column, message, implies: None });
     }
 
     fn warn(&mut self, rule: &'static str, pointer: &str, message: impl Into<String>) {

@@ -24,7 +24,8 @@ pub fn text(findings: &[Finding]) -> String {
     findings.iter().map(line).collect()
 }
 
-/// A JSON array of `{severity, rule, file, line, column, message}`.
+/// A JSON array of `{severity, rule, file, line, column, message}`, and `implies` for the permission that a finding of the
+/// scan needs and the manifest does not ask for.
 ///
 /// ```
 /// assert_eq!(ringfence::check::json(&[]), serde_json::json!([]));
@@ -34,16 +35,25 @@ pub fn json(findings: &[Finding]) -> Value {
     findings
         .iter()
         .map(|finding| {
-            json!({
+            let mut made = json!({
                 "severity": finding.severity.as_str(),
                 "rule": finding.rule,
                 "file": finding.file.display().to_string(),
                 "line": finding.line,
                 "column": finding.column,
                 "message": finding.message,
-            })
+            });
+            implied(&mut made, finding);
+            made
         })
         .collect()
+}
+
+/// The permission that a finding implies, as a member.
+fn implied(object: &mut Value, finding: &Finding) {
+    if let (Some(object), Some(permission)) = (object.as_object_mut(), &finding.implies) {
+        object.insert("implies".to_owned(), permission.as_str().into());
+    }
 }
 
 /// A SARIF 2.1.0 log with one run, as code hosts and editors read it.
@@ -54,12 +64,12 @@ pub fn json(findings: &[Finding]) -> Value {
 #[must_use]
 pub fn sarif(findings: &[Finding]) -> Value {
     let rules: BTreeSet<&str> = findings.iter().map(|finding| finding.rule).collect();
-    let rules: Vec<Value> = rules.into_iter().map(|rule| json!({ "id": rule })).collect();
+    let rules: Vec<Value> = rules.into_iter().map(described).collect();
     let results: Vec<Value> = findings
         .iter()
         .map(|finding| {
             let uri = uri(&finding.file);
-            json!({
+            let mut made = json!({
                 "ruleId": finding.rule,
                 "level": finding.severity.as_str(),
                 "message": { "text": finding.message },
@@ -69,7 +79,15 @@ pub fn sarif(findings: &[Finding]) -> Value {
                         "region": { "startLine": finding.line, "startColumn": finding.column },
                     },
                 }],
-            })
+            });
+            if finding.implies.is_some() {
+                let mut properties = json!({});
+                implied(&mut properties, finding);
+                if let Some(made) = made.as_object_mut() {
+                    made.insert("properties".to_owned(), properties);
+                }
+            }
+            made
         })
         .collect();
     json!({
@@ -81,6 +99,14 @@ pub fn sarif(findings: &[Finding]) -> Value {
             "results": results,
         }],
     })
+}
+
+/// A rule, with what it means where the scan's table says so.
+fn described(id: &str) -> Value {
+    match crate::scan::rule(id) {
+        Some(rule) => json!({ "id": id, "shortDescription": { "text": format!("The code {}.", rule.why) } }),
+        None => json!({ "id": id }),
+    }
 }
 
 /// A path as a URI reference (RFC 3986): what is not plain is percent-encoded.

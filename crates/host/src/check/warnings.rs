@@ -34,6 +34,7 @@ pub(super) fn collect(places: &mut Places<'_>, package: &Path, loaded: &Loaded) 
             line: note.line,
             column: note.column,
             message,
+            implies: None,
         });
     }
     entry_point(places, package, loaded);

@@ -86,7 +86,7 @@ impl Host {
         let store = context.store.clone();
         store
             .run(move |store| {
-                let asked = super::inspect::consent_request(&context, &wanted)?;
+                let asked = super::inspect::asked_now(&context, &wanted)?;
                 let granted = chosen(&asked, consent, &wanted)?;
                 let row = context.row(&wanted)?;
                 super::inspect::judge_grants(&context, &row.package, &granted)?;

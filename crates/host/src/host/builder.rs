@@ -1,6 +1,7 @@
 //! How a host is made.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::{Arc, RwLock};
 
 use ringfence_api::{PluginName, PluginState};
@@ -11,6 +12,7 @@ use crate::hooks::{HookPoint, Hooks, Mailboxes};
 use crate::lifecycle::{Context, Occasion};
 use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
+use crate::scan::Scanner;
 use crate::service::{Databases, Method, Network, Offers, ProfileProvider};
 use crate::store::Store;
 use crate::{Config, Error, Home};
@@ -37,6 +39,8 @@ pub struct HostBuilder {
     hook_points: Vec<HookPoint>,
     databases: Vec<(String, DatabaseOffer)>,
     actor: Option<String>,
+    scan_program: Option<Vec<OsString>>,
+    blocking_rules: Vec<String>,
 }
 
 impl HostBuilder {
@@ -108,18 +112,35 @@ impl HostBuilder {
         self
     }
 
+    /// The program that scans packages, in a sandbox: see [`Scanner::sandboxed`]. Default: none, and packages are scanned in
+    /// this process, within [`crate::scan::limits`].
+    #[must_use]
+    pub fn scan_program(mut self, words: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.scan_program = Some(words.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Rules of the scan ([`crate::scan::RULES`]) that refuse a package at its installation or upgrade. With any, a package
+    /// that cannot be scanned is refused too; name `not-read` to refuse what was scanned only in part. Default none.
+    #[must_use]
+    pub fn blocking_rules(mut self, ids: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.blocking_rules = ids.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Opens the home, finishes or undoes what a killed process left half-done, and starts what shall run.
     ///
     /// One plugin that cannot be started does not keep the others from it: its state and the log say why.
     ///
     /// # Errors
-    /// `usage` without any home; `invalid_config`, also for a database that cannot be offered and for certificates that are none;
-    /// `busy` when a resident host holds the home, with its process id; `io` and
+    /// `usage` without any home; `invalid_config`, also for a database that cannot be offered, for certificates that are none and
+    /// for a blocking rule that does not exist; `busy` when a resident host holds the home, with its process id; `io` and
     /// `permission_denied` for a home that cannot be used.
     ///
     /// # Cancel safety
     /// Dropped, a half-made host is put away; plugins that were started are killed.
     pub async fn build(self) -> Result<Host, Error> {
+        known(&self.blocking_rules)?;
         let home = match self.home {
             Some(home) => home,
             None => Home::from_env()?,
@@ -147,15 +168,13 @@ impl HostBuilder {
         let (home, lock, config, store, offers) = opened.await.map_err(|error| {
             Error::new(ringfence_api::ErrorCode::Internal, "the home could not be opened").with_source(error)
         })??;
+        let scanner = self.scan_program.map_or_else(Scanner::default, Scanner::sandboxed);
+        let scanner = scanner.for_home(&home, &config);
+        let hooks = Hooks::new(self.hook_points);
+        let mut context = Context::new(home, config, store, self.types, offers, hooks);
+        (context.scanner, context.blocking_rules) = (scanner, self.blocking_rules);
         let inner = Inner {
-            context: Arc::new(Context::new(
-                home,
-                config,
-                store,
-                self.types,
-                offers,
-                Hooks::new(self.hook_points),
-            )),
+            context: Arc::new(context),
             _lock: lock,
             supervisors: RwLock::default(),
             acts: tokio::sync::Mutex::default(),
@@ -171,6 +190,20 @@ impl HostBuilder {
         }
         Ok(host)
     }
+}
+
+/// A rule that does not exist would block nothing, and nobody would notice.
+fn known(blocking_rules: &[String]) -> Result<(), Error> {
+    let unknown = crate::scan::unknown_rules(blocking_rules);
+    let Some(first) = unknown.first() else { return Ok(()) };
+    let ids: Vec<&str> = crate::scan::RULES.iter().map(|rule| rule.id).collect();
+    let message = format!("the scan has no rule '{}'", crate::consent::shown(first));
+    Err(Error::new(ringfence_api::ErrorCode::InvalidConfig, message).with_hint(
+        match crate::near::nearest(first, &ids) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "docs/scan.md has all of them".to_owned(),
+        },
+    ))
 }
 
 impl Host {

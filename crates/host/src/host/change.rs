@@ -3,7 +3,8 @@
 //! The durable steps are `lifecycle`'s; here is their order, and what runs meanwhile.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 
@@ -12,12 +13,18 @@ use super::inspect::summary;
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::hooks::{ON_INSTALL, ON_UNINSTALL};
-use crate::lifecycle::{Occasion, durable, rules};
+use crate::lifecycle::{Context, Occasion, durable, rules};
 use crate::plugin::{Broken, Consent, Discovered, Installed, KeepData, Scan, Upgraded};
+use crate::scan::{Kept, Report};
 use crate::store::{PackageRow, PluginRow, UpgradeGrants};
 
 /// Plugin directories are read this far: more entries are not looked at, and that is said.
 const SCAN_MAX: usize = 10_000;
+
+/// How many packages of a plugin directory have their code looked at.
+const CODE_MAX: usize = 100;
+/// How long that may take for all of them together; one that has begun is finished.
+const CODE_TIME: Duration = Duration::from_secs(60);
 
 /// How an upgrade is made.
 ///
@@ -36,12 +43,13 @@ impl Host {
     /// is `installed` and waits for one.
     ///
     /// The code of a Python class is looked at in a sandbox without any grant: it must exist and derive from a registered
-    /// base class. Nothing else of the package is executed.
+    /// base class. Nothing else of the package is executed. Its code is scanned ([`crate::scan`]): findings are in the answer.
     ///
     /// # Errors
     /// `path_not_found`; `invalid_manifest` and `invalid_package` with every finding; `already_installed` for another version
-    /// of an installed name; `policy_denied` when the policy refuses the package; what [`Host::consent`] says of grants (then it
-    /// is installed and waits).
+    /// of an installed name; `policy_denied` when the policy refuses the package, or a rule of the scan that it names or
+    /// [`HostBuilder::blocking_rules`](super::HostBuilder::blocking_rules) does; what [`Host::consent`] says of grants (then it is
+    /// installed and waits).
     ///
     /// # Cancel safety
     /// Dropped, it is installed or it is not; nothing half-made stays.
@@ -49,14 +57,17 @@ impl Host {
         let _one_at_a_time = self.act().await;
         let (store, path, by) = (self.context().store.clone(), path.as_ref().to_owned(), self.actor());
         let world = Arc::clone(self.context());
-        let placed = store
+        let (placed, scan) = store
             .run(move |store| {
                 world.policy.require()?;
+                let seen = Mutex::default();
                 let inspect = |package: &Path, manifest: &Manifest, row: &PackageRow| {
                     super::policy::admit(&world, row, "install")?;
-                    crate::runtime::check_code(package, manifest, &world.world())
+                    inspect(&world, package, manifest, &seen)
                 };
-                durable::install(store, &path, &by, &inspect)
+                let placed = durable::install(store, &path, &by, &inspect)?;
+                let scan = keep(&world, &placed.row.package, seen)?;
+                Ok((placed, scan))
             })
             .await?;
         let name = placed.row.name().clone();
@@ -79,7 +90,28 @@ impl Host {
             digest: placed.row.package.digest.clone(),
             changed: placed.changed,
             notes: placed.notes,
+            scan,
         })
+    }
+
+    /// Looks at the code of the package in a directory without running any of it, as an installation would. Nothing is
+    /// installed.
+    ///
+    /// # Errors
+    /// `path_not_found` and `invalid_package` when there is no package. That nothing could be scanned is in the report.
+    ///
+    /// # Cancel safety
+    /// Changes nothing; the scan goes on to its end.
+    pub async fn scan_package(&self, path: impl AsRef<Path>) -> Result<Report, Error> {
+        let (context, path) = (Arc::clone(self.context()), path.as_ref().to_owned());
+        let store = context.store.clone();
+        store
+            .run(move |_| {
+                let package = crate::package::find(&path)?;
+                let manifest = crate::manifest::load(&package).ok().map(|loaded| loaded.manifest);
+                Ok(context.scanner.scan(&package, manifest.as_ref()))
+            })
+            .await
     }
 
     /// Looks for packages in `plugins` of the home and in the directories that the configuration names. What is installed in
@@ -104,6 +136,7 @@ impl Host {
                 for row in store.plugins()? {
                     note_installed(&mut scan, &row);
                 }
+                scan_code(&context, &mut scan);
                 scan.found
                     .sort_by(|a, b| (&a.name, &a.version, &a.path).cmp(&(&b.name, &b.version, &b.path)));
                 Ok(scan)
@@ -132,17 +165,22 @@ impl Host {
         let _one_at_a_time = self.act().await;
         let (path, by, context) = (path.as_ref().to_owned(), self.actor(), Arc::clone(self.context()));
         let store = context.store.clone();
-        let staged = store
+        let (staged, scan) = store
             .run(move |store| {
                 context.policy.require()?;
+                let seen = Mutex::default();
                 let inspect = |package: &Path, manifest: &Manifest, row: &PackageRow| {
                     super::policy::admit(&context, row, "upgrade")?;
-                    crate::runtime::check_code(package, manifest, &context.world())
+                    inspect(&context, package, manifest, &seen)
                 };
                 let wider = |row: &PluginRow, package: &Path, manifest: &Manifest| {
                     wider(&context, row, package, manifest)
                 };
-                durable::stage_upgrade(store, &path, options.allow_downgrade, &by, &inspect, &wider)
+                let staged =
+                    durable::stage_upgrade(store, &path, options.allow_downgrade, &by, &inspect, &wider)?;
+                let package = staged.row.pending.as_ref().unwrap_or(&staged.row.package);
+                let scan = keep(&context, package, seen)?;
+                Ok((staged, scan))
             })
             .await?;
         let name = staged.row.name().clone();
@@ -160,6 +198,7 @@ impl Host {
                 done: true,
                 wider: Vec::new(),
                 rolled_back: None,
+                scan: Some(scan),
             });
         };
         let same_publisher = pending.publisher == staged.row.package.publisher;
@@ -172,9 +211,11 @@ impl Host {
                 done: false,
                 wider: staged.wider,
                 rolled_back: None,
+                scan: Some(scan),
             });
         }
-        self.commit_pending(&name, consent).await
+        let upgraded = self.commit_pending(&name, consent).await?;
+        Ok(Upgraded { scan: Some(scan), ..upgraded })
     }
 
     /// Carries out the upgrade that waits; puts the old version back when the new one does not come up.
@@ -223,6 +264,7 @@ impl Host {
             done: rolled_back.is_none(),
             wider,
             rolled_back,
+            scan: None,
         })
     }
 
@@ -243,7 +285,7 @@ impl Host {
                 if consent == Consent::Absent && same_publisher {
                     return Ok(UpgradeGrants::Keep(context.trusted(&name)?.grants));
                 }
-                let asked = super::inspect::consent_request(&context, &name)?;
+                let asked = super::inspect::asked_now(&context, &name)?;
                 let granted = super::administer::chosen(&asked, consent, &name)?;
                 super::inspect::judge_grants(&context, &pending, &granted)?;
                 Ok(UpgradeGrants::Consented(crate::store::Consent {
@@ -324,6 +366,7 @@ impl Host {
             done: true,
             wider: Vec::new(),
             rolled_back: None,
+            scan: None,
         })
     }
 
@@ -356,6 +399,9 @@ impl Host {
         let log = store
             .run(move |store| {
                 durable::uninstall(store, &plugin, keep, &by)?;
+                for package in [Some(row.package), row.pending, row.previous].into_iter().flatten() {
+                    crate::scan::kept::remove(store.layout().home(), &package.digest);
+                }
                 Ok(crate::lifecycle::remove_log(&home, &plugin))
             })
             .await?;
@@ -416,9 +462,63 @@ fn scan_directory(directory: &Path, scan: &mut Scan) {
                 runtime: loaded.manifest.runtime,
                 path: shown,
                 installed_version: None,
+                scan: None,
             }),
             Err(findings) => scan.broken.push(Broken { path: shown, message: findings.to_string() }),
         }
+    }
+}
+
+/// Looks at a copy before it is installed: at its code, which is not run, and then at its class, which is, in a sandbox.
+fn inspect(
+    context: &Context,
+    package: &Path,
+    manifest: &Manifest,
+    seen: &Mutex<Option<(Kept, Manifest)>>,
+) -> Result<(), Error> {
+    let kept = context.scanner.look(package);
+    crate::scan::judge(&kept.clone().judged(Some(manifest)), &blocking_rules(context)?)?;
+    *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((kept, manifest.clone()));
+    crate::runtime::check_code(package, manifest, &context.world())
+}
+
+/// The rules of the scan that refuse a package: the application's, and those of the policy.
+fn blocking_rules(context: &Context) -> Result<Vec<String>, Error> {
+    let mut rules = context.blocking_rules.clone();
+    if let Some(policy) = context.policy.require()? {
+        rules.extend(policy.scan_rules.iter().map(|rule| rule.value.to_string()));
+    }
+    Ok(rules)
+}
+
+/// Keeps what was seen of a copy that is in the store now.
+fn keep(
+    context: &Context,
+    package: &PackageRow,
+    seen: Mutex<Option<(Kept, Manifest)>>,
+) -> Result<Report, Error> {
+    match seen.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((kept, manifest)) => {
+            crate::scan::kept::write(context.store.layout().home(), &package.digest, &kept);
+            Ok(kept.judged(Some(&manifest)))
+        }
+        None => Ok(context.scan_of(package, &package.manifest()?)),
+    }
+}
+
+/// Looks at the code of the packages that were found, as far as there is time.
+fn scan_code(context: &Context, scan: &mut Scan) {
+    let deadline = Instant::now() + CODE_TIME;
+    for found in scan.found.iter_mut().take(CODE_MAX) {
+        let path = Path::new(&found.path);
+        if Instant::now() >= deadline {
+            found.scan = Some(Report::not_run("others took all the time"));
+        } else if let Ok(loaded) = crate::manifest::load(path) {
+            found.scan = Some(context.scanner.scan(path, Some(&loaded.manifest)));
+        }
+    }
+    for found in scan.found.iter_mut().skip(CODE_MAX) {
+        found.scan = Some(Report::not_run(format!("only the first {CODE_MAX} packages are")));
     }
 }
 

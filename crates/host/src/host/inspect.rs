@@ -326,8 +326,17 @@ fn limits_info(limits: &PluginLimits) -> LimitsInfo {
     }
 }
 
-/// What would be asked of this plugin now: of the upgrade that waits, if one does.
+/// What would be asked of this plugin now, with what the scan says of the package.
 pub(super) fn consent_request(context: &Context, name: &PluginName) -> Result<ConsentRequest, Error> {
+    let asked = asked_now(context, name)?;
+    let row = context.row(name)?;
+    let package = row.pending.as_ref().unwrap_or(&row.package);
+    let scan = context.scan_of(package, &package.manifest()?);
+    Ok(asked.with_scan(scan))
+}
+
+/// What would be asked of this plugin now: of the upgrade that waits, if one does. Without the scan, which may take long.
+pub(super) fn asked_now(context: &Context, name: &PluginName) -> Result<ConsentRequest, Error> {
     let trusted = context.trusted(name)?;
     let row = &trusted.plugin;
     let before = match &row.pending {

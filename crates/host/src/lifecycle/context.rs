@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use ringfence_api::{Denial, ErrorCode, PluginName, PluginState};
+use ringfence_api::{Denial, ErrorCode, Manifest, PluginName, PluginState};
 use ringfence_sandbox::Launcher;
 
 use super::ending::End;
@@ -21,8 +21,9 @@ use crate::host::Inner;
 use crate::lock::RunLocks;
 use crate::policy::Keeper;
 use crate::runtime::{Runners, Types, World};
+use crate::scan::{Report, Scanner, kept};
 use crate::service::Offers;
-use crate::store::{AuditEvent, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted};
+use crate::store::{AuditEvent, PackageRow, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted};
 use crate::{Error, Home};
 
 /// The layer of a refusal that the administrator's policy made, in the audit trail and in denials.
@@ -56,6 +57,10 @@ pub(crate) struct Context {
     pub(crate) run_locks: RunLocks,
     /// Looks whether what runs here is still what is stored.
     pub(crate) watch: Watch,
+    /// How packages are scanned.
+    pub(crate) scanner: Scanner,
+    /// Rules of the scan that refuse a package.
+    pub(crate) blocking_rules: Vec<String>,
     /// Started when the first plugin is.
     launcher: Mutex<Option<Arc<Launcher>>>,
     /// Makes ids unguessable between hosts; within one they are counted.
@@ -85,10 +90,23 @@ impl Context {
             offers,
             hooks,
             host: OnceLock::new(),
+            scanner: Scanner::default(),
+            blocking_rules: Vec::new(),
             launcher: Mutex::new(None),
             seed: RandomState::new().hash_one(std::process::id()),
             count: AtomicU64::new(0),
         }
+    }
+
+    /// What the scan says of an installed package: what is kept of an earlier scan, else a new one.
+    pub(crate) fn scan_of(&self, package: &PackageRow, manifest: &Manifest) -> Report {
+        let (home, digest) = (self.store.layout().home(), &package.digest);
+        if let Some(kept) = kept::read(home, digest) {
+            return kept.judged(Some(manifest));
+        }
+        let seen = self.scanner.look(&self.store.layout().package(digest));
+        kept::write(home, digest, &seen);
+        seen.judged(Some(manifest))
     }
 
     /// Says which host this belongs to; the first time counts.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ringfence_api::ErrorCode;
+use ringfence_api::{ErrorCode, PermissionName};
 
 use crate::Error;
 
@@ -60,6 +60,7 @@ impl fmt::Display for Severity {
 ///     line: 3,
 ///     column: 1,
 ///     message: "unknown field 'vesion'; did you mean 'version'?".to_owned(),
+///     implies: None,
 /// };
 /// assert_eq!(
 ///     finding.to_string(),
@@ -80,6 +81,8 @@ pub struct Finding {
     pub column: u32,
     /// What is wrong and what to do.
     pub message: String,
+    /// The permission that the code seems to need and the manifest does not ask for; only the scan says that.
+    pub implies: Option<PermissionName>,
 }
 
 impl Finding {
@@ -92,6 +95,7 @@ impl Finding {
             line: 1,
             column: 1,
             message: message.into(),
+            implies: None,
         }
     }
 }

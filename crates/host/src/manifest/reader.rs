@@ -52,6 +52,7 @@ impl<'a> Reader<'a> {
                 line: last.0,
                 column: last.1,
                 message: format!("and {} more", self.more),
+                implies: None,
             });
         }
         self.findings
@@ -66,7 +67,7 @@ impl<'a> Reader<'a> {
         message: String,
     ) -> Finding {
         let (line, column) = self.lines.line_and_column(at);
-        Finding { severity, rule, file: self.file.to_owned(), line, column, message }
+        Finding { severity, rule, file: self.file.to_owned(), line, column, message, implies: None }
     }
 
     /// Notes something wrong.

@@ -227,8 +227,26 @@ impl Parser<'_> {
                 "scan_rules" => {
                     let example = "expected a list of ids of scan rules";
                     self.policy.scan_rules = self.parsed(value, example);
+                    self.unknown_scan_rules(value);
                 }
                 name => self.unknown(key.span().start, name, &INSTALL),
+            }
+        }
+    }
+
+    /// A rule that does not exist blocks nothing, which nobody meant.
+    fn unknown_scan_rules(&mut self, value: &toml::Spanned<DeValue<'_>>) {
+        let DeValue::Array(items) = value.get_ref() else { return };
+        for item in items {
+            let DeValue::String(text) = item.get_ref() else { continue };
+            if text.parse::<ringfence_policy::ScanRuleId>().is_ok()
+                && !crate::scan::unknown_rules(&[text.as_ref()]).is_empty()
+            {
+                let shown = crate::consent::shown(text);
+                self.reader.mistake(
+                    item.span().start,
+                    &format!("there is no scan rule '{shown}'; docs/scan.md has a list of them"),
+                );
             }
         }
     }

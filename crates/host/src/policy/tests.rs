@@ -29,7 +29,7 @@ call_timeout = "5s"
 publishers = ["unsigned:Example *"]
 blocked_names = ["evil-*"]
 blocked_digests = ["0000000000000000000000000000000000000000000000000000000000000000"]
-scan_rules = ["hidden-text"]
+scan_rules = ["invisible-text"]
 
 [quarantine]
 denials_per_hour = 7
@@ -54,7 +54,7 @@ limits = { processes = 3 }
     assert_eq!(policy.ceilings("notes").processes, None);
     assert_eq!(policy.ceilings("notes").memory_bytes.unwrap().value, 100_000_000);
     assert_eq!(policy.denials_per_hour.as_ref().unwrap().value, 7);
-    assert_eq!(policy.scan_rules[0].value.as_str(), "hidden-text");
+    assert_eq!(policy.scan_rules[0].value.as_str(), "invisible-text");
     let admit = |name| {
         let publisher = "unsigned:Example Labs";
         policy

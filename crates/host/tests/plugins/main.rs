@@ -26,4 +26,5 @@ mod others;
 mod policy;
 mod programs;
 mod rig;
+mod scans;
 mod upgrades;
