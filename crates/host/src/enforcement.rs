@@ -102,9 +102,11 @@ fn by(permission: &PermissionName, runtime: Runtime, served: &[&str]) -> Enforce
         Runtime::Python | Runtime::Node | Runtime::Native => {}
     }
     let Opens { sandbox, methods } = opens(permission);
+    // One of the application's own: it serves what that opens, by `HostBuilder::method` or by asking `Host::check_permission`.
+    let own = matches!(permission, PermissionName::Extension(_));
     if sandbox {
         Enforcement::Sandbox
-    } else if methods.iter().any(|method| served.contains(method)) {
+    } else if own || methods.iter().any(|method| served.contains(method)) {
         Enforcement::Brokered
     } else {
         Enforcement::NotServed
@@ -126,6 +128,8 @@ mod tests {
             by(&PermissionName::NetworkListen, Runtime::Native, method::HOST_REQUESTS),
             Enforcement::NotServed
         );
+        let own = "x-crm:export".parse().unwrap();
+        assert_eq!(by(&own, Runtime::Native, &[]), Enforcement::Brokered, "the application serves its own");
     }
 
     #[test]

@@ -31,13 +31,8 @@ struct World {
 impl World {
     /// `None` where a plugin's interpreter is missing.
     async fn with(plugins: &[&str]) -> Option<Self> {
-        for needed in ["/usr/bin/python3", "/usr/bin/node"] {
-            if !std::path::Path::new(needed).exists() {
-                let promised = std::env::var("RINGFENCE_NEEDS").unwrap_or_default();
-                assert!(!promised.split(',').any(|one| one == needed), "{needed} was promised");
-                println!("skipped: needs {needed}");
-                return None;
-            }
+        if ringfence_testkit::lacks("python3") || ringfence_testkit::lacks("node") {
+            return None;
         }
         let directory = tempfile::tempdir().unwrap();
         let packages = copied(directory.path());
