@@ -1,6 +1,6 @@
 //! How a permission is enforced: the one table from a permission and a runtime to what a grant of it opens.
 //!
-//! What the sandbox opens is said here; what the host opens follows from [`SERVED`](crate::service::SERVED), the requests that
+//! What the sandbox opens is said here; what the host opens follows from `service::SERVED`, the requests that
 //! it really answers: whoever serves another method changes what is said of its permission everywhere, and nothing else needs
 //! to be touched.
 

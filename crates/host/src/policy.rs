@@ -1,6 +1,6 @@
 //! The administrator's policy: `policy.toml` in the home.
 //!
-//! Without the file nothing is denied. With it, each operation goes by what it says at that moment: [`Keeper`] looks at the file
+//! Without the file nothing is denied. With it, each operation goes by what it says at that moment: `keeper.rs` looks at the file
 //! before every use and reads it again when it is another one. A file that cannot be used never counts as none: a host that had
 //! a good one keeps that, and one that had none refuses to install, grant, start or call anything.
 //!

@@ -5,8 +5,8 @@
 //! mutator or an observer; a guard then blocks, unless its manifest says otherwise. Observers are put into a bounded queue
 //! and never waited for.
 //!
-//! Start reading at [`chain`]: one pass of an event. [`registry`] knows who is asked, [`mailbox`] delivers what nobody waits
-//! for, [`breaker`] and [`latency`] remember how handlers did.
+//! Start reading at `chain.rs`: one pass of an event. `registry.rs` knows who is asked, `mailbox.rs` delivers what nobody waits
+//! for, `breaker.rs` and `latency.rs` remember how handlers did.
 
 mod breaker;
 mod chain;

@@ -2,7 +2,7 @@
 //!
 //! A schema is analysed before it is compiled: its size, depth, references and the work that it can cause. References that
 //! leave the document are refused, so nothing is ever fetched; loops and explosions are refused; patterns are matched in
-//! linear time. Analysis counts its steps before it takes them, within one [`Budget`] for all schemas of a manifest. What a
+//! linear time. Analysis counts its steps before it takes them, within one budget for all schemas of a manifest. What a
 //! value costs to judge is bounded before it is judged. Faults name the place, the rule and the shape of
 //! what is there, never the value itself: it may be a secret.
 //!

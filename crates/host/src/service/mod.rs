@@ -2,7 +2,7 @@
 //!
 //! One file for each kind of thing that is asked for. Each method asks one permission (its own data and configuration need
 //! none), stands in the audit trail before it is done, and works within the deadline of the request and the size of a
-//! message. Start reading at [`asking`]: how a method judges, records and answers.
+//! message. Start reading at `asking.rs`: how a method judges, records and answers.
 
 mod asking;
 mod config;
