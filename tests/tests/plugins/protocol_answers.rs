@@ -54,11 +54,17 @@ fn proto_10_what_is_not_granted_is_refused_and_what_is_granted_is_done() {
         assert!(granted["result"].is_object(), "as {who:?}: {granted}");
         assert_eq!(place.json(&["config", "get", "hostile"]), json!({"a": 1}));
 
-        for (method, code) in [("spawn", -32601), ("run_process", -31007), ("http_fetch", -31007)] {
-            let answer = place.act("hostile", &json!({"how": "host_request", "method": method}));
-            let found = answer["error"]["code"].as_i64().unwrap();
-            // A method that nobody knows, and two that are not brokered: never a result.
-            assert_eq!(found, code, "{method}: {answer}");
+        for (method, params, code) in [
+            ("spawn", json!({"command": ["/bin/true"]}), -32601),
+            ("run_process", json!({"command": ["/bin/true"]}), -31001),
+            ("http_fetch", json!({"url": "http://127.0.0.1:1/"}), -31001),
+            ("query_database", json!({"database": "crm", "sql": "SELECT 1"}), -31001),
+            ("read_file", json!({"path": "/etc/hostname"}), -31001),
+        ] {
+            let asked = json!({"how": "host_request", "method": method, "params": params});
+            let answer = place.act("hostile", &asked);
+            // A method that nobody knows, and some that are not granted: never a result.
+            assert_eq!(answer["error"]["code"], code, "as {who:?}, {method}: {answer}");
         }
     }
 }

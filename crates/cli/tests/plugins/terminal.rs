@@ -74,7 +74,7 @@ fn an_upgrade_is_asked_for_what_is_new() {
     let wider = world.package("1.1.0", &asks);
     let ran = typed(&world, &["upgrade", &wider], "y\n");
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.out.contains("(1 of 1, required) Let it read the user's profile?"), "{ran:?}");
+    assert!(ran.out.contains("(1 of 1, required) Let it read the user's profile, by the host?"), "{ran:?}");
     assert_eq!(world.json(&["grants", "notes"]).as_array().unwrap().len(), 3);
     assert_eq!(world.done(&["call", "notes", "version"]).out, "\"1.1.0\"\n");
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{Host, plugin_name};
 use crate::Error;
-use crate::lifecycle::{Instance, Occasion, Target, Tool, not_active};
+use crate::lifecycle::{Instance, Target, Tool, not_active};
 use crate::plugin::CallOptions;
 use crate::rpc::{CallError, CallMeta, RpcError};
 use crate::schema::CompiledSchema;
@@ -146,7 +146,7 @@ impl Host {
         match row.state {
             PluginState::Active | PluginState::Errored => {
                 judge_call(&row.package.manifest()?, tool, arguments)?;
-                self.supervisor(&name).start(Occasion::Calls).await
+                self.start_under_policy(&name).await
             }
             PluginState::Quarantined => {
                 Err(crate::lifecycle::quarantined(&name, row.state_reason.as_deref()))

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Host;
 use crate::Error;
 use crate::hooks::{Chain, Handler, HookInfo, HookOptions, HookOutcome, Pass, Payload};
-use crate::lifecycle::{Instance, Occasion, consent_required, not_active, quarantined};
+use crate::lifecycle::{Instance, consent_required, not_active, quarantined};
 
 impl Host {
     /// Passes an event through the plugins that take part in it: mutators, guards, observers, each kind by priority. Plugins
@@ -107,7 +107,7 @@ impl Host {
         }
         let row = self.row(name).await?;
         match row.state {
-            PluginState::Active | PluginState::Errored => self.supervisor(name).start(Occasion::Calls).await,
+            PluginState::Active | PluginState::Errored => self.start_under_policy(name).await,
             PluginState::Quarantined => Err(quarantined(name, row.state_reason.as_deref())),
             PluginState::Installed | PluginState::Discovered => Err(consent_required(name)),
             PluginState::Inactive => Err(not_active(name)),

@@ -132,6 +132,20 @@ impl Host {
         self.judge_again(supervisor, &instance).await
     }
 
+    /// The plugin of that name, started if need be, under the policy of this moment: what runs already may have been started
+    /// under another one.
+    ///
+    /// # Errors
+    /// As for [`Host::under_policy`]; what a start says.
+    pub(super) async fn start_under_policy(&self, name: &PluginName) -> Result<Arc<Instance>, Error> {
+        let supervisor = self.supervisor(name);
+        let instance = supervisor.start(Occasion::Calls).await?;
+        match self.under_policy(&supervisor, instance).await? {
+            Some(instance) => Ok(instance),
+            None => supervisor.start(Occasion::Calls).await,
+        }
+    }
+
     /// Holds a running plugin to another policy than the one it was started under.
     async fn judge_again(
         &self,
