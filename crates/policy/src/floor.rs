@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn vars() -> Vars {
-        Vars::new(path("/work"))
+        Vars::new(path("/proj"))
             .with_home(path("/home/ada"))
             .with_data(path("/rf/data/notes"))
             .with_state(path("/rf"))

@@ -27,7 +27,7 @@ pub const WILDCARDS_MAX: usize = 32;
 /// ```
 /// use ringfence_policy::{CanonicalPath, PathPattern, Vars};
 ///
-/// let vars = Vars::new(CanonicalPath::new("/work")?).with_home(CanonicalPath::new("/home/ada")?);
+/// let vars = Vars::new(CanonicalPath::new("/proj")?).with_home(CanonicalPath::new("/home/ada")?);
 /// let pattern = PathPattern::parse("~/notes/**", &vars)?;
 /// assert_eq!(pattern.to_string(), "/home/ada/notes/**");
 /// assert!(pattern.matches(&CanonicalPath::new("/home/ada/notes")?));

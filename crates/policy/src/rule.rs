@@ -45,10 +45,10 @@ impl fmt::Display for Effect {
 /// ```
 /// use ringfence_policy::{CanonicalPath, Effect, Rule, Vars};
 ///
-/// let vars = Vars::new(CanonicalPath::new("/work")?).with_home(CanonicalPath::new("/home/ada")?);
+/// let vars = Vars::new(CanonicalPath::new("/proj")?).with_home(CanonicalPath::new("/home/ada")?);
 /// let rule = Rule::parse(Effect::Allow, "file:read=notes/**", &vars, "--grant file:read=notes/**")?;
-/// assert_eq!(rule.text(), "file:read=/work/notes/**");
-/// assert_eq!(rule.path().unwrap().literal_prefix(), CanonicalPath::new("/work/notes")?);
+/// assert_eq!(rule.text(), "file:read=/proj/notes/**");
+/// assert_eq!(rule.path().unwrap().literal_prefix(), CanonicalPath::new("/proj/notes")?);
 ///
 /// let error = Rule::parse(Effect::Allow, "file:write=~/**", &vars, "--rw ~").unwrap_err();
 /// assert!(error.floor_paths().contains(&CanonicalPath::new("/home/ada/.ssh")?));

@@ -13,7 +13,7 @@ use crate::floor::Floor;
 /// ```
 /// use ringfence_policy::{CanonicalPath, Vars};
 ///
-/// let vars = Vars::new(CanonicalPath::new("/work")?)
+/// let vars = Vars::new(CanonicalPath::new("/proj")?)
 ///     .with_home(CanonicalPath::new("/home/ada")?)
 ///     .with_data(CanonicalPath::new("/var/lib/ringfence/data/translator")?)
 ///     .with_state(CanonicalPath::new("/var/lib/ringfence")?);

@@ -119,6 +119,15 @@ fn a_link_that_was_named_works_inside() {
 }
 
 #[test]
+fn what_is_named_through_a_link_of_the_system_is_shown_where_it_is() {
+    // On most systems /bin leads to /usr/bin, and every sandbox has that link already.
+    for named in ["/bin/sh", "/usr/bin/env", "/var/tmp"] {
+        let script = format!("[ -e {named} ] && [ ! -e /srv/nothing ]");
+        assert_eq!(status(&script, |exec| exec.read_path(named)), 0, "{named}");
+    }
+}
+
+#[test]
 fn the_working_directory_is_the_callers_if_it_is_granted() {
     let (_made, root) = directory();
     let pwd = |exec: &mut Exec| {

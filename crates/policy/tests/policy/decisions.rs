@@ -7,7 +7,7 @@ use ringfence_policy::{
 
 /// Rules from text; `!` is a deny rule.
 fn rules(texts: &[&str]) -> RuleSet {
-    let vars = Vars::new(CanonicalPath::new("/work").unwrap());
+    let vars = Vars::new(CanonicalPath::new("/proj").unwrap());
     let parse = |(number, text): (usize, &&str)| {
         let (effect, text) =
             text.strip_prefix('!').map_or((Effect::Allow, *text), |text| (Effect::Deny, text));
@@ -242,7 +242,7 @@ fn rules_tell_what_they_are() {
     assert_eq!(rule(1).host().map(ToString::to_string).as_deref(), Some("*.x.com:443"));
     assert!(rule(1).path().is_none());
     assert_eq!(rule(2).name_pattern().map(ToString::to_string).as_deref(), Some("A*"));
-    assert_eq!(rule(3).to_string(), "allow file:write=/work/notes");
+    assert_eq!(rule(3).to_string(), "allow file:write=/proj/notes");
     assert_eq!((rule(3).permission_name(), rule(3).origin()), (&PermissionName::FileWrite, "policy.toml:4"));
     assert_eq!(NetworkOp::Request.permission(), PermissionName::NetworkRequest);
 }

@@ -11,7 +11,7 @@ fn path(text: &str) -> CanonicalPath {
 }
 
 fn vars() -> Vars {
-    Vars::new(path("/work"))
+    Vars::new(path("/proj"))
         .with_home(path("/home/ada"))
         .with_data(path("/rf/data/notes"))
         .with_state(path("/rf"))

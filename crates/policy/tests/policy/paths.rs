@@ -7,7 +7,7 @@ fn path(text: &str) -> CanonicalPath {
 }
 
 fn vars() -> Vars {
-    Vars::new(path("/work/pkg")).with_home(path("/home/ada")).with_data(path("/rf/data/x"))
+    Vars::new(path("/proj/pkg")).with_home(path("/home/ada")).with_data(path("/rf/data/x"))
 }
 
 fn pattern(text: &str) -> PathPattern {
@@ -23,12 +23,12 @@ fn every_form_has_one_spelling_that_reads_back() {
         ("~/**", "/home/ada/**"),
         ("${data}", "/rf/data/x"),
         ("${data}/*.db", "/rf/data/x/*.db"),
-        ("notes", "/work/pkg/notes"),
-        ("./notes/**", "/work/pkg/notes/**"),
-        (".", "/work/pkg"),
-        ("./~", "/work/pkg/~"),
-        ("./${data}", "/work/pkg/${data}"),
-        ("**/*.rs", "/work/pkg/**/*.rs"),
+        ("notes", "/proj/pkg/notes"),
+        ("./notes/**", "/proj/pkg/notes/**"),
+        (".", "/proj/pkg"),
+        ("./~", "/proj/pkg/~"),
+        ("./${data}", "/proj/pkg/${data}"),
+        ("**/*.rs", "/proj/pkg/**/*.rs"),
         ("/a/**/**/b", "/a/**/b"),
         ("/a/**/", "/a/**"),
         ("/[id]/{a,b}?", "/[id]/{a,b}?"),

@@ -91,6 +91,8 @@ pub(super) struct Root {
     pub(super) rules: Records,
     /// Paths (without the leading slash) that exist in our own file systems.
     made: BTreeSet<PathBuf>,
+    /// Which of these are links.
+    linked: BTreeSet<PathBuf>,
     /// Mount points of the host's trees: nothing may be created below.
     foreign: Vec<PathBuf>,
 }
@@ -162,6 +164,7 @@ impl Root {
             covers: Vec::new(),
             rules: Records::default(),
             made: BTreeSet::new(),
+            linked: BTreeSet::new(),
             foreign: Vec::new(),
         }
     }
@@ -303,7 +306,9 @@ impl Root {
 
     /// /var/tmp is /tmp, unless something below it was granted: then it holds that and nothing else.
     fn var_tmp(&mut self, plan: &Plan) {
-        if !plan.mounts.iter().any(|mount| mount.source.path().starts_with("/var/tmp")) {
+        let granted = plan.mounts.iter().map(|mount| mount.source.path());
+        let named = plan.links.iter().map(|(from, _)| from.as_path());
+        if !granted.chain(named).any(|path| path.starts_with("/var/tmp")) {
             self.symlink("/tmp", Path::new("var/tmp"));
         }
     }
@@ -347,7 +352,9 @@ impl Root {
         }
         for (from, to) in &plan.links {
             let from = from.strip_prefix("/").unwrap_or(from);
-            if !self.is_foreign(from) && !self.made.contains(from) {
+            // Below a link of ours (`/bin`) nothing can be made, and it leads to where the host has the same.
+            let below_link = from.ancestors().skip(1).any(|above| self.linked.contains(above));
+            if !self.is_foreign(from) && !self.made.contains(from) && !below_link {
                 self.symlink(to, from);
             }
         }
@@ -507,6 +514,7 @@ impl Root {
     fn symlink(&mut self, target: impl AsRef<Path>, path: &Path) {
         self.parent(path);
         self.made.insert(path.to_owned());
+        self.linked.insert(path.to_owned());
         place(self.maker(path).u32(build::SYMLINK).text(target.as_ref().as_os_str()), path);
     }
 
