@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringfence_api::{Denial, ErrorCode, Permission};
@@ -133,6 +134,8 @@ impl Dev {
     /// # Errors
     /// `invalid_manifest` and `invalid_package` with every finding; `policy_denied`; what a start says.
     ///
+    /// One that the policy refuses ends what ran before, too.
+    ///
     /// # Cancel safety
     /// Dropped, the one that ran before runs on.
     pub async fn reload(&mut self) -> Result<Reloaded, Error> {
@@ -142,9 +145,25 @@ impl Dev {
         let (context, package, options) =
             (Arc::clone(self.host.context()), self.package.clone(), self.options);
         let store = context.store.clone();
-        let (target, notes) = store.run(move |_| target(&context, &package, options)).await?;
-        let target = Arc::new(target);
-        let started = start(self.host.context(), Arc::clone(&target)).await?;
+        let made = store.run(move |_| target(&context, &package, options)).await;
+        let started = async {
+            let (target, notes) = made?;
+            let target = Arc::new(target);
+            let started = start(self.host.context(), Arc::clone(&target)).await?;
+            Ok::<_, Error>((target, notes, started))
+        };
+        let (target, notes, started) = match started.await {
+            Ok(started) => started,
+            Err(error) => {
+                // What the policy forbids does not run on because the next one is forbidden, too.
+                if error.code() == ErrorCode::PolicyDenied
+                    && let Some(before) = self.running.take()
+                {
+                    before.stop(Why::Asked).await;
+                }
+                return Err(error);
+            }
+        };
         if let Some(before) = self.running.replace(Arc::new(started)) {
             before.stop(Why::Asked).await;
         }
@@ -190,8 +209,17 @@ impl Dev {
     }
 
     /// Whether something in the package has changed since the last time this was true, and has been quiet for a moment. Looks
-    /// at the disk; call it a few times a second.
+    /// at the disk; call it a few times a second. A policy that changes what the plugin may do counts as a change.
     pub fn changed(&mut self) -> bool {
+        if let Some(running) = &self.running {
+            let (context, target) = (self.host.context(), &running.target);
+            let generation = context.policy.now().generation;
+            if target.policy_generation.swap(generation, Ordering::Relaxed) != generation
+                && !target.allowed_by_now(context)
+            {
+                return true;
+            }
+        }
         let now = stamps(&self.package);
         if now != self.seen {
             self.seen = now;

@@ -47,6 +47,8 @@ fn what_people_read_of_a_policy() {
     world.policy(&template);
     assert_eq!(world.done(&["policy", "check"]).err, "0 rules, no mistakes\n");
 
+    let read = format!("path={}", world.path("data/a.txt").display());
+    assert_eq!(world.run(&["call", "notes", "read", &read]).code, Some(0));
     world.policy(&format!(
         "deny = [\"file:read={}/**\"]\n[limits]\nmemory = \"100MB\"\n",
         world.path("data").display()
@@ -57,7 +59,8 @@ fn what_people_read_of_a_policy() {
     assert!(show.contains("  memory     100 MB, by policy (policy.toml:3)"), "{show}");
     let explained = world.done(&["policy", "explain", "notes", &world.read_grant()]).out;
     assert!(explained.contains(": denied\n  decided   the policy\n"), "{explained}");
-    assert!(world.done(&["call", "notes", "version"]).out.contains("1.0.0"), "it runs with less");
+    assert!(world.done(&["call", "notes", "version"]).out.contains("1.0.0"), "it runs");
+    assert_ne!(world.run(&["call", "notes", "read", &read]).code, Some(0), "with less");
 
     world.policy("dney = []\n");
     let list = world.done(&["list"]);

@@ -17,6 +17,8 @@ use crate::exec::{Listeners, Receiver, Stream};
 
 /// The signal number that a cancelled run reports: as if it had been asked to end.
 const SIGTERM: i32 = 15;
+/// See [`Run::kill`].
+const SIGKILL: i32 = 9;
 
 /// A run in progress on a thread of its own. It is a future of its result, for any async runtime, and can be waited for
 /// without one.
@@ -45,6 +47,8 @@ pub struct Run {
     shared: Arc<Shared>,
     /// Dropping it makes the other end readable: the sign to cancel.
     cancel: Option<io::PipeWriter>,
+    /// A byte in it is the sign to kill.
+    kill: Option<io::PipeWriter>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -92,11 +96,17 @@ impl Exec {
             Error::new(ErrorCode::Io, format!("cannot have {what} for the run")).with_source(error)
         };
         let (cancelled, cancel) = io::pipe().map_err(|error| failed("a pipe", error))?;
+        let (killed, kill) = io::pipe().map_err(|error| failed("a pipe", error))?;
         let shared = Arc::new(Shared::default());
         let exec = self.clone();
         let end = End { shared: Arc::clone(&shared), listeners: listeners.clone() };
         let body = move || {
-            let mut sink = Collector { captured: Vec::new(), errors: Vec::new(), cancelled: Some(cancelled) };
+            let mut sink = Collector {
+                captured: Vec::new(),
+                errors: Vec::new(),
+                cancelled: Some(cancelled),
+                killed: Some(killed),
+            };
             let outcome = exec.run(&mut sink, &end.listeners);
             end.shared.finish(Captured {
                 report: outcome.report,
@@ -108,7 +118,7 @@ impl Exec {
             .name("ringfence-run".into())
             .spawn(body)
             .map_err(|error| failed("a thread", error))?;
-        Ok(Run { listeners, shared, cancel: Some(cancel), thread: Some(thread) })
+        Ok(Run { listeners, shared, cancel: Some(cancel), kill: Some(kill), thread: Some(thread) })
     }
 }
 
@@ -122,6 +132,16 @@ impl Run {
     /// Asks the run to end: SIGTERM at once, SIGKILL 3 s later. Returns at once.
     pub fn cancel(&mut self) {
         self.cancel = None;
+    }
+
+    /// Ends the run: SIGKILL to everything inside, at once. Returns at once.
+    pub fn kill(&mut self) {
+        use std::io::Write as _;
+        self.cancel = None;
+        if let Some(mut kill) = self.kill.take() {
+            // Nobody reads when it has ended.
+            let _ended = kill.write_all(&[1]);
+        }
     }
 
     /// Waits for the end.
@@ -194,6 +214,8 @@ struct Collector {
     errors: Vec<u8>,
     /// Until it has said so once: its other end stays closed, and would be taken for a second wish.
     cancelled: Option<io::PipeReader>,
+    /// The second wish, which is there only if something can be read.
+    killed: Option<io::PipeReader>,
 }
 
 impl Sink for Collector {
@@ -210,10 +232,18 @@ impl Sink for Collector {
     }
 
     fn cancellation(&self) -> Option<BorrowedFd<'_>> {
-        self.cancelled.as_ref().map(AsFd::as_fd)
+        self.cancelled.as_ref().or(self.killed.as_ref()).map(AsFd::as_fd)
     }
 
     fn cancelled(&mut self) -> Option<i32> {
-        self.cancelled.take().map(|_| SIGTERM)
+        use std::io::Read as _;
+        if self.cancelled.take().is_some() {
+            return Some(SIGTERM);
+        }
+        // Closed without a byte: the run was dropped, and ends as it was told to.
+        let mut wish = [0];
+        let wished =
+            self.killed.take().is_some_and(|mut killed| killed.read(&mut wish).is_ok_and(|read| read > 0));
+        wished.then_some(SIGKILL)
     }
 }

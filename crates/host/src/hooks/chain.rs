@@ -308,12 +308,16 @@ async fn within<T>(end: Instant, work: impl Future<Output = T>) -> Result<T, Fai
 async fn running(host: &Host, handler: &Handler) -> Result<Arc<Instance>, Failure> {
     let failed = |error: crate::Error| Failure::of(crate::consent::shown(error.message()));
     let instance = host.instance_for_hook(&handler.plugin).await.map_err(failed)?;
-    match &handler.run {
-        Some(run) if run.as_ptr() != Arc::as_ptr(&instance.target) => {
-            Err(Failure::not_its_own("the run in which it was registered has ended"))
-        }
-        _ => Ok(instance),
+    let target = &instance.target;
+    if handler.run.as_ref().is_some_and(|run| run.as_ptr() != Arc::as_ptr(target)) {
+        return Err(Failure::not_its_own("the run in which it was registered has ended"));
     }
+    // Grants may have been taken back since it was found, or the name may be another plugin's by now.
+    let still = handler.needs.iter().all(|need| target.rules.decide(need).is_allowed());
+    if target.owner != handler.owner || !still {
+        return Err(Failure::not_its_own("it is not granted this any more"));
+    }
+    Ok(instance)
 }
 
 /// One request to a plugin, recorded as every call is.
@@ -324,14 +328,9 @@ async fn request(
     params: &RawValue,
     deadline: Instant,
 ) -> Result<Box<RawValue>, Failure> {
-    let meter = &instance.target.hooks;
     let tool: Arc<str> = event.into();
-    if meter.begin(&tool, correlation_id).is_err() {
-        let begun = meter.begin_within(&tool, correlation_id, AUDIT_WAIT).await;
-        begun.map_err(|error| Failure::not_its_own(error.message()))?;
-    }
-    let mut record =
-        Record { instance, tool, correlation_id, begun: Instant::now(), outcome: Outcome::Cancelled };
+    let begun = instance.target.hooks.act(&tool, correlation_id, AUDIT_WAIT, Outcome::Cancelled).await;
+    let mut record = begun.map_err(|error| Failure::not_its_own(error.message()))?;
     let meta = CallMeta { correlation_id, deadline };
     let answered = instance.connection.request(method::HOOK, params, meta).await;
     record.outcome = crate::host::outcome(&answered);
@@ -362,22 +361,6 @@ pub(super) async fn observe(host: &Host, seen: &Observation) -> Result<(), (Stri
     let instance = running(host, &seen.handler).await.map_err(apart)?;
     let deadline = Instant::now() + seen.handler.timeout;
     request(&instance, &seen.event, &seen.correlation_id, params, deadline).await.map(drop).map_err(apart)
-}
-
-/// The ending of a hook, recorded also when its caller goes away.
-struct Record<'a> {
-    instance: &'a Instance,
-    tool: Arc<str>,
-    correlation_id: &'a Arc<str>,
-    begun: Instant,
-    outcome: Outcome,
-}
-
-impl Drop for Record<'_> {
-    fn drop(&mut self) {
-        let took = self.begun.elapsed();
-        self.instance.target.hooks.end(&self.tool, self.correlation_id, self.outcome, took);
-    }
 }
 
 fn raw(params: &HookParams<'_>) -> Result<Box<RawValue>, Failure> {

@@ -18,6 +18,7 @@ use super::registry::Handler;
 use crate::Host;
 use crate::event::EventKind;
 use crate::host::Inner;
+use crate::store::Owner;
 
 /// Deliveries that wait for one plugin; further ones are dropped.
 pub const MAILBOX_MAX: usize = 1000;
@@ -36,6 +37,8 @@ pub(super) struct Observation {
 /// A message for a plugin.
 #[derive(Debug)]
 pub(crate) struct Message {
+    /// For whom; a later plugin of the same name is another one.
+    pub(crate) owner: Owner,
     pub(crate) topic: Arc<str>,
     pub(crate) params: Arc<RawValue>,
     pub(crate) correlation_id: Arc<str>,

@@ -43,7 +43,7 @@ pub(crate) use chain::Pass;
 pub(crate) use mailbox::{Answer, Job, Mailboxes, Message};
 pub(crate) use point::is_event_name;
 pub(crate) use rate::Rate;
-pub(crate) use registry::{Chain, Dynamic, Handler, Hooks, Picture};
+pub(crate) use registry::{Chain, Dynamic, Handler, Hooks, Picture, post_request};
 
 /// The events that have a meaning for Ringfence itself. An application names others as it likes.
 pub const BUILT_IN_EVENTS: [&str; 11] = [

@@ -11,11 +11,13 @@ use super::registry::{Handler, order};
 fn handler(plugin: &str, kind: HookKind, priority: i32) -> Handler {
     Handler {
         plugin: plugin.parse().unwrap(),
+        owner: crate::store::Owner::new(plugin.parse().unwrap(), "test"),
         kind,
         priority,
         timeout: Duration::from_secs(5),
         on_failure: OnFailure::Skip,
         hidden: Vec::new(),
+        needs: Vec::new(),
         held: None,
         run: None,
         breaker: Arc::default(),

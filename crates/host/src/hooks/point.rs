@@ -1,6 +1,6 @@
 //! What an application says of an event of its own: the form of its body, and which parts of it need a grant.
 
-use ringfence_api::{Permission, ScopeKind};
+use ringfence_api::{Permission, PermissionName, ScopeKind};
 use ringfence_policy::{Name, Request};
 use serde_json::Value;
 
@@ -37,7 +37,21 @@ pub(crate) struct Protected {
     pub(crate) pointer: String,
     /// Which grant opens it.
     pub(crate) permission: Permission,
-    pub(crate) request: Request,
+    name: Name,
+}
+
+impl Protected {
+    /// What a handler must be allowed to see it. A sensitive field of a profile is opened by a grant of its name only, as in
+    /// `get_user_profile`.
+    pub(crate) fn request(&self, sensitive: &[String]) -> Request {
+        let (permission, name) = (self.permission.name().clone(), self.name.clone());
+        let field = self.permission.scope().unwrap_or_default();
+        if permission == PermissionName::ProfileRead && sensitive.iter().any(|known| known == field) {
+            Request::Protected { permission, name }
+        } else {
+            Request::Named { permission, name }
+        }
+    }
 }
 
 /// What a hook point cannot be.
@@ -85,7 +99,8 @@ impl HookPoint {
         Ok(self)
     }
 
-    /// A part of the body that only handlers with a grant see and change. Others see a text in its place that names the
+    /// A part of the body that only handlers with a grant see and change; for a sensitive field of a profile, such as `email`, a
+    /// grant by its name and no wildcard. Others see a text in its place that names the
     /// grant, and what they put there is dropped.
     ///
     /// # Errors
@@ -100,13 +115,8 @@ impl HookPoint {
         let refused = || PointError::Permission(permission.to_string());
         let named = permission.name().scope_kind() == ScopeKind::Name;
         let name = permission.scope().filter(|_| named).and_then(|scope| Name::new(scope).ok());
-        let request =
-            Request::Named { permission: permission.name().clone(), name: name.ok_or_else(refused)? };
-        self.protected.push(Protected {
-            pointer: pointer.to_owned(),
-            permission: permission.clone(),
-            request,
-        });
+        let name = name.ok_or_else(refused)?;
+        self.protected.push(Protected { pointer: pointer.to_owned(), permission: permission.clone(), name });
         Ok(self)
     }
 

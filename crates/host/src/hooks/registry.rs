@@ -20,7 +20,8 @@ use super::point::{HookPoint, Protected};
 use super::{HookInfo, point};
 use crate::Error;
 use crate::lifecycle::{Context, Target};
-use crate::store::PluginRow;
+use crate::service::sensitive_fields;
+use crate::store::{Owner, PluginRow};
 
 /// How old the picture of who takes part may be. What this host changes itself counts at once; what another process
 /// changes, within this.
@@ -30,12 +31,16 @@ pub const REFRESH_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Handler {
     pub(crate) plugin: PluginName,
+    /// Whose grants it was found with; a later plugin of the same name is another one.
+    pub(crate) owner: Owner,
     pub(crate) kind: HookKind,
     pub(crate) priority: i32,
     pub(crate) timeout: Duration,
     pub(crate) on_failure: OnFailure,
     /// Parts of the body that it may not see.
     pub(crate) hidden: Vec<Protected>,
+    /// What it must still be allowed when it is asked: the event, and the protected parts that it may see.
+    pub(crate) needs: Vec<Request>,
     /// Why it cannot be asked, though it takes part.
     pub(crate) held: Option<String>,
     /// The run in which it was registered; `None` for one of the manifest.
@@ -57,14 +62,24 @@ pub(crate) struct Chain {
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) plugin: PluginName,
-    rules: RuleSet,
+    pub(crate) owner: Owner,
+    /// It cannot be told anything, and its guards stand in the way all the same.
+    pub(crate) held: bool,
+    /// `None`: nobody knows what was granted, and a guard is taken to be granted every topic.
+    rules: Option<RuleSet>,
 }
 
 impl Listener {
     /// Whether a topic is open to it.
     pub(crate) fn may_hear(&self, topic: &Name) -> bool {
-        allows(&self.rules, PermissionName::EventPost, topic.clone())
+        let request = post_request(topic.clone());
+        self.rules.as_ref().is_none_or(|rules| rules.decide(&request).is_allowed())
     }
+}
+
+/// What hearing and posting on a topic needs.
+pub(crate) fn post_request(topic: Name) -> Request {
+    Request::Named { permission: PermissionName::EventPost, name: topic }
 }
 
 /// A hook that a running plugin has registered.
@@ -238,9 +253,13 @@ pub(super) fn order(handler: &Handler) -> (HookKind, i32, &str) {
 struct Reader<'a> {
     context: &'a Context,
     plugin: PluginName,
+    owner: Owner,
     declared: Vec<HookDeclaration>,
     rules: RuleSet,
     held: Option<String>,
+    /// Whether what was granted could be read.
+    known: bool,
+    sensitive: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -254,17 +273,19 @@ impl<'a> Reader<'a> {
             PluginState::Discovered | PluginState::Installed | PluginState::Inactive => return Ok(None),
         };
         let declared = row.package.manifest()?.hooks;
+        let mut known = true;
         let grants: Vec<Permission> = match context.store.trusted(&plugin) {
             Ok(trusted) => trusted.grants.into_iter().map(|grant| grant.permission).collect(),
             // Nobody knows what was granted: its guards are taken to be.
             Err(error) => {
-                held = Some(error.message().to_owned());
+                (held, known) = (Some(error.message().to_owned()), false);
                 declared.iter().filter_map(|hook| event_permission(&hook.event)).collect()
             }
         };
         let policy = context.policy.about(plugin.as_str()).rules;
         let rules = name_rules(&grants, policy.as_deref());
-        Ok(Some(Self { context, plugin, declared, rules, held }))
+        let (owner, sensitive) = (row.owner(), sensitive_fields(&context.offers));
+        Ok(Some(Self { context, plugin, owner, declared, rules, held, known, sensitive }))
     }
 
     fn add(self, chains: &mut HashMap<String, Chain>, listeners: &mut Vec<Listener>) {
@@ -277,9 +298,8 @@ impl<'a> Reader<'a> {
             self.put(chains, &hook.declaration, Some(hook.run.clone()));
         }
         drop(dynamic);
-        if self.held.is_none() {
-            listeners.push(Listener { plugin: self.plugin, rules: self.rules });
-        }
+        let (held, rules) = (self.held.is_some(), self.known.then_some(self.rules));
+        listeners.push(Listener { plugin: self.plugin, owner: self.owner, held, rules });
     }
 
     fn put(
@@ -289,7 +309,8 @@ impl<'a> Reader<'a> {
         run: Option<Weak<Target>>,
     ) {
         let Ok(name) = Name::new(&declared.event) else { return };
-        let is_granted = allows(&self.rules, PermissionName::HookRegister, name);
+        let register = Request::Named { permission: PermissionName::HookRegister, name };
+        let is_granted = self.rules.decide(&register).is_allowed();
         let is_held_guard = declared.kind == HookKind::Guard;
         if !is_granted || (self.held.is_some() && !is_held_guard) {
             return;
@@ -297,9 +318,13 @@ impl<'a> Reader<'a> {
         let hooks = &self.context.hooks;
         let limit = self.context.config.plugins.hook_timeout;
         let asked = declared.timeout_ms.map(Duration::from_millis);
-        let hidden = hooks.point(&declared.event).map(|point| self.hidden(point)).unwrap_or_default();
+        let point = hooks.point(&declared.event);
+        let (seen, hidden) = point.map(|point| self.apart(point)).unwrap_or_default();
+        let mut needs = vec![register];
+        needs.extend(seen.iter().map(|part| part.request(&self.sensitive)));
         let handler = Arc::new(Handler {
             plugin: self.plugin.clone(),
+            owner: self.owner.clone(),
             kind: declared.kind,
             priority: declared.priority,
             timeout: asked.map_or(limit, |asked| asked.min(limit)),
@@ -308,6 +333,7 @@ impl<'a> Reader<'a> {
                 HookKind::Mutator | HookKind::Observer => OnFailure::Skip,
             }),
             hidden,
+            needs,
             held: self.held.clone(),
             run,
             breaker: hooks.breaker(&self.plugin),
@@ -320,18 +346,15 @@ impl<'a> Reader<'a> {
         among.push(handler);
     }
 
-    fn hidden(&self, point: &point::HookPoint) -> Vec<Protected> {
-        let sees = |part: &&Protected| self.rules.decide(&part.request).effect() == Effect::Allow;
-        point.protected().iter().filter(|part| !sees(part)).cloned().collect()
+    /// The protected parts that it may see, and those that it may not.
+    fn apart(&self, point: &point::HookPoint) -> (Vec<Protected>, Vec<Protected>) {
+        let sees = |part: &Protected| self.rules.decide(&part.request(&self.sensitive)).is_allowed();
+        point.protected().iter().cloned().partition(sees)
     }
 }
 
 fn event_permission(event: &str) -> Option<Permission> {
     Permission::scoped(PermissionName::HookRegister, event).ok()
-}
-
-fn allows(rules: &RuleSet, permission: PermissionName, name: Name) -> bool {
-    rules.decide(&Request::Named { permission, name }).effect() == Effect::Allow
 }
 
 /// The rules of what is granted by name, and what the administrator's policy leaves of it. A grant that cannot be read opens

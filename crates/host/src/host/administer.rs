@@ -286,7 +286,7 @@ impl Host {
                 let data = store.layout().data_dir(&name);
                 let grants: Vec<Permission> =
                     trusted.grants.into_iter().map(|grant| grant.permission).collect();
-                let policy = context.policy.about(name.as_str());
+                let policy = context.policy.require_for(name.as_str())?;
                 let Resolution { set: rules, .. } =
                     effective(&context, &manifest, &package, &data, &grants, &policy)?;
                 Ok(rules.explain(&request))

@@ -100,18 +100,9 @@ impl Host {
             None => self.context().correlation_id(),
         };
         let params = call_params(&known.name, arguments)?;
-        if target.calls.begin(&known.name, &correlation_id).is_err() {
-            let wait = AUDIT_WAIT.min(deadline.saturating_duration_since(Instant::now()));
-            target.calls.begin_within(&known.name, &correlation_id, wait).await?;
-        }
+        let wait = AUDIT_WAIT.min(deadline.saturating_duration_since(Instant::now()));
+        let mut record = target.calls.act(&known.name, &correlation_id, wait, Outcome::Cancelled).await?;
         let meta = CallMeta { correlation_id: &correlation_id, deadline };
-        let mut record = Record {
-            target,
-            tool: known,
-            correlation_id: &correlation_id,
-            begun: Instant::now(),
-            outcome: Outcome::Cancelled,
-        };
         let answered = instance.connection.request(method::CALL, &params, meta).await;
         let overtaken =
             instance.live.overtaken().filter(|_| matches!(&answered, Err(error) if has_no_answer(error)));
@@ -286,21 +277,6 @@ fn file_request(operation: &str, path: &str) -> Option<Request> {
         _ => return None,
     };
     Some(Request::File { op, path: CanonicalPath::new(path).ok()? })
-}
-
-/// Writes how a call ended, also when its future is dropped.
-struct Record<'a> {
-    target: &'a Target,
-    tool: &'a Tool,
-    correlation_id: &'a Arc<str>,
-    begun: Instant,
-    outcome: Outcome,
-}
-
-impl Drop for Record<'_> {
-    fn drop(&mut self) {
-        self.target.calls.end(&self.tool.name, self.correlation_id, self.outcome, self.begun.elapsed());
-    }
 }
 
 /// Whether a call ended because the plugin did, or because nobody waits for it any more.

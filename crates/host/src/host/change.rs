@@ -282,6 +282,9 @@ impl Host {
         store
             .run(move |_| {
                 super::policy::admit(&context, &pending, "upgrade")?;
+                // It waited, and what blocks may have been written since.
+                let seen = context.scan_of(&pending, &pending.manifest()?);
+                crate::scan::judge(&seen, &blocking_rules(&context)?)?;
                 if consent == Consent::Absent && same_publisher {
                     return Ok(UpgradeGrants::Keep(context.trusted(&name)?.grants));
                 }

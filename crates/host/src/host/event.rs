@@ -1,6 +1,7 @@
 //! Messages: one-way, to every plugin that is granted the topic.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_api::rpc::{RpcErrorCode, method};
 use ringfence_api::{ErrorCode, PluginName};
@@ -11,9 +12,14 @@ use serde_json::{Value, json};
 
 use super::Host;
 use crate::Error;
-use crate::hooks::{DEPTH_MAX, Handler, HookOptions, Job, Message, ON_PLUGIN_MESSAGE, Payload, Picture};
+use crate::hooks::{
+    DEPTH_MAX, Handler, HookOptions, Job, Message, ON_PLUGIN_MESSAGE, Payload, Picture, post_request,
+};
 use crate::rpc::{CallError, CallMeta};
+use crate::store::{Outcome, Owner};
 
+/// How long a delivery waits for room in the audit trail before it counts as failed.
+const AUDIT_WAIT: Duration = Duration::from_secs(2);
 /// Plugins that one message reaches at most, by name.
 pub const RECEIVERS_MAX: usize = 64;
 
@@ -120,14 +126,14 @@ impl Host {
         if let Some(source) = posting.source {
             heard = self.pass_message(&picture, source.clone(), &topic, &mut posting).await?;
         }
-        let mut receivers: Vec<PluginName> = picture
+        let mut receivers: Vec<Owner> = picture
             .listeners
             .iter()
-            .filter(|listener| listener.may_hear(&topic))
-            .map(|listener| listener.plugin.clone())
-            .filter(|plugin| Some(plugin) != posting.source && !heard.contains(plugin))
+            .filter(|listener| !listener.held && listener.may_hear(&topic))
+            .filter(|listener| Some(&listener.plugin) != posting.source && !heard.contains(&listener.plugin))
+            .map(|listener| listener.owner.clone())
             .collect();
-        receivers.sort();
+        receivers.sort_by(|a, b| a.name().cmp(b.name()));
         let truncated = receivers.len() > RECEIVERS_MAX;
         receivers.truncate(RECEIVERS_MAX);
         let receivers = self.enqueue(&posting, receivers)?;
@@ -187,7 +193,7 @@ impl Host {
     fn enqueue(
         &self,
         posting: &Posting<'_>,
-        receivers: Vec<PluginName>,
+        receivers: Vec<Owner>,
     ) -> Result<Vec<(Receiver, Option<crate::hooks::Answer>)>, Error> {
         let source = posting.source.map(PluginName::as_str);
         let params = json!({"topic": posting.topic, "payload": posting.payload, "source": source});
@@ -195,8 +201,10 @@ impl Host {
             .map_err(|error| Error::new(ErrorCode::Usage, "the payload is no JSON").with_source(error))?
             .into();
         let topic: Arc<str> = posting.topic.into();
-        let send = |plugin: PluginName| {
+        let send = |owner: Owner| {
+            let plugin = owner.name().clone();
             let message = Message {
+                owner,
                 topic: Arc::clone(&topic),
                 params: Arc::clone(&params),
                 correlation_id: Arc::clone(&posting.correlation_id),
@@ -219,14 +227,18 @@ impl Host {
     pub(crate) async fn deliver_message(&self, plugin: &PluginName, message: &Message) -> Result<(), String> {
         let shown = |error: Error| crate::consent::shown(error.message());
         let instance = self.instance_for_hook(plugin).await.map_err(shown)?;
-        let meter = self.context().store.calls(&instance.target.owner, method::HANDLE_EVENT);
-        meter.begin(&message.topic, &message.correlation_id).map_err(|full| full.to_string())?;
-        let begun = std::time::Instant::now();
-        let deadline = begun + instance.target.limits.hook_timeout;
+        let target = &instance.target;
+        let topic = Name::new(&*message.topic).map_err(|error| error.to_string())?;
+        if target.owner != message.owner || !target.rules.decide(&post_request(topic)).is_allowed() {
+            return Err("it is not granted the topic any more".to_owned());
+        }
+        let meter = self.context().store.calls(&target.owner, method::HANDLE_EVENT);
+        let begun = meter.act(&message.topic, &message.correlation_id, AUDIT_WAIT, Outcome::Cancelled);
+        let mut record = begun.await.map_err(shown)?;
+        let deadline = record.begun + target.limits.hook_timeout;
         let meta = CallMeta { correlation_id: &message.correlation_id, deadline };
         let answered = instance.connection.request(method::HANDLE_EVENT, &message.params, meta).await;
-        let outcome = super::outcome(&answered);
-        meter.end(&message.topic, &message.correlation_id, outcome, begun.elapsed());
+        record.outcome = super::outcome(&answered);
         match answered {
             Ok(_) => Ok(()),
             // It posts, and hears nothing.

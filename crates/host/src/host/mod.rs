@@ -157,14 +157,15 @@ impl Host {
             // Aborted or ended: both are the end.
             let _ended = watch.await;
         }
-        let all: Vec<Arc<Supervisor>> = {
-            let mut map = self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner);
-            map.drain().map(|(_, supervisor)| supervisor).collect()
-        };
         if !self.settle(self.context().config.plugins.hook_timeout).await {
             tracing::warn!("observers and receivers of messages miss what waited for them");
         }
         self.mailboxes().close(None).await;
+        // After the last delivery: one may start a plugin.
+        let all: Vec<Arc<Supervisor>> = {
+            let mut map = self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner);
+            map.drain().map(|(_, supervisor)| supervisor).collect()
+        };
         let stops: Vec<_> =
             all.into_iter().map(|supervisor| tokio::spawn(async move { supervisor.end().await })).collect();
         for stop in stops {

@@ -399,7 +399,9 @@ fn change_state(
             let message = format!("{name} is {}, which {by:?} cannot change", row.state);
             return Err(Error::new(ErrorCode::Internal, message));
         };
-        if event.is_none() && state == row.state && row.state_reason.as_deref() == reason {
+        // What is stopped for good keeps its reason.
+        let keeps = by == Move::Deactivate && state == row.state;
+        if event.is_none() && state == row.state && (keeps || row.state_reason.as_deref() == reason) {
             return Ok(state);
         }
         let change = StateChange {

@@ -9,6 +9,7 @@ use ringfence_api::{EnforcedLayer, ErrorCode, Manifest, Wire};
 use ringfence_sandbox::stream::Input;
 use ringfence_sandbox::{Layers, Processes, Stdio};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -24,7 +25,7 @@ use crate::event::EventKind;
 use crate::exec::failure::launch_error;
 use crate::exec::translate::translate;
 use crate::rpc::{CallError, CallMeta, Connection, Options};
-use crate::runtime::{self, Purpose, Spec};
+use crate::runtime;
 use crate::service::PluginService;
 
 /// How long a plugin has to end by itself after its input was closed (ARCHITECTURE.md, "An orderly end of
@@ -132,15 +133,7 @@ async fn launch(context: &Arc<Context>, target: &Arc<Target>) -> Result<Launched
     let (context, target) = (Arc::clone(context), Arc::clone(target));
     let joined = tokio::task::spawn_blocking(move || {
         quota::admit(&target.name, &target.data, allowed(&target))?;
-        let spec = Spec {
-            package: &target.package,
-            data: Some(&target.data),
-            manifest: &target.manifest,
-            grants: &target.grants,
-            policy: Some(&target.policy),
-            purpose: Purpose::Run,
-        };
-        let mut exec = runtime::request(&spec, &context.world())?;
+        let mut exec = runtime::request(&target.spec(), &context.world())?;
         exec.explain(target.sandbox == Confinement::Observed);
         let mut translated = translate(&exec)?;
         if target.sandbox == Confinement::None {
@@ -174,7 +167,7 @@ fn connect(
         pipes.stderr,
         translated,
         target.log.clone(),
-        bounds(context, &target),
+        bounds(context, &target, service.programs()),
         see(Arc::clone(context), Arc::clone(&target), Arc::clone(run)),
     )
     .map_err(fail)?;
@@ -231,10 +224,11 @@ fn allowed(target: &Target) -> Allowed {
     Allowed { bytes: target.limits.data_bytes, files: target.limits.data_keys }
 }
 
-fn bounds(context: &Context, target: &Target) -> Bounds {
+fn bounds(context: &Context, target: &Target, programs: Arc<Semaphore>) -> Bounds {
     let Target { limits, manifest, data, .. } = target;
     Bounds {
         data: Some((data.as_path().into(), allowed(target))),
+        programs,
         memory_bytes: limits.memory_bytes,
         cpu_percent: limits.cpu_percent,
         file_size_bytes: limits.file_size_bytes,

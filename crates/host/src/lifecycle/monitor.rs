@@ -14,6 +14,7 @@ use ringfence_api::{Denial, Violation};
 use ringfence_sandbox::{Ending as SandboxEnding, Sandbox, TERM_GRACE, TICK, stream};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
@@ -106,6 +107,8 @@ pub(crate) struct Bounds {
     pub(crate) processes: Option<u64>,
     /// What the private data directory may hold, and where it is; `None` where nobody watches it.
     pub(crate) data: Option<(Arc<Path>, Allowed)>,
+    /// Turns of programs that run beside the plugin, and may write there too.
+    pub(crate) programs: Arc<Semaphore>,
     /// The memory at which it is ended; [`Bounds::memory_bytes`] is what it is warned of.
     pub(crate) hard_memory_bytes: Option<u64>,
 }
@@ -205,7 +208,8 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut events_over, mut stderr_over, mut commands_over) = (false, false, false);
-        let over_quota = over_quota(self.bounds.data.clone(), Arc::clone(&self.cpu_ms));
+        let over_quota =
+            over_quota(self.bounds.data.clone(), Arc::clone(&self.cpu_ms), Arc::clone(&self.bounds.programs));
         tokio::pin!(over_quota);
         let mut quota_over = false;
         loop {
@@ -499,9 +503,13 @@ fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
-async fn over_quota(data: Option<(Arc<Path>, Allowed)>, cpu_ms: Arc<AtomicU64>) -> String {
+async fn over_quota(
+    data: Option<(Arc<Path>, Allowed)>,
+    cpu_ms: Arc<AtomicU64>,
+    programs: Arc<Semaphore>,
+) -> String {
     match data {
-        Some((directory, allowed)) => quota::watch(directory, allowed, cpu_ms).await,
+        Some((directory, allowed)) => quota::watch(directory, allowed, cpu_ms, programs).await,
         None => std::future::pending().await,
     }
 }

@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringfence_api::{ErrorCode, PluginName};
+use tokio::sync::Semaphore;
+
+use crate::service::PROCESSES_MAX;
 use ringfence_sandbox::tree::{Dir, EntryKind};
 
 use crate::Error;
@@ -156,17 +159,22 @@ fn add(dir: &Dir, allowed: Allowed, held: &mut Held, depth: usize) -> io::Result
 }
 
 /// Looks until it is over, or until dropped. `cpu_ms` is what the plugin has used so far: one that uses nothing writes
-/// nothing, and is not looked at.
+/// nothing, and is not looked at unless one of its `programs` runs beside it.
 ///
 /// Cancel safe.
-pub(crate) async fn watch(directory: Arc<Path>, allowed: Allowed, cpu_ms: Arc<AtomicU64>) -> String {
+pub(crate) async fn watch(
+    directory: Arc<Path>,
+    allowed: Allowed,
+    cpu_ms: Arc<AtomicU64>,
+    programs: Arc<Semaphore>,
+) -> String {
     let mut seen_ms = u64::MAX;
     let mut pause = LOOK_EVERY;
     let mut failed = 0;
     loop {
         tokio::time::sleep(pause).await;
         let used_ms = cpu_ms.load(Ordering::Relaxed);
-        if used_ms == seen_ms {
+        if used_ms == seen_ms && programs.available_permits() >= PROCESSES_MAX {
             continue;
         }
         let place = Arc::clone(&directory);

@@ -6,6 +6,7 @@
 mod failure;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ringfence_api::rpc::method;
@@ -306,6 +307,16 @@ impl Owner {
         started
     }
 
+    /// Whether what is being started would be started in the same way under the policy of this moment.
+    async fn is_under_policy(&self, target: &Arc<Target>) -> bool {
+        let generation = target.policy_generation.load(Ordering::Relaxed);
+        if self.context.policy.unchanged().is_some_and(|known| known.generation == generation) {
+            return true;
+        }
+        let (context, judged) = (Arc::clone(&self.context), Arc::clone(target));
+        self.context.store.run(move |_| judged.holds(&context)).await.is_ok_and(|holds| holds)
+    }
+
     /// `None`: what it was started with is not what holds any more.
     async fn start_once(
         &mut self,
@@ -326,6 +337,12 @@ impl Owner {
             tokio::select! {
                 biased;
                 started = &mut start => break started,
+                // A policy that comes meanwhile is not waited with until the plugin has answered.
+                () = tokio::time::sleep(crate::host::POLICY_LOOK_EVERY) => {
+                    if !self.is_under_policy(&target).await {
+                        return None;
+                    }
+                }
                 event = self.events.recv() => match event {
                     Some(Event::Start { reply, .. }) => waiting.push(Reply::Start(reply)),
                     Some(Event::Follow { reply }) => {

@@ -209,6 +209,15 @@ impl Target {
         })
     }
 
+    /// The same for a plugin that is not installed: whether its rights and limits are those of the policy of this moment.
+    pub(crate) fn allowed_by_now(&self, context: &Context) -> bool {
+        context
+            .policy
+            .require_for(self.name.as_str())
+            .and_then(|policy| self.same_under(context, &policy))
+            .unwrap_or(false)
+    }
+
     /// Whether it would be started with the same rights and limits under what holds now; an error says why it would not be
     /// started at all.
     ///
@@ -218,9 +227,13 @@ impl Target {
         let row = context.row(&self.name)?;
         admitted(context, &row, "run")?;
         let policy = context.policy.require_for(self.name.as_str())?;
+        self.same_under(context, &policy)
+    }
+
+    fn same_under(&self, context: &Context, policy: &PluginRules) -> Result<bool, Error> {
         let Resolution { set: rules, .. } =
-            effective(context, &self.manifest, &self.package, &self.data, &self.grants, &policy)?;
-        let given = runtime::given_limits(&context.config.plugins, Some(&policy));
+            effective(context, &self.manifest, &self.package, &self.data, &self.grants, policy)?;
+        let given = runtime::given_limits(&context.config.plugins, Some(policy));
         let hard = |policy: &PluginRules| {
             let given = runtime::given_limits(&context.config.plugins, Some(policy));
             runtime::hard_memory_limit(&given, &self.manifest)
@@ -232,11 +245,23 @@ impl Target {
             .map(ToString::to_string)
             .eq(rules.rules().iter().map(ToString::to_string))
             && self.limits == runtime::effective_limits(&given, &self.manifest.limits)
-            && hard(&self.policy) == hard(&policy);
+            && hard(&self.policy) == hard(policy);
         if same {
             self.policy_generation.store(policy.generation, Ordering::Relaxed);
         }
         Ok(same)
+    }
+
+    /// What it is started with, and what runs beside it.
+    pub(crate) fn spec(&self) -> Spec<'_> {
+        Spec {
+            package: &self.package,
+            data: Some(&self.data),
+            manifest: &self.manifest,
+            grants: &self.grants,
+            policy: Some(&self.policy),
+            purpose: Purpose::Run,
+        }
     }
 
     /// The configuration with its defaults, secrets included: for the plugin alone.

@@ -3,10 +3,11 @@
 //! They are no part of the state: one that is missing or cannot be read is made again. What is kept is what was seen; it is
 //! judged by the rules and the manifest of today. Another version of the rules has other names.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use data_encoding::HEXLOWER;
 use ringfence_api::Manifest;
 use ringfence_scan::{RULES, Ran, Raw, Report};
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,8 @@ const DIRECTORY: &str = "scans";
 const KEPT_MAX: usize = 256;
 /// The longest result that is read, in bytes.
 const FILE_MAX_BYTES: u64 = 32_000_000;
-/// Digits of the rules' digest in a name.
-const RULES_DIGITS: usize = 16;
+/// Bytes of the rules' digest in a name.
+const RULES_BYTES: usize = 8;
 
 /// What was seen, and where.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ struct File {
 static RULES_DIGEST: LazyLock<String> = LazyLock::new(|| {
     let rules = format!("{} {RULES:?}", env!("CARGO_PKG_VERSION"));
     let digest = Sha256::digest(rules.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(RULES_DIGITS).collect()
+    HEXLOWER.encode(digest.get(..RULES_BYTES).unwrap_or(&digest))
 });
 
 fn place(home: &Path, digest: &str) -> PathBuf {
@@ -90,24 +91,16 @@ fn write_file(place: &Path, file: &File) -> std::io::Result<()> {
     let directory = place.parent().unwrap_or(place);
     private_file::create_dir_all(directory)?;
     remove_oldest(directory)?;
-    let beside = place.with_extension(format!("{}-{:?}", std::process::id(), std::thread::current().id()));
-    let written = (|| {
-        let mut made = private_file::create_new(&beside)?;
-        made.write_all(&serde_json::to_vec(file)?)?;
-        std::fs::rename(&beside, place)
-    })();
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _left_over = std::fs::remove_file(&beside);
-    }
-    written
+    private_file::replace(place, &serde_json::to_vec(file)?, 0o600)
 }
 
 fn remove_oldest(directory: &Path) -> std::io::Result<()> {
     let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        found.push((entry.metadata()?.modified()?, entry.path()));
+        // Another process may take one away meanwhile.
+        let Ok(modified) = entry.metadata().and_then(|seen| seen.modified()) else { continue };
+        found.push((modified, entry.path()));
     }
     found.sort();
     let more = (found.len() + 1).saturating_sub(KEPT_MAX);

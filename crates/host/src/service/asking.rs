@@ -5,7 +5,7 @@
 //! how it ended, also when the plugin gave it up half-way.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringfence_api::rpc::RpcErrorCode;
 use ringfence_api::{Denial, PermissionName};
@@ -18,7 +18,9 @@ use crate::Error;
 use crate::event::EventKind;
 use crate::lifecycle::{Context, Target};
 use crate::rpc::{IncomingRequest, RpcError};
-use crate::store::{CallMeter, Outcome};
+use crate::store::Outcome;
+
+pub(super) use crate::store::Act;
 
 /// How long a request waits for room in the audit trail before it is refused.
 const AUDIT_WAIT: Duration = Duration::from_secs(2);
@@ -30,12 +32,18 @@ pub(super) struct Room {
     pub(super) processes: Arc<tokio::sync::Semaphore>,
     /// Held while something is written into the private directory, so that two writes cannot both find the last free byte.
     pub(super) writing: std::sync::Mutex<()>,
+    /// Whether the plugin's process has ended.
+    pub(super) ended: tokio::sync::watch::Sender<bool>,
 }
 
 impl Default for Room {
     fn default() -> Self {
         let processes = Arc::new(tokio::sync::Semaphore::new(super::process::PROCESSES_MAX));
-        Self { processes, writing: std::sync::Mutex::default() }
+        Self {
+            processes,
+            writing: std::sync::Mutex::default(),
+            ended: tokio::sync::watch::Sender::new(false),
+        }
     }
 }
 
@@ -105,34 +113,10 @@ impl Asking<'_> {
         let meter = self.context.store.calls(&self.target.owner, &self.call.method);
         let (object, correlation_id): (Arc<str>, Arc<str>) =
             (object.into(), self.call.correlation_id.as_str().into());
-        if meter.begin(&object, &correlation_id).is_err() {
-            let begun = meter.begin_within(&object, &correlation_id, AUDIT_WAIT).await;
-            begun.map_err(|error| refused(&error))?;
-        }
-        Ok(Act { meter, object, correlation_id, begun: Instant::now(), outcome: Outcome::Failed })
-    }
-}
-
-/// Something that is being done for a plugin, and stands in the audit trail.
-#[derive(Debug)]
-pub(super) struct Act {
-    meter: CallMeter,
-    object: Arc<str>,
-    correlation_id: Arc<str>,
-    begun: Instant,
-    outcome: Outcome,
-}
-
-impl Act {
-    /// It went well.
-    pub(super) fn done(&mut self) {
-        self.outcome = Outcome::Ok;
-    }
-}
-
-impl Drop for Act {
-    fn drop(&mut self) {
-        self.meter.end(&self.object, &self.correlation_id, self.outcome, self.begun.elapsed());
+        meter
+            .act(&object, &correlation_id, AUDIT_WAIT, Outcome::Failed)
+            .await
+            .map_err(|error| refused(&error))
     }
 }
 

@@ -42,9 +42,11 @@ struct Loaded {
 pub(super) async fn store(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
     let StoreParams { key, value } = asking.params()?;
     let mut act = asking.begin(&key).await?;
-    let (owner, bytes_max) = (asking.target.owner.clone(), asking.target.limits.data_bytes);
+    let (owner, limits) = (asking.target.owner.clone(), &asking.target.limits);
+    let (bytes_max, keys_max) = (limits.data_bytes, limits.data_keys);
     let value = value.get().as_bytes().to_vec();
-    let stored = asking.context.store.run(move |store| store.data_put(&owner, &key, value, bytes_max)).await;
+    let stored =
+        asking.context.store.run(move |store| store.data_put(&owner, &key, value, bytes_max, keys_max)).await;
     stored.map_err(|error| refused(&error))?;
     act.done();
     answer(&json!({}))

@@ -37,6 +37,7 @@ pub use profile::{FIELDS_MAX, ProfileAnswer, ProfileProvider, ProfileRequest, SE
 
 pub(crate) use fetch::Network;
 pub(crate) use offers::{Databases, Offers};
+pub(crate) use profile::sensitive_fields;
 
 /// How long programs of a plugin may outlive it: SIGTERM, 3 s, SIGKILL, and the kernel's own time.
 const PROGRAMS_WAIT: Duration = ringfence_sandbox::TERM_GRACE.saturating_add(Duration::from_secs(2));
@@ -56,11 +57,17 @@ impl PluginService {
         Self { context, target, room: Arc::default() }
     }
 
-    /// Waits until nothing runs beside the plugin any more, or has had its SIGKILL. Its requests must have ended: each has told
+    /// The turns of programs that run beside the plugin: fewer than [`PROCESSES_MAX`] are left while one does.
+    pub(crate) fn programs(&self) -> Arc<tokio::sync::Semaphore> {
+        Arc::clone(&self.room.processes)
+    }
+
+    /// Kills what runs beside the plugin, and waits until nothing does. Its requests must have ended: each has told
     /// its program to.
     ///
     /// Cancel safe.
     pub(crate) async fn emptied_soon(&self, target: &Target) {
+        self.room.ended.send_replace(true);
         let all = u32::try_from(process::PROCESSES_MAX).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         let emptied = self.room.processes.acquire_many(all);

@@ -16,7 +16,7 @@ use ringfence_policy::{CanonicalPath, FileOp, Request};
 use ringfence_sandbox::{Program, ResolveError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::asking::{Asking, answer, apart, failed, refused};
 use crate::Error;
@@ -24,7 +24,7 @@ use crate::exec::translate::{asked_program, lexical};
 use crate::exec::{Captured, Exec, RedactionSet, Run};
 use crate::lifecycle::{Context, Target};
 use crate::rpc::RpcError;
-use crate::runtime::{self, Purpose, Spec};
+use crate::runtime;
 
 /// Programs that run at once beside one plugin.
 pub const PROCESSES_MAX: usize = 4;
@@ -67,7 +67,7 @@ pub(super) async fn run(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
     let (context, target) = (Arc::clone(asking.context), Arc::clone(asking.target));
     let made = apart(move || request(&context, &target, command, judged, timeout)).await?;
     let run = made.and_then(|exec| exec.spawn()).map_err(|error| refused(&error))?;
-    let captured = attend(run, slot).await?;
+    let captured = attend(run, slot, asking.room.ended.subscribe()).await?;
     let answered = told(captured, &asking)?;
     act.done();
     answer(&answered)
@@ -152,16 +152,8 @@ fn request(
     judged: PathBuf,
     timeout: Option<Duration>,
 ) -> Result<Exec, Error> {
-    let spec = Spec {
-        package: &target.package,
-        data: Some(&target.data),
-        manifest: &target.manifest,
-        grants: &target.grants,
-        policy: Some(&target.policy),
-        purpose: Purpose::Run,
-    };
     let command = command.into_iter().map(OsString::from);
-    let mut exec = runtime::beside(&spec, &context.world(), command)?;
+    let mut exec = runtime::beside(&target.spec(), &context.world(), command)?;
     exec.judged = Some(judged);
     exec.redaction(RedactionSet::none());
     let limits = exec.limits();
@@ -170,8 +162,13 @@ fn request(
     Ok(exec)
 }
 
-/// Waits for the end. Whoever drops this ends the run; the slot is given back when nothing of it is left.
-async fn attend(mut run: Run, slot: OwnedSemaphorePermit) -> Result<Captured, RpcError> {
+/// Waits for the end. Whoever drops this ends the run, and one that outlives its plugin is killed; the slot is given back when
+/// nothing of it is left.
+async fn attend(
+    mut run: Run,
+    slot: OwnedSemaphorePermit,
+    mut ended: watch::Receiver<bool>,
+) -> Result<Captured, RpcError> {
     let (waiting, given_up) = oneshot::channel::<()>();
     let attended = tokio::spawn(async move {
         let _slot = slot;
@@ -179,6 +176,11 @@ async fn attend(mut run: Run, slot: OwnedSemaphorePermit) -> Result<Captured, Rp
             captured = &mut run => captured,
             _ = given_up => {
                 run.cancel();
+                tokio::select! {
+                    captured = &mut run => return captured,
+                    _ = ended.wait_for(|ended| *ended) => {}
+                }
+                run.kill();
                 run.await
             }
         }

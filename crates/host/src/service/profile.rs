@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::Offers;
 use super::asking::{Asking, answer, refused};
 use crate::Error;
 use crate::rpc::RpcError;
@@ -104,8 +105,7 @@ struct ProfileParams {
 pub(super) async fn get(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
     let ProfileParams { fields } = asking.params()?;
     let provider = asking.context.offers.profile.as_deref();
-    let sensitive =
-        provider.map_or_else(|| SENSITIVE_FIELDS.map(str::to_owned).to_vec(), ProfileProvider::sensitive);
+    let sensitive = sensitive_fields(&asking.context.offers);
     let fields = match fields {
         Some(fields) => named(&asking, fields, &sensitive)?,
         None => all_granted(&asking, provider, &sensitive)?,
@@ -130,6 +130,12 @@ pub(super) async fn get(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
     profile.retain(|field, _| fields.contains(field));
     act.done();
     answer(&profile)
+}
+
+/// The fields that only a grant by their name opens.
+pub(crate) fn sensitive_fields(offers: &Offers) -> Vec<String> {
+    let provider = offers.profile.as_deref();
+    provider.map_or_else(|| SENSITIVE_FIELDS.map(str::to_owned).to_vec(), ProfileProvider::sensitive)
 }
 
 /// Fields that were asked for by name: each must be granted.

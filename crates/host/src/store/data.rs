@@ -12,6 +12,7 @@ pub(crate) const DATA_KEY_MAX_BYTES: usize = 1_024;
 /// The longest value, in bytes.
 pub(crate) const DATA_VALUE_MAX_BYTES: usize = 1024 * 1024;
 /// The most keys of one plugin.
+#[cfg(test)]
 pub(crate) const DATA_KEYS_MAX: u64 = 100_000;
 /// The most bytes of one plugin, keys and values together, unless its administrator says otherwise: 1 GB.
 #[cfg(test)]
@@ -103,13 +104,14 @@ impl Store {
     ///
     /// # Errors
     /// `usage` for an empty key; `too_large` for a key above 1 KiB or a value above 1 MiB; `quota` when the plugin would
-    /// keep more than `bytes_max` bytes or 100,000 keys: then the value before is still there; `busy` or `io`.
+    /// keep more than `bytes_max` bytes or `keys_max` keys: then the value before is still there; `busy` or `io`.
     pub(crate) fn data_put(
         &self,
         owner: &Owner,
         key: &str,
         value: Vec<u8>,
         bytes_max: u64,
+        keys_max: u64,
     ) -> Result<DataUsage, Error> {
         check_key(key)?;
         if value.len() > DATA_VALUE_MAX_BYTES {
@@ -130,7 +132,7 @@ impl Store {
                 }
             }
             usage.bytes += value.len() as u64;
-            check_quota(&owner, usage, bytes_max)?;
+            check_quota(&owner, usage, bytes_max, keys_max)?;
             transaction
                 .prepare_cached(
                     "INSERT INTO data (plugin, publisher, key, value) VALUES (?1, ?2, ?3, ?4) \
@@ -226,9 +228,9 @@ impl Store {
     }
 }
 
-fn check_quota(owner: &Owner, usage: DataUsage, bytes_max: u64) -> Result<(), Error> {
-    let over = if usage.keys > DATA_KEYS_MAX {
-        format!("{} keys; {DATA_KEYS_MAX} is the most", usage.keys)
+fn check_quota(owner: &Owner, usage: DataUsage, bytes_max: u64, keys_max: u64) -> Result<(), Error> {
+    let over = if usage.keys > keys_max {
+        format!("{} keys; {keys_max} is the most", usage.keys)
     } else if usage.bytes > bytes_max {
         format!("{} bytes; {bytes_max} is the most", usage.bytes)
     } else {

@@ -35,7 +35,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{AuditEvent, CallMeter, Full, Outcome, Subject};
+pub(crate) use audit::{Act, AuditEvent, CallMeter, Full, Outcome, Subject};
 pub use audit::{
     AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX as AUDIT_PAGE_MAX,
 };

@@ -189,7 +189,7 @@ fn another_publisher_inherits_nothing_and_the_same_one_gets_its_data_back() {
     store.add_plugin(ada.clone(), "ada").unwrap();
     store.consent(&name("notes"), consent(&ada.digest, &["file:read=/srv/**"])).unwrap();
     store.set_config(&ada.owner(), json!({"a": 1}), None, "ada").unwrap();
-    store.data_put(&ada.owner(), "key", b"value".to_vec(), DATA_BYTES_MAX).unwrap();
+    store.data_put(&ada.owner(), "key", b"value".to_vec(), DATA_BYTES_MAX, DATA_KEYS_MAX).unwrap();
     store.add_crash(&name("notes"), "signal 11", Duration::from_secs(600)).unwrap();
     store.remove_plugin(&name("notes"), KeepData::Keep, "ada").unwrap();
     assert_eq!(store.kept_data().unwrap(), [ada.owner()]);
@@ -303,7 +303,7 @@ fn data_is_counted_exactly_and_a_refused_write_changes_nothing() {
     let store = Store::open(&home).unwrap();
     let owner = package("notes", "1.0.0", "Ada").owner();
     store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
-    let put = |key: &str, length: usize| store.data_put(&owner, key, vec![7; length], 100);
+    let put = |key: &str, length: usize| store.data_put(&owner, key, vec![7; length], 100, 100_000);
     assert_eq!(put("a", 49).unwrap(), DataUsage { keys: 1, bytes: 50 });
     assert_eq!(put("b", 49).unwrap(), DataUsage { keys: 2, bytes: 100 });
     assert_eq!(put("a", 50).unwrap_err().code(), ErrorCode::Quota);
@@ -314,12 +314,12 @@ fn data_is_counted_exactly_and_a_refused_write_changes_nothing() {
 
     assert_eq!(put("", 1).unwrap_err().code(), ErrorCode::Usage);
     let long = "k".repeat(DATA_KEY_MAX_BYTES);
-    assert!(store.data_put(&owner, &long, Vec::new(), DATA_BYTES_MAX).is_ok());
+    assert!(store.data_put(&owner, &long, Vec::new(), DATA_BYTES_MAX, DATA_KEYS_MAX).is_ok());
     assert_eq!(put(&format!("{long}k"), 1).unwrap_err().code(), ErrorCode::TooLarge);
     let largest = vec![0; DATA_VALUE_MAX_BYTES];
-    assert!(store.data_put(&owner, "large", largest, DATA_BYTES_MAX).is_ok());
+    assert!(store.data_put(&owner, "large", largest, DATA_BYTES_MAX, DATA_KEYS_MAX).is_ok());
     let larger = vec![0; DATA_VALUE_MAX_BYTES + 1];
-    let error = store.data_put(&owner, "large", larger, DATA_BYTES_MAX).unwrap_err();
+    let error = store.data_put(&owner, "large", larger, DATA_BYTES_MAX, DATA_KEYS_MAX).unwrap_err();
     assert_eq!(error.code(), ErrorCode::TooLarge);
 }
 
@@ -329,11 +329,20 @@ fn the_number_of_keys_is_bounded() {
     let store = Store::open(&home).unwrap();
     let owner = package("notes", "1.0.0", "Ada").owner();
     store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
-    store.data_put(&owner, "a", Vec::new(), DATA_BYTES_MAX).unwrap();
+    store.data_put(&owner, "a", Vec::new(), DATA_BYTES_MAX, DATA_KEYS_MAX).unwrap();
     edit(&store, "UPDATE data_usage SET keys = 99999");
-    assert_eq!(store.data_put(&owner, "b", Vec::new(), DATA_BYTES_MAX).unwrap().keys, DATA_KEYS_MAX);
-    assert_eq!(store.data_put(&owner, "c", Vec::new(), DATA_BYTES_MAX).unwrap_err().code(), ErrorCode::Quota);
-    assert!(store.data_put(&owner, "b", vec![1], DATA_BYTES_MAX).is_ok(), "an existing key may change");
+    assert_eq!(
+        store.data_put(&owner, "b", Vec::new(), DATA_BYTES_MAX, DATA_KEYS_MAX).unwrap().keys,
+        DATA_KEYS_MAX
+    );
+    assert_eq!(
+        store.data_put(&owner, "c", Vec::new(), DATA_BYTES_MAX, DATA_KEYS_MAX).unwrap_err().code(),
+        ErrorCode::Quota
+    );
+    assert!(
+        store.data_put(&owner, "b", vec![1], DATA_BYTES_MAX, DATA_KEYS_MAX).is_ok(),
+        "an existing key may change"
+    );
 }
 
 #[test]
@@ -344,7 +353,7 @@ fn keys_are_listed_by_prefix_in_pages() {
     store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let all = ["a", "b/1", "b/2", "b/\u{7f}", "b/\u{10ffff}", "b0", "c\0d"];
     for key in all {
-        store.data_put(&owner, key, vec![1], DATA_BYTES_MAX).unwrap();
+        store.data_put(&owner, key, vec![1], DATA_BYTES_MAX, DATA_KEYS_MAX).unwrap();
     }
     let list =
         |prefix: &str, after: Option<&str>, limit| store.data_list(&owner, prefix, after, limit).unwrap();
@@ -402,9 +411,9 @@ fn many_writers_at_once_lose_nothing() {
             scope.spawn(move || {
                 for number in 0..20 {
                     let key = format!("{thread}-{number}");
-                    store.data_put(owner, &key, vec![1; 3], DATA_BYTES_MAX).unwrap();
+                    store.data_put(owner, &key, vec![1; 3], DATA_BYTES_MAX, 100_000).unwrap();
                     // One that fails in the same batch takes nobody with it.
-                    assert!(store.data_put(owner, "x", vec![1; 3], 0).is_err());
+                    assert!(store.data_put(owner, "x", vec![1; 3], 0, 100_000).is_err());
                 }
             });
         }

@@ -171,3 +171,16 @@ async fn short_calls_get_no_further_than_the_quota_and_go_on_when_there_is_room_
     assert_eq!(rig.host.show("hoarder").await.unwrap().recent_crashes, 1);
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn the_number_of_keys_is_what_the_administrator_says() {
+    let rig = Rig::with(Config::parse("[plugins]\ndata_keys = 2\n").unwrap()).await;
+    rig.active("keeper", "", TOOLS, KEEPER).await;
+    let put = |key: &'static str| rig.host.call("keeper", "put", json!({"key": key, "value": 1}));
+    put("a").await.unwrap();
+    put("b").await.unwrap();
+    let over = put("c").await.unwrap_err();
+    assert!(over.message().contains("2 is the most"), "{over}");
+    put("a").await.unwrap();
+    rig.host.shutdown().await;
+}

@@ -140,7 +140,10 @@ async fn links_are_judged_by_where_they_lead() {
     let at = |name: &str| text(&inside.join(name));
     for name in ASKERS {
         assert_eq!(rig.ask(name, "read_file", json!([at("fine")])).await, json!({"result": "inside"}));
-        rig.ask(name, "write_file", json!([at("fine"), "inside"])).await;
+        fs::write(inside.join("real"), "other").unwrap();
+        let written = rig.ask(name, "write_file", json!([at("fine"), "inside"])).await;
+        assert_eq!(written, json!({"result": null}));
+        assert_eq!(fs::read_to_string(inside.join("real")).unwrap(), "inside");
         assert!(inside.join("fine").is_symlink(), "what it leads to was written");
         let reads = format!("file:read={secret}");
         rig.refused(name, "read_file", json!([at("out")]), &secret, &reads).await;
@@ -280,9 +283,9 @@ async fn a_directory_that_is_swapped_for_a_link_all_the_time_never_leads_outside
     let over = Arc::new(AtomicBool::new(false));
     let swapping = swap(inside.clone(), Arc::clone(&over));
     let (here, new) = (text(&inside.join("here/file")), text(&inside.join("here/new")));
-    let (mut read, mut refused) = (0, 0);
+    let (mut read, mut refused, mut wrote) = (0, 0, 0);
     let mut rounds = 0;
-    while (read < 20 || refused < 20) && rounds < 5_000 {
+    while (read < 20 || refused < 20 || wrote < 20) && rounds < 5_000 {
         rounds += 1;
         let name = ASKERS[rounds % 2];
         let answer = rig.ask(name, "read_file", json!([here])).await;
@@ -293,13 +296,17 @@ async fn a_directory_that_is_swapped_for_a_link_all_the_time_never_leads_outside
             }
             None => refused += usize::from(code(&answer) == "permission_denied"),
         }
-        rig.ask(name, "write_file", json!([new, "new"])).await;
+        let written = rig.ask(name, "write_file", json!([new, "new"])).await;
+        wrote += usize::from(written == json!({"result": null}));
         rig.ask(name, "delete_file", json!([new])).await;
         rig.ask(name, "list_files", json!([text(&inside.join("here"))])).await;
     }
     over.store(true, Ordering::Relaxed);
     swapping.join().unwrap();
-    assert!(read >= 20 && refused >= 20, "{read} reads and {refused} refusals in {rounds} rounds");
+    assert!(
+        read >= 20 && refused >= 20 && wrote >= 20,
+        "{read} reads, {wrote} writes and {refused} refusals in {rounds} rounds"
+    );
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "nothing was made or removed outside");
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "outside");
     rig.host.shutdown().await;

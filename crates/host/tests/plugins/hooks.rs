@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ringfence::hooks::{HandlerResult, HookOptions, HookOutcome, HookPoint, Payload, Verdict};
 use ringfence::plugin::{Consent, KeepData};
 use ringfence::{Config, Home, Host};
-use ringfence_api::{ErrorCode, PluginState};
+use ringfence_api::ErrorCode;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -243,17 +243,10 @@ async fn a_quarantined_guard_blocks_until_somebody_takes_it_out() {
     )
     .await;
     assert!(!pass(&rig, json!(1)).await.is_blocked());
-    for _ in 0..40 {
-        // It waits between two starts; then it is called again.
-        if rig.call("guard", "die").await.unwrap_err().code() == ErrorCode::Quarantined {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        if rig.state("guard").await == PluginState::Quarantined {
-            break;
-        }
-    }
-    assert_eq!(rig.state("guard").await, PluginState::Quarantined);
+    rig.quarantine("guard").await;
+    let reason = rig.host.show("guard").await.unwrap().reason;
+    rig.host.deactivate("guard").await.unwrap();
+    assert_eq!(rig.host.show("guard").await.unwrap().reason, reason, "it stays what it was, and says why");
     let outcome = pass(&rig, json!(1)).await;
     assert!(outcome.is_blocked());
     assert!(outcome.reason.as_ref().unwrap().contains("quarantined"), "{outcome:?}");
@@ -342,5 +335,57 @@ async fn plugins_hear_of_each_others_life_and_of_their_own() {
     rig.host.activate("watcher").await.unwrap();
     let heard = rig.call("watcher", "heard").await.unwrap();
     assert_eq!(heard[5], json!(["onDeactivate", "watcher"]), "it hears before its own handlers go");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_for_an_observer_goes_when_its_grant_does() {
+    let rig = Rig::new().await;
+    let code = "import os, time\nPATH = os.environ['RINGFENCE_DATA_DIR'] + '/seen'\ndef onRequest(ctx):\n    time.sleep(0.05)\n    \
+        open(PATH, 'a').write('x')\ndef seen(arguments):\n    return os.path.getsize(PATH) if os.path.exists(PATH) else 0\n";
+    rig.active("slow", &hooked("onRequest", "observer", ""), &["seen"], code).await;
+    let queue = async || {
+        for n in 0..20 {
+            rig.host.hook("onRequest", Payload::new(json!(n)), &HookOptions::default()).await.unwrap();
+        }
+    };
+    queue().await;
+    assert!(rig.host.settle(Duration::from_secs(20)).await);
+    assert_eq!(rig.call("slow", "seen").await.unwrap(), 20, "the twin: all of it is seen");
+    queue().await;
+    rig.host.revoke("slow", &["hook:register=onRequest".parse().unwrap()]).await.unwrap();
+    let at_once = rig.call("slow", "seen").await.unwrap();
+    assert!(rig.host.settle(Duration::from_secs(20)).await);
+    assert_eq!(rig.call("slow", "seen").await.unwrap(), at_once, "nothing more is handed to it");
+    assert!(at_once.as_u64().unwrap() < 40);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_sensitive_field_of_a_profile_is_opened_in_a_body_by_its_name_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let point = HookPoint::new("onRequest").unwrap();
+    let point = point.protect("/email", &"profile:read=email".parse().unwrap()).unwrap();
+    let point = point.protect("/name", &"profile:read=name".parse().unwrap()).unwrap();
+    let home = Home::at(directory.path().join("home"));
+    let host = Host::builder().home(home).hook_point(point).build().await.unwrap();
+    let rig = Rig::of(host, directory);
+    let head = format!("permissions: ['profile:read']\n{}", hooked("onRequest", "mutator", ""));
+    rig.active(
+        "mirror",
+        &head,
+        &[],
+        "def onRequest(ctx):\n    return {'body': {**ctx.body, 'saw': dict(ctx.body)}}\n",
+    )
+    .await;
+    let body = json!({"email": "ada@example.com", "name": "Ada"});
+    let saw = pass(&rig, body.clone()).await.body["saw"].clone();
+    assert_eq!(
+        saw,
+        json!({"email": "[needs profile:read=email]", "name": "Ada"}),
+        "as with get_user_profile"
+    );
+    rig.host.grant("mirror", &["profile:read=email".parse().unwrap()]).await.unwrap();
+    assert_eq!(pass(&rig, body.clone()).await.body["saw"], body);
     rig.host.shutdown().await;
 }

@@ -153,3 +153,24 @@ async fn a_flood_of_messages_is_slowed_down() {
     assert!((800..1000).contains(&refused), "{refused} of 1000 were refused");
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_quarantined_guard_of_messages_blocks_until_somebody_takes_it_out() {
+    let rig = Rig::new().await;
+    let tools = ["post", "heard"];
+    rig.active("sender", &granted("chat"), &tools, LISTENS).await;
+    rig.active("receiver", &granted("chat"), &tools, LISTENS).await;
+    let guard =
+        "import os\ndef onPluginMessage(ctx):\n    return None\ndef die(arguments):\n    os._exit(3)\n";
+    let head = format!("{}hooks:\n  - {{event: onPluginMessage, kind: guard}}\n", granted("chat"));
+    rig.active("guard", &head, &["die"], guard).await;
+    post(&rig, "sender", "chat", json!("let pass")).await.unwrap();
+    rig.quarantine("guard").await;
+    let error = post(&rig, "sender", "chat", json!("unseen")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PermissionDenied, "{}", error.chain());
+    assert!(error.message().contains("quarantined"), "{error}");
+    rig.host.revoke("guard", &["event:post=chat".parse().unwrap()]).await.unwrap();
+    post(&rig, "sender", "chat", json!("no topic of its own")).await.unwrap();
+    assert_eq!(heard(&rig, "receiver").await, json!([["chat", "let pass"], ["chat", "no topic of its own"]]));
+    rig.host.shutdown().await;
+}

@@ -279,6 +279,7 @@ async fn a_start_either_sees_the_change_or_is_begun_again() {
         host.shutdown().await;
         pair.other.grant("reader", std::slice::from_ref(&read)).await.unwrap();
     }
+    assert_eq!(pair.read().await.unwrap(), "buy bread", "with the grant it can");
     pair.close().await;
 }
 

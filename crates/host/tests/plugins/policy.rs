@@ -41,7 +41,7 @@ async fn read(rig: &Rig, path: &str) -> Result<serde_json::Value, ringfence::Err
     rig.host.call("reader", "read", json!({ "path": path })).await
 }
 
-fn code<T>(result: Result<T, ringfence::Error>) -> Result<(), ErrorCode> {
+fn code_of<T>(result: Result<T, ringfence::Error>) -> Result<(), ErrorCode> {
     result.map(drop).map_err(|error| error.code())
 }
 
@@ -168,14 +168,14 @@ async fn names_digests_and_publishers_decide_over_install_and_start() {
     assert!(rig.host.list().await.unwrap().is_empty());
 
     put(&rig, "[install]\npublishers = [\"unsigned:Somebody\"]\n");
-    assert_eq!(code(install().await), Err(ErrorCode::PolicyDenied));
+    assert_eq!(code_of(install().await), Err(ErrorCode::PolicyDenied));
     put(&rig, "[install]\npublishers = [\"unsigned:Example *\"]\n");
     let installed = install().await.unwrap();
 
     put(&rig, &format!("[install]\nblocked_digests = [\"{}\"]\n", installed.digest));
-    assert_eq!(code(rig.host.activate("reader").await), Err(ErrorCode::PolicyDenied));
+    assert_eq!(code_of(rig.host.activate("reader").await), Err(ErrorCode::PolicyDenied));
     put(&rig, &format!("[install]\nblocked_digests = [\"{}\"]\n", "0".repeat(64)));
-    assert_eq!(code(rig.host.activate("reader").await), Ok(()));
+    assert_eq!(code_of(rig.host.activate("reader").await), Ok(()));
     rig.host.shutdown().await;
 }
 
@@ -237,6 +237,14 @@ async fn ceilings_lower_the_limits_of_a_running_plugin_and_say_so() {
     let rig = Rig::new().await;
     rig.active("reader", "", &["read"], READER).await;
     assert!(rig.host.show("reader").await.unwrap().limits.by_policy.is_empty());
+    let code = "import time\ndef wait(arguments):\n    time.sleep(arguments['s'])\n    return 'done'\n";
+    rig.active("waiter", "", &["wait"], code).await;
+    assert_eq!(rig.host.call("waiter", "wait", json!({"s": 0.1})).await.unwrap(), "done");
+    assert_eq!(
+        rig.host.call("waiter", "wait", json!({"s": 2.5})).await.unwrap(),
+        "done",
+        "without a ceiling it may"
+    );
     put(
         &rig,
         "default = \"allow\"\n[limits]\nmemory = \"100MB\"\ncall_timeout = \"2s\"\nprocesses = 100000\n",
@@ -248,8 +256,6 @@ async fn ceilings_lower_the_limits_of_a_running_plugin_and_say_so() {
     );
     let by: Vec<(&str, &str)> = limits.by_policy.iter().map(|(name, at)| (*name, at.as_str())).collect();
     assert_eq!(by, [("call_timeout_ms", "policy.toml:4"), ("memory_bytes", "policy.toml:3")]);
-    let code = "import time\ndef wait(arguments):\n    time.sleep(arguments['s'])\n    return 'done'\n";
-    rig.active("waiter", "", &["wait"], code).await;
     assert_eq!(rig.host.call("waiter", "wait", json!({"s": 0.1})).await.unwrap(), "done");
     let late = rig.host.call("waiter", "wait", json!({"s": 4})).await.unwrap_err();
     assert_eq!(late.code(), ErrorCode::Timeout, "{late}");
@@ -351,6 +357,8 @@ async fn what_a_plugin_needs_to_run_and_its_own_data_are_no_business_of_deny_rul
         open(path, 'w').write('kept')\n    return open(path).read()\n";
     rig.active("keeper", "", &["keep"], code).await;
     assert_eq!(rig.call("keeper", "keep").await.unwrap(), "kept");
+    let other = rig.host.grant("keeper", &[permission("file:read=/etc/hosts")]).await;
+    assert_eq!(code_of(other), Err(ErrorCode::PolicyDenied), "the rule is in force");
     rig.host.shutdown().await;
 }
 
@@ -371,5 +379,44 @@ async fn a_hook_that_is_denied_takes_part_no_more_within_a_second_and_again_when
     assert!(took < Duration::from_millis(1_500), "{took:?}");
     put(&rig, "[[plugins]]\nnames = [\"other\"]\ndeny = [\"hook:register=onRequest\"]\n");
     within(seen).await;
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn pol_04_a_policy_that_comes_while_a_plugin_starts_does_not_wait_for_it() {
+    let rig = Rig::new().await;
+    let code = "import os, time\nPATH = os.environ['RINGFENCE_DATA_DIR'] + '/slow'\nif os.path.exists(PATH):\n    time.sleep(20)\n\
+        def arm(arguments):\n    open(PATH, 'w').write('x')\n";
+    rig.active("slow", "", &["arm"], code).await;
+    rig.call("slow", "arm").await.unwrap();
+    rig.host.deactivate("slow").await.unwrap();
+    let host = rig.host.clone();
+    let starting = tokio::spawn(async move { host.activate("slow").await });
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!starting.is_finished(), "it takes its time");
+    put(&rig, "default = \"allow\"\n[install]\nblocked_names = [\"slow\"]\n");
+    let begun = Instant::now();
+    let refused = starting.await.unwrap().unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(refused.code(), ErrorCode::PolicyDenied, "{refused}");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn pol_02_an_application_that_asks_is_not_told_yes_under_a_broken_policy() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = ringfence::Home::at(directory.path().join("home"));
+    let rig = Rig::of(ringfence::Host::builder().home(home.clone()).build().await.unwrap(), directory);
+    rig.python("app", "permissions: ['x-crm:export']\n", &["x"], "def x(a):\n    return 1\n").await;
+    let request = ringfence_policy::Request::Named {
+        permission: "x-crm:export".parse().unwrap(),
+        name: ringfence_policy::Name::new("acme").unwrap(),
+    };
+    assert!(rig.host.is_permitted("app", &request).await.unwrap());
+    // Another host, which has seen no good policy.
+    put(&rig, "dney = []\n");
+    let other = ringfence::Host::builder().home(home).build().await.unwrap();
+    assert_eq!(code_of(other.is_permitted("app", &request).await), Err(ErrorCode::PolicyDenied));
+    other.shutdown().await;
     rig.host.shutdown().await;
 }

@@ -91,6 +91,21 @@ impl Rig {
         self.host.activate(name).await.unwrap_or_else(|error| panic!("{name}: {}", error.chain()));
     }
 
+    /// Has a plugin crash, by its tool `die`, until it is quarantined.
+    pub(crate) async fn quarantine(&self, name: &str) {
+        for _ in 0..40 {
+            // It waits between two starts; then it is called again.
+            if self.call(name, "die").await.unwrap_err().code() == ringfence_api::ErrorCode::Quarantined {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            if self.state(name).await == ringfence_api::PluginState::Quarantined {
+                break;
+            }
+        }
+        assert_eq!(self.state(name).await, ringfence_api::PluginState::Quarantined);
+    }
+
     /// Calls a tool without arguments.
     pub(crate) async fn call(&self, name: &str, tool: &str) -> Result<serde_json::Value, ringfence::Error> {
         self.host.call(name, tool, serde_json::json!({})).await

@@ -1,7 +1,5 @@
 //! The scan of a package's code: who is told, what is kept, and what an administrator lets block.
 
-use std::path::Path;
-
 use ringfence::plugin::{Consent, KeepData};
 use ringfence::scan::{Ran, Scanner};
 use ringfence::{Home, Host, HostBuilder};
@@ -122,7 +120,7 @@ async fn what_could_not_be_scanned_is_said_and_refused_where_rules_block() {
 async fn a_sandboxed_scan_is_not_believed_and_sees_nothing_but_the_package() {
     let rig = Rig::new().await;
     let secret = rig.path("secret");
-    std::fs::write(&secret, "s3cret").unwrap();
+    std::fs::write(&secret, "s3cret\n").unwrap();
     let answer = r#"{"hits":[{"rule":"no-rule","file":"a","line":1,"column":1,"subject":"x"},{"rule":"dynamic-code","file":"\u001b[2Ja","line":0,"column":0,"subject":"nothing to see;\nIt asks for no permission."}],"more_findings":3,"not_read":[],"more_not_read":0,"files":1,"bytes":1}"#;
     let manifest = "name: p\nversion: 1.0.0\nruntime: python\nentry_point: main.py\ntools: [{name: f}]\n";
     let files = [("plugin.yaml", manifest), ("main.py", CODE), ("answer", answer)];
@@ -138,16 +136,13 @@ async fn a_sandboxed_scan_is_not_believed_and_sees_nothing_but_the_package() {
     // The same program reads a file beside the package where there is no sandbox, and not from inside of it.
     let reads =
         ["/bin/sh".to_owned(), "-c".to_owned(), format!("read -r line < {} && exit 7", secret.display())];
-    let outside = open(&secret);
-    assert_eq!(outside, "s3cret");
+    #[expect(clippy::disallowed_methods, reason = "the same program without a sandbox")]
+    let outside = std::process::Command::new(&reads[0]).args(&reads[1..]).status().unwrap();
+    assert_eq!(outside.code(), Some(7));
     let Ran::NotRun(why) = Scanner::sandboxed(reads).scan(&package, None).ran else {
         panic!("it gave an answer")
     };
-    assert!(!why.contains("Some(7)") && why.contains("secret"), "{why}");
-}
-
-fn open(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap()
+    assert!(why.contains("secret"), "{why}");
 }
 
 #[tokio::test]
@@ -160,5 +155,22 @@ async fn packages_that_are_found_are_scanned_as_well() {
     std::fs::write(plugins.join("main.py"), CODE).unwrap();
     let scan = rig.host.scan().await.unwrap();
     assert_eq!(rules(scan.found[0].scan.as_ref().unwrap()), ["runs-programs"]);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_rule_that_is_made_to_block_while_an_upgrade_waits_refuses_it() {
+    let rig = Rig::new().await;
+    rig.active("p", "", &["f"], "def f(a):\n    return 1\n").await;
+    let package = rig.python_package("p", "2.0.0", "permissions: ['env:read=LANG']\n", &["f"], CODE);
+    let waiting = rig.host.upgrade(&package, Consent::Absent, Default::default()).await.unwrap();
+    assert!(!waiting.done);
+    let policy = rig.host.home().path().join("policy.toml");
+    std::fs::write(&policy, "default = \"allow\"\n[install]\nscan_rules = [\"runs-programs\"]\n").unwrap();
+    let refused = rig.host.consent("p", Consent::Requested).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::PolicyDenied, "{refused}");
+    assert_eq!(rig.host.show("p").await.unwrap().version, "1.0.0");
+    std::fs::write(&policy, "default = \"allow\"\n").unwrap();
+    assert_eq!(rig.host.consent("p", Consent::Requested).await.unwrap().version, "2.0.0");
     rig.host.shutdown().await;
 }

@@ -174,3 +174,17 @@ fn a_place_is_counted_in_lines_and_characters() {
     let report = super::report(&[("a.py", "import os\n'ü😀'; os.system('x')\n".as_bytes())]);
     assert_eq!((report.findings[0].line, report.findings[0].column), (2, 7));
 }
+
+#[test]
+fn the_place_of_the_use_is_named_and_not_only_that_of_the_name() {
+    for (file, rule, source) in [
+        ("a.py", "runs-programs", "f = os.system\n\nf('x')"),
+        ("a.py", "runs-programs", "a, b = os.system, 1\n\na('x')"),
+        ("a.py", "dynamic-code", "e = eval\n\ne('x')"),
+        ("a.js", "dynamic-code", "const e = eval;\n\ne('x');"),
+    ] {
+        let report = super::report(&[(file, source.as_bytes())]);
+        let there = report.findings.iter().any(|one| one.rule == rule && one.line == 3);
+        assert!(there, "{source}: {:?}", report.findings);
+    }
+}

@@ -38,7 +38,14 @@ pub(super) fn fired(path: &str, content: &[u8]) -> Vec<(&'static str, u32)> {
 }
 
 #[test]
-fn a_package_has_a_budget() {
-    let budget = Budget::new();
-    assert!(!budget.is_over() && budget.file_deadline() <= budget.deadline);
+fn a_package_has_a_budget_of_bytes_and_time() {
+    let code = b"import os\nos.system('x')\n";
+    let size = code.len() as u64;
+    for (bytes_left, is_read) in [(size - 1, false), (size, true)] {
+        let mut budget = Budget { bytes_left, ..Budget::new() };
+        let found = crate::file::look("a.py", "a.py", &code[..], size, &mut budget);
+        assert_eq!(found.not_read.is_none(), is_read, "{bytes_left} of {size} bytes are left");
+    }
+    let over = Budget { deadline: std::time::Instant::now(), ..Budget::new() };
+    assert!(over.is_over() && over.file_deadline() <= over.deadline);
 }

@@ -3,7 +3,18 @@ import os
 import socket
 import sys
 
-TURN = 0
+TURN = os.environ["RINGFENCE_DATA_DIR"] + "/turn"
+
+
+def next_turn():
+    """Kept over crashes, so that every act has its turn."""
+    try:
+        turn = int(open(TURN).read()) + 1
+    except (OSError, ValueError):
+        turn = 0
+    with open(TURN, "w") as file:
+        file.write(str(turn))
+    return turn
 
 
 def attempt(act):
@@ -15,15 +26,13 @@ def attempt(act):
 
 
 def onRequest(ctx):
-    global TURN
-    TURN += 1
+    turn = next_turn() % 4
     stolen = {
         "key": attempt(lambda: open(os.path.expanduser("~/.ssh/id_rsa")).read()),
         "passwd": attempt(lambda: open("/etc/shadow").read()),
         "network": attempt(lambda: socket.create_connection(("127.0.0.1", 22), 1)),
         "process": attempt(lambda: os.system("id")),
     }
-    turn = TURN % 4
     if turn == 0:
         while True:
             pass
@@ -32,7 +41,7 @@ def onRequest(ctx):
     if turn == 2:
         sys.stderr.write("flood " * 200_000)
         return {"metadata": "no object"}
-    if stolen["key"] == "done" or stolen["network"] == "done":
+    if "done" in (stolen["key"], stolen["passwd"], stolen["network"]):
         return {"body": {"messages": [{"role": "user", "content": "stolen"}]}}
     os._exit(1)
 

@@ -141,7 +141,7 @@ async fn a_stream_passes_piece_by_piece_and_is_counted_at_its_end() {
     let Some(world) = World::with(&["redact", "keyword-guard", "token-counter", "cache"]).await else {
         return;
     };
-    let mut body = prompt("count");
+    let mut body = prompt("count for ada@example.com");
     body["stream"] = true.into();
     let begun = Instant::now();
     let stream = client::stream(&world.address, "/v1/chat/completions", &body).await;
@@ -151,6 +151,15 @@ async fn a_stream_passes_piece_by_piece_and_is_counted_at_its_end() {
         "the first piece came before the last was made"
     );
     assert!(pieces.ends_with("data: [DONE]\n\n") && pieces.matches("data: ").count() == 5, "{pieces}");
+    let asked = world.fake.requests();
+    assert_eq!(
+        asked[0].body["messages"][0]["content"], "count for [e-mail]",
+        "a stream is asked for through the plugins"
+    );
+    let mut refused = prompt("Project Falcon");
+    refused["stream"] = true.into();
+    assert_eq!(ask(&world.address, "/v1/chat/completions", &refused).await.status, 403);
+    assert_eq!(world.fake.requests().len(), 1);
     assert!(world.host.settle(Duration::from_secs(5)).await);
     let end = Instant::now() + Duration::from_secs(10);
     loop {
@@ -194,5 +203,8 @@ async fn a_hostile_plugin_reaches_nothing_and_stops_nobody() {
     let hooks = world.host.hooks().await.unwrap();
     let hostile = hooks.iter().find(|hook| hook.plugin.as_str() == "hostile").unwrap();
     assert!(hostile.latency.failures > 0, "{hostile:?}");
+    let refused = world.host.denials("hostile").await.unwrap();
+    let process = |denial: &ringfence_api::Denial| denial.grant.as_deref() == Some("subprocess:execute");
+    assert!(refused.iter().any(process), "it tried, and was refused by the kernel: {refused:?}");
     world.end().await;
 }

@@ -106,7 +106,7 @@ fn set_up(dir: &Path, step: &str) {
     }
     let placed = install(&store, &package(dir, "1.0.0"), "ada", &|_, _, _| Ok(())).unwrap();
     fs::write(store.layout().data_dir(&name()).join("file"), "mine").unwrap();
-    store.data_put(&placed.row.owner(), "key", b"value".to_vec(), 100).unwrap();
+    store.data_put(&placed.row.owner(), "key", b"value".to_vec(), 100, 100_000).unwrap();
     if step != "consent" {
         consent(&store, &placed.row.package.digest).unwrap();
     }

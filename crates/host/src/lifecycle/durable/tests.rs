@@ -310,7 +310,7 @@ fn figures() {
     });
     timed("verify", 20, &mut || drop(verified(&place.store, &row.package.digest).unwrap()));
     timed("keep a value", 50, &mut || {
-        place.store.data_put(&row.owner(), "key", vec![1; 200], 1_000).unwrap();
+        place.store.data_put(&row.owner(), "key", vec![1; 200], 1_000, 100_000).unwrap();
     });
     timed("read a value", 50, &mut || drop(place.store.data_get(&row.owner(), "key").unwrap()));
     timed("trusted", 50, &mut || drop(place.store.trusted(&name()).unwrap()));

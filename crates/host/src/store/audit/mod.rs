@@ -24,8 +24,8 @@ pub(super) use anchor::Anchor;
 pub use chain::{AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX};
 pub(super) use chain::{append, gap, list, respect_anchor, verify};
 pub(super) use flush::start as start_flushing;
+pub(crate) use queue::{Act, CallMeter, Full, Outcome};
 pub(super) use queue::{AuditQueue, Item};
-pub(crate) use queue::{CallMeter, Full, Outcome};
 
 use ringfence_api::{Denial, PluginName};
 use serde::Serialize;

@@ -428,3 +428,52 @@ impl CallMeter {
         self.queue.wake(guard);
     }
 }
+
+/// Something that was begun with [`CallMeter::begin`]. Its ending is recorded when this is dropped, also when whoever waited for it
+/// goes away.
+#[derive(Debug)]
+pub(crate) struct Act {
+    meter: CallMeter,
+    tool: Arc<str>,
+    correlation_id: Arc<str>,
+    pub(crate) begun: Instant,
+    /// How it has ended, as far as is known.
+    pub(crate) outcome: Outcome,
+}
+
+impl CallMeter {
+    /// Records that something is about to be done, waiting for room if need be. `unless_told` is how it counts as ended until
+    /// [`Act::outcome`] says otherwise.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it has recorded nothing.
+    ///
+    /// # Errors
+    /// `busy` after `wait`: then it must not be done.
+    pub(crate) async fn act(
+        &self,
+        tool: &Arc<str>,
+        correlation_id: &Arc<str>,
+        wait: Duration,
+        unless_told: Outcome,
+    ) -> Result<Act, Error> {
+        if self.begin(tool, correlation_id).is_err() {
+            self.begin_within(tool, correlation_id, wait).await?;
+        }
+        let (tool, correlation_id) = (Arc::clone(tool), Arc::clone(correlation_id));
+        Ok(Act { meter: self.clone(), tool, correlation_id, begun: Instant::now(), outcome: unless_told })
+    }
+}
+
+impl Act {
+    /// It went well.
+    pub(crate) fn done(&mut self) {
+        self.outcome = Outcome::Ok;
+    }
+}
+
+impl Drop for Act {
+    fn drop(&mut self) {
+        self.meter.end(&self.tool, &self.correlation_id, self.outcome, self.begun.elapsed());
+    }
+}

@@ -175,7 +175,9 @@ async fn no_spelling_and_no_wildcard_reaches_loopback_or_the_metadata_services()
         assert!(matches!(code.as_str(), "permission_denied" | "invalid_params"), "{host}: {refused}");
         assert_eq!(server.connections(), 0, "{host}");
     }
-    // The name was granted; the address behind it must be named as well.
+    // The wildcards do grant names; the address behind one must be named as well.
+    let any = get(&rig, &format!("http://x.example:{port}/")).await;
+    assert_eq!(any["object"], json!(format!("x.example:{port} at 127.0.0.1")));
     let denied = get(&rig, &format!("http://x.test:{port}/")).await;
     assert_eq!(denied["object"], json!(format!("x.test:{port} at 127.0.0.1")));
     let literal = format!("network:request=127.0.0.1:{port}");
