@@ -63,6 +63,15 @@ impl Depths {
         Ok(Entered { known: Arc::clone(&self.known), correlation_id: Arc::clone(correlation_id), depth })
     }
 
+    /// How deep the next thing within this work is, if it is not counted itself.
+    ///
+    /// # Errors
+    /// `busy` beyond [`DEPTH_MAX`].
+    pub(crate) fn next(&self, correlation_id: &str, what: &str) -> Result<u32, Error> {
+        let depth = self.of(correlation_id) + 1;
+        if depth > DEPTH_MAX { Err(too_deep(what)) } else { Ok(depth) }
+    }
+
     /// How deep the work with this id is now.
     pub(crate) fn of(&self, correlation_id: &str) -> u32 {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

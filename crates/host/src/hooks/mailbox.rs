@@ -123,8 +123,8 @@ impl Mailboxes {
         seen: Observation,
         wait: bool,
     ) -> Result<Option<Answer>, String> {
-        let plugin = seen.handler.plugin.clone();
-        self.send(host, &plugin, Job::Observe(seen), wait)
+        let handler = Arc::clone(&seen.handler);
+        self.send(host, &handler.plugin, Job::Observe(seen), wait)
     }
 
     /// Puts a delivery into a plugin's queue. Never waits.
@@ -138,13 +138,16 @@ impl Mailboxes {
         job: Job,
         wait: bool,
     ) -> Result<Option<Answer>, String> {
-        let (answer, told) = oneshot::channel();
-        let queued =
-            Queued { job, answer: wait.then_some(answer), _outstanding: Outstanding::new(&self.outstanding) };
+        let (answer, told) = wait.then(oneshot::channel).unzip();
+        let queued = Queued { job, answer, _outstanding: Outstanding::new(&self.outstanding) };
         let mut boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mailbox = boxes.entry(plugin.clone()).or_insert_with(|| open(host.downgrade(), plugin.clone()));
+        // Looked for first: a name is copied for a queue that is not there yet, not for each delivery.
+        let mailbox = match boxes.get(plugin) {
+            Some(mailbox) => mailbox,
+            None => boxes.entry(plugin.clone()).or_insert_with(|| open(host.downgrade(), plugin.clone())),
+        };
         match mailbox.sender.try_send(queued) {
-            Ok(()) => Ok(wait.then_some(told)),
+            Ok(()) => Ok(told),
             Err(_full) => {
                 let dropped = mailbox.shared.dropped.fetch_add(1, Ordering::Relaxed) + 1;
                 // The first of each power of two: a flood of drops is no flood of lines.

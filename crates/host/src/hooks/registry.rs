@@ -3,7 +3,7 @@
 //! A handler takes part when its plugin is active and is granted the event. The guards of a quarantined plugin, and of one
 //! whose grants were changed by hand, stay in place and block: nobody took them out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ pub(crate) struct Dynamic {
 /// Who takes part, as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
-    chains: HashMap<String, Arc<Chain>>,
+    chains: BTreeMap<String, Arc<Chain>>,
     pub(crate) listeners: Vec<Listener>,
 }
 
@@ -113,7 +113,7 @@ struct Loaded {
 /// The hooks of a host.
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
-    points: HashMap<String, HookPoint>,
+    points: BTreeMap<String, HookPoint>,
     loaded: RwLock<Loaded>,
     /// Counts what this host has changed.
     generation: AtomicU64,
@@ -146,9 +146,21 @@ impl Hooks {
     /// Who takes part, if that is known and not too old.
     pub(crate) fn fresh(&self) -> Option<Arc<Picture>> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
-        let is_new = loaded.at.is_some_and(|at| at.elapsed() < REFRESH_EVERY);
-        let same = loaded.generation == self.generation.load(Ordering::Acquire);
-        (is_new && same).then(|| Arc::clone(&loaded.picture))
+        self.is_fresh(&loaded).then(|| Arc::clone(&loaded.picture))
+    }
+
+    fn is_fresh(&self, loaded: &Loaded) -> bool {
+        loaded.generation == self.generation.load(Ordering::Acquire)
+            && loaded.at.is_some_and(|at| at.elapsed() < REFRESH_EVERY)
+    }
+
+    /// Whether it is known, without asking anybody, that an event concerns neither a plugin nor the application: what most
+    /// events of a pipeline are, so this takes no reference and looks up nothing twice.
+    pub(crate) fn concerns_nobody(&self, event: &str) -> bool {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        !loaded.picture.chains.contains_key(event)
+            && !self.points.contains_key(event)
+            && self.is_fresh(&loaded)
     }
 
     /// Who takes part, read if need be. Cancel safe.
@@ -207,11 +219,8 @@ impl Hooks {
     /// Every handler that takes part, by event and order.
     pub(crate) fn list(&self, picture: &Picture) -> Vec<HookInfo> {
         let now = Instant::now();
-        let mut events: Vec<&String> = picture.chains.keys().collect();
-        events.sort_unstable();
         let mut all = Vec::new();
-        for event in events {
-            let Some(chain) = picture.chains.get(event) else { continue };
+        for (event, chain) in &picture.chains {
             all.extend(chain.asked.iter().chain(&chain.observers).map(|handler| HookInfo {
                 event: event.clone(),
                 plugin: handler.plugin.clone(),

@@ -33,15 +33,15 @@ impl Host {
         options: &HookOptions,
     ) -> Result<HookOutcome, Error> {
         let hooks = &self.context().hooks;
-        let picture = match hooks.fresh() {
-            Some(picture) => picture,
-            None => hooks.picture(self.context()).await?,
-        };
-        let chain = picture.chain(event);
-        if chain.is_none() && hooks.point(event).is_none() && crate::hooks::is_event_name(event) {
+        if hooks.concerns_nobody(event) && crate::hooks::is_event_name(event) {
             return Ok(HookOutcome { dry_run: options.dry_run, ..HookOutcome::unchanged(payload) });
         }
-        self.pass(event, payload, options, chain, &|_| true).await
+        // Apart, in its own place: the future of a pass is some kilobytes, which each event that concerns nobody would move.
+        Box::pin(async {
+            let picture = hooks.picture(self.context()).await?;
+            self.pass(event, payload, options, picture.chain(event), &|_| true).await
+        })
+        .await
     }
 
     /// The same for those of the chain that take part this time.
@@ -68,8 +68,15 @@ impl Host {
             Some(id) => id.as_str().into(),
             None => self.context().correlation_id(),
         };
-        let entered = hooks.depths.enter(&correlation_id, 0, event)?;
-        let depth = entered.depth;
+        // Where nobody is asked, nothing can be nested in this pass; a delivery counts itself when it is made.
+        let entered = match chain.asked.is_empty() {
+            true => None,
+            false => Some(hooks.depths.enter(&correlation_id, 0, event)?),
+        };
+        let depth = match &entered {
+            Some(entered) => entered.depth,
+            None => hooks.depths.next(&correlation_id, event)?,
+        };
         let pass = Pass { host: self, event, correlation_id: &correlation_id, depth, options };
         Ok(pass.run(chain, takes_part, payload).await)
     }
