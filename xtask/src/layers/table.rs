@@ -25,7 +25,8 @@ pub(crate) const CRATES: &[CrateRow] = &[
         package: "ringfence",
         imports: &["ringfence-api", "ringfence-policy", "ringfence-sandbox", "ringfence-scan"],
     },
-    CrateRow { package: "ringfence-cli", imports: &["ringfence-api", "ringfence"] },
+    CrateRow { package: "ringfence-server", imports: &["ringfence-api", "ringfence"] },
+    CrateRow { package: "ringfence-cli", imports: &["ringfence-api", "ringfence", "ringfence-server"] },
     CrateRow { package: "ringfence-testkit", imports: &["ringfence-api", "ringfence", "ringfence-sandbox"] },
     CrateRow { package: "ringfence-tests", imports: &["ringfence-testkit", "ringfence-api"] },
     CrateRow {
@@ -67,6 +68,7 @@ pub(crate) const USERS: &[UserRow] = &[
         users: &["ringfence-scan"],
         because: "what parses a stranger's files can run in a sandbox",
     },
+    UserRow { dependency: "rmcp", users: &["ringfence-server"], because: "MCP ends at the server" },
     UserRow { dependency: "rusqlite", users: &["ringfence"], because: "the store stands behind one module" },
     UserRow {
         dependency: "rustix",
@@ -75,8 +77,8 @@ pub(crate) const USERS: &[UserRow] = &[
     },
     UserRow {
         dependency: "schemars",
-        users: &["ringfence-api"],
-        because: "schemas come from the shared types",
+        users: &["ringfence-api", "ringfence", "ringfence-server"],
+        because: "schemas come from the types themselves",
     },
     UserRow {
         dependency: "tokio",
