@@ -3,7 +3,7 @@
 //! Tests ask for a need by its name and print `skipped: needs NAME` without it. `RINGFENCE_NEEDS` names the needs
 //! that must be there: a test that would skip for one of those fails instead.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::process;
@@ -56,6 +56,8 @@ pub(crate) const NEEDS: &[Need] = &[
     test("cc", "cc", &["gcc", "libc6-dev"], "probe programs in C, and linking"),
     test("bwrap", "bwrap", &["bubblewrap"], "the peer in comparisons"),
     test("python3", "python3", &["python3"], "Python inside the sandbox"),
+    test("venv", "ensurepip/__main__.py", &["python3-venv"], "MCP clients from PyPI"),
+    test("npm", "npm", &["npm"], "the MCP Inspector"),
     test("node", "node", &["nodejs"], "Node.js inside the sandbox"),
     test("go", "go", &["golang-go"], "a Go program inside the sandbox"),
     test("make", "make", &["make"], "example plugins in C"),
@@ -78,9 +80,14 @@ pub(crate) const NEEDS: &[Need] = &[
 /// directory does not count.
 const PLACES: &[&str] = &["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"];
 
-/// The program's path in one of the system's directories.
+/// The program's path in one of the system's directories, or in the library of a Python of the system.
 pub(crate) fn locate(program: &str) -> Option<PathBuf> {
-    PLACES.iter().map(|place| Path::new(place).join(program)).find(|path| path.is_file())
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let pythons = libraries.filter(|path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("python3."))
+    });
+    let places = PLACES.iter().map(PathBuf::from).chain(pythons);
+    places.map(|place| place.join(program)).find(|path| path.is_file())
 }
 
 /// The needs of `asked_by` that this machine lacks.

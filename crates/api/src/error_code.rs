@@ -153,6 +153,24 @@ error_codes! {
     Busy "busy" exec 125 exit 8 http 503
         "Someone else holds what is needed: another daemon this home, or a full queue."
         "Try again, or stop the process that the message names.";
+    Unauthenticated "unauthenticated" exec 125 exit 4 http 401
+        "The request has no token, or one that does not hold (any more)."
+        "Send `Authorization: Bearer TOKEN`; `ringfence token create` makes one.";
+    Forbidden "forbidden" exec 125 exit 4 http 403
+        "The token's role or plugin does not cover the request, or it comes from a page or name that is not ours."
+        "Use a token with the role that the message names, and the server's own address.";
+    Conflict "conflict" exec 125 exit 4 http 412
+        "Somebody else has changed it since it was read."
+        "Read it again, and send the change with its new version.";
+    MethodNotAllowed "method_not_allowed" exec 125 exit 2 http 405
+        "The address exists, but not with this method."
+        "Use one of the methods in the `Allow` header.";
+    UnsupportedMediaType "unsupported_media_type" exec 125 exit 2 http 415
+        "The body is of a kind that the request does not take."
+        "Send JSON with `Content-Type: application/json`, not compressed.";
+    RateLimited "rate_limited" exec 125 exit 8 http 429
+        "Too many requests came from one place in a short time."
+        "Wait as long as the `Retry-After` header says.";
     Cancelled "cancelled" exec 130 exit 1 http 409
         "The caller gave up before it was done."
         "Nothing: start it again when it is wanted.";

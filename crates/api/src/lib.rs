@@ -29,6 +29,7 @@ mod permission;
 mod plugin_name;
 mod plugin_state;
 mod report;
+mod role;
 pub mod rpc;
 pub mod text;
 mod violation;
@@ -47,4 +48,5 @@ pub use permission::{
 pub use plugin_name::{PLUGIN_NAME_MAX_BYTES, PluginName, PluginNameError};
 pub use plugin_state::{PluginState, UnknownPluginState};
 pub use report::{Denial, EnforcedLayer, RunReport, RunStatus, UNKNOWN_OBJECT};
+pub use role::{Role, UnknownRole};
 pub use violation::{UnknownViolation, Violation};

@@ -163,6 +163,21 @@ impl JsonSchema for PermissionRequest {
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        if generator.contract().is_serialize() {
+            // What is written is always the object, and leaves out what is empty.
+            let name = generator.subschema_for::<PermissionName>();
+            return schemars::json_schema!({
+                "description": "One thing that a plugin asks to be allowed.",
+                "type": "object",
+                "properties": {
+                    "permission": name,
+                    "scope": { "description": "Its bounds.", "type": "array", "items": { "type": "string" } },
+                    "reason": { "description": "The author's words why.", "type": "string" },
+                    "optional": { "description": "Whether the plugin also works without it.", "type": "boolean" },
+                },
+                "required": ["permission"],
+            });
+        }
         let text = generator.subschema_for::<Permission>();
         let object = generator.subschema_for::<PermissionObject>();
         schemars::json_schema!({

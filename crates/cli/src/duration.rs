@@ -14,9 +14,28 @@ pub(crate) fn parse_duration(text: &str) -> Result<Limit<Duration>, String> {
     units::parse_duration(text).map_err(|error| one_text(&error))
 }
 
+/// The same for what lasts long: also in days, such as `30d`.
+pub(crate) fn parse_lifetime(text: &str) -> Result<Limit<Duration>, String> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let Some(days) = text.strip_suffix('d') else { return parse_duration(text) };
+    let days = days.parse::<u32>().ok().filter(|days| *days > 0);
+    let days = days.ok_or_else(|| format!("'{}' is no number of days; write 30d", text.escape_debug()))?;
+    Ok(Limit::At(DAY.saturating_mul(days)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_days_and_all_else_is_as_everywhere() {
+        assert_eq!(parse_lifetime("30d"), Ok(Limit::At(Duration::from_secs(2_592_000))));
+        assert_eq!(parse_lifetime("12h"), Ok(Limit::At(Duration::from_secs(43_200))));
+        assert_eq!(parse_lifetime("none"), Ok(Limit::Lifted));
+        for wrong in ["0d", "d", "-1d", "1.5d", "30days", "4294967296d"] {
+            assert!(parse_lifetime(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_are_read_with_and_without_unit() {

@@ -4,6 +4,7 @@ mod answer;
 mod arguments;
 mod command;
 mod consent;
+mod daemon;
 mod duration;
 mod flags;
 mod host;
@@ -90,10 +91,21 @@ enum Command {
     Why(command::why::WhyArguments),
     /// Show the log of a plugin
     Logs(command::logs::LogsArguments),
+    /// Show what each plugin uses now
+    Top(command::top::TopArguments),
     /// Read the audit trail, or check that nobody changed it
     Audit {
         #[command(subcommand)]
         command: command::audit::AuditCommand,
+    },
+    /// Run the daemon: keep active plugins running, and serve the HTTP API
+    Serve(command::serve::ServeArguments),
+    /// Let an AI client manage plugins: an MCP server on standard input and output
+    Mcp(command::mcp::McpArguments),
+    /// Make, list and revoke what opens the daemon's HTTP API
+    Token {
+        #[command(subcommand)]
+        command: command::token::TokenCommand,
     },
     /// Say what this machine can enforce, and how to mend what it cannot
     Doctor(command::doctor::DoctorArguments),
@@ -174,7 +186,11 @@ fn run(command: Command) -> ExitCode {
         Command::Policy { command } => command::policy::run(&command),
         Command::Why(arguments) => command::why::run(&arguments),
         Command::Logs(arguments) => command::logs::run(&arguments),
+        Command::Top(arguments) => command::top::run(&arguments),
         Command::Audit { command } => command::audit::run(&command),
+        Command::Serve(arguments) => command::serve::run(&arguments),
+        Command::Mcp(arguments) => command::mcp::run(&arguments),
+        Command::Token { command } => command::token::run(&command),
         Command::Doctor(arguments) => command::doctor::run(&arguments),
         Command::Demo(arguments) => command::demo::run(&arguments),
         Command::DemoGuest(arguments) => command::demo::run_guest(&arguments),

@@ -4,6 +4,10 @@
 //! the key of the home, and how far the chain has come stands in a second file: a record that was changed, removed, swapped or
 //! put in is found, and so is an end that was cut off. Not found is who puts back an older state of the whole home.
 //!
+//! The oldest records may be removed ([`Host::audit_prune`](crate::Host::audit_prune)): a cut, made with the key, then vouches for
+//! the last one that is gone. The records can be taken elsewhere ([`Host::audit_export`](crate::Host::audit_export)) and checked
+//! there with [`ExportCheck`].
+//!
 //! The events and what their bodies hold:
 //!
 //! | event | body |
@@ -15,6 +19,7 @@
 //! | `upgrade` | `step` (`staged`, `committed`, `abandoned`) `from` `to` `digest` `added` `by` |
 //! | `rollback` | `from` `to` `reason` `by` |
 //! | `uninstall` | `version` `digest` `data_kept` `by` |
+//! | `activate`, `deactivate` | `version` `by`; `activate` is written before the start that it asks for |
 //! | `start` | `version` `digest` `weakened`; written before anything of the plugin runs |
 //! | `stop` | `reason` |
 //! | `crash` | `detail` `exit_code` `signal` |
@@ -24,12 +29,18 @@
 //! | `call` | `method` `tool` |
 //! | `call_summary` | `method` `second` `count`: calls above 1,000 a second |
 //! | `denial` | `layer` `operation` `object` `grant` `count` |
+//! | `token_create` | `id` `role` `name` `expires_at_ms` `by`; of a plugin, when it is for one alone |
+//! | `token_revoke` | `id` `reason` `by` |
+//! | `prune` | `up_to` `hash` `removed` `by`: the records up to that number were removed |
+//! | `access_denied` | `reason` `route` `count` `by`: somebody was refused at the door of the API; alike ones within a minute are counted |
 //! | `dev_unsandboxed` | `package` |
 //! | `audit_gap` | `anchored` `found`: the end was cut off before this record |
 //!
 //! Each `start` is followed by exactly one of `stop`, `crash`, `violation` and `start_failed` with the same correlation id; the
 //! exception is a host that was killed, which could write nothing more.
 
+pub use crate::host::AuditExport;
 pub use crate::store::{
-    AUDIT_PAGE_MAX, AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord,
+    AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditVerdict,
+    BadRecord, ExportCheck,
 };

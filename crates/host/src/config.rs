@@ -20,10 +20,12 @@ use crate::{Error, Home};
 mod databases;
 mod network;
 mod plugins;
+mod server;
 mod template;
 
 pub use network::NetworkConfig;
 pub use plugins::{Interpreters, PluginLimits};
+pub use server::{LogLevel, ServerConfig};
 
 /// The largest configuration file that is read, in bytes.
 pub const CONFIG_MAX_BYTES: u64 = 1024 * 1024;
@@ -142,6 +144,8 @@ pub struct Config {
     pub databases: Vec<(String, DatabaseOffer)>,
     /// How the host reaches the network for plugins.
     pub network: NetworkConfig,
+    /// Where the daemon listens, and what it lets in.
+    pub server: ServerConfig,
 }
 
 impl Config {
@@ -222,7 +226,8 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// The fields of one table, so that a mistake can be answered with what exists.
-const TOP: [&str; 7] = ["databases", "exec", "interpreters", "limits_backend", "network", "plugins", "runs"];
+const TOP: [&str; 8] =
+    ["databases", "exec", "interpreters", "limits_backend", "network", "plugins", "runs", "server"];
 const EXEC: [&str; 7] =
     ["cpu", "max_file_size", "max_open_files", "max_output", "memory", "processes", "timeout"];
 const RUNS: [&str; 3] = ["keep", "max_run_size", "max_total_size"];
@@ -276,9 +281,12 @@ impl Reader<'_> {
                 }
                 ("databases", DeValue::Table(table)) => self.databases(table, &mut config.databases),
                 ("network", DeValue::Table(table)) => self.network(table, &mut config.network),
-                (name @ ("databases" | "exec" | "runs" | "network" | "plugins" | "interpreters"), _) => {
-                    self.mistake(at, &format!("'{name}' is a table: write [{name}]"))
-                }
+                ("server", DeValue::Table(table)) => self.server(table, &mut config.server),
+                (
+                    name
+                    @ ("databases" | "exec" | "runs" | "network" | "plugins" | "interpreters" | "server"),
+                    _,
+                ) => self.mistake(at, &format!("'{name}' is a table: write [{name}]")),
                 (name, _) => self.unknown(at, name, &TOP),
             }
         }

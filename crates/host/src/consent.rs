@@ -30,6 +30,7 @@ pub const FINDINGS_SHOWN_MAX: usize = 10;
 /// # Ok::<(), ringfence_api::PermissionError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Asked {
     /// The permission, as it is granted.
     pub permission: Permission,
@@ -71,6 +72,7 @@ impl Asked {
 
 /// What is asked of whoever installs or upgrades a plugin. Its `Display` is the text for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConsentRequest {
     /// The plugin.
     pub name: PluginName,

@@ -278,7 +278,7 @@ fn target(
         publisher: Owner::unsigned(&loaded.manifest).publisher(),
         digest: "",
     })?;
-    crate::runtime::check_code(package, &loaded.manifest, &context.world())?;
+    crate::runtime::check_code(package, &loaded.manifest, &context.world(&context.config()))?;
     let requested = loaded
         .manifest
         .requested()

@@ -22,6 +22,8 @@ pub use mend::apparmor_profile;
 /// assert_eq!(ringfence::doctor::State::Missing.as_str(), "missing");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "CheckState"))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is there and holds.
@@ -53,6 +55,7 @@ impl State {
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// The layer's name, or `launcher`, `plan`, `grants`, `proc`, `reports`, `cgroup-v2`, `cgroup-v1`, `swap`, `surroundings`,
     /// `policy`.
@@ -74,6 +77,7 @@ pub struct Check {
 /// assert_eq!(diagnosis.enforceable, diagnosis.missing().next().is_none());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Diagnosis {
     /// Whether the default plan can be enforced in full. A sampler that holds the limits counts.
     pub enforceable: bool,

@@ -22,6 +22,7 @@ use crate::service::SERVED;
 /// assert_eq!(Enforcement::NotServed.as_str(), "not_served");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcement {
     /// The sandbox opens it, and the kernel holds its bounds.

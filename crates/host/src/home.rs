@@ -84,6 +84,12 @@ impl Home {
         self.path.join("policy.toml")
     }
 
+    /// The socket on which a daemon of this home listens for commands, `daemon.sock`; it exists only while one runs.
+    #[must_use]
+    pub fn daemon_socket(&self) -> PathBuf {
+        self.path.join("daemon.sock")
+    }
+
     /// The directory of the stored runs; it need not exist.
     #[must_use]
     pub fn runs_dir(&self) -> PathBuf {

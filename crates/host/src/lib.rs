@@ -59,6 +59,7 @@ pub mod hooks;
 pub mod host;
 pub mod lifecycle;
 pub mod manifest;
+pub mod metrics;
 pub mod plugin;
 pub mod policy;
 pub mod rpc;
@@ -66,8 +67,12 @@ pub mod runtime;
 pub mod scan;
 pub mod schema;
 pub mod service;
+pub mod token;
 pub mod units;
 
+#[cfg(test)]
+#[cfg(feature = "schema")]
+mod answer_schema_tests;
 mod clock;
 mod lock;
 mod near;
@@ -75,7 +80,7 @@ mod package;
 mod private_file;
 mod store;
 
-pub use ringfence_sandbox::stream;
+pub use ringfence_sandbox::{resident, stream};
 
 pub use config::Config;
 pub use error::{Error, ErrorKind};

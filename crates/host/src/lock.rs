@@ -1,4 +1,4 @@
-//! Who may use a home at the same time: one daemon, or any number of short commands.
+//! Who may use a home at the same time: any number of hosts, one of which may be its daemon.
 //!
 //! The lock is one of the kernel on an open file, so it goes with its process, however that ends; the file itself may
 //! stay behind and means nothing. A second lock serialises the short durable steps of install, upgrade and uninstall
@@ -17,7 +17,7 @@ pub(crate) use run::{Retired, RunLock, RunLocks};
 
 use crate::{Error, Home, private_file};
 
-/// How long a daemon waits for short commands to end, and a command for a daemon that is just stopping.
+/// How long a daemon waits for one that is just stopping.
 pub(crate) const HOME_WAIT: Duration = Duration::from_secs(5);
 /// How long a lifecycle step waits for that of another process.
 pub(crate) const LIFECYCLE_WAIT: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ const TRY_EVERY: Duration = Duration::from_millis(5);
 /// The longest text of a holder that is read, in bytes.
 const HOLDER_MAX_BYTES: u64 = 64;
 
-/// The right to use a home, until it is dropped or the process ends.
+/// The right to be the daemon of a home, until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct HomeLock {
     // INVARIANT: the lock belongs to this open file; closing it is what gives the lock back.
@@ -34,10 +34,10 @@ pub(crate) struct HomeLock {
 }
 
 impl HomeLock {
-    /// The home for a daemon, alone.
+    /// The home for a daemon, the only one.
     ///
     /// # Errors
-    /// `busy`, after at most `wait`, when another daemon or a command uses the home, naming the holder; `io` when the
+    /// `busy`, after at most `wait`, when another daemon has the home, naming its process; `io` when the
     /// lock file cannot be made.
     pub(crate) fn daemon(home: &Home, wait: Duration) -> Result<Self, Error> {
         let (mut file, path) = open(home, "daemon.lock")?;
@@ -49,19 +49,6 @@ impl HomeLock {
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(pid.as_bytes()));
         written.map_err(|e| Error::file("write", &path, e))?;
         Ok(Self { _file: file })
-    }
-
-    /// The home for one short command, together with other commands, while no daemon has it.
-    ///
-    /// # Errors
-    /// `busy`, after at most `wait`, when a daemon has the home, naming its process; `io` when the lock file cannot be
-    /// made.
-    pub(crate) fn command(home: &Home, wait: Duration) -> Result<Self, Error> {
-        let (mut file, path) = open(home, "daemon.lock")?;
-        if acquire(wait, || file.try_lock_shared()).map_err(|e| Error::file("lock", &path, e))? {
-            return Ok(Self { _file: file });
-        }
-        Err(busy(&mut file, home))
     }
 }
 
@@ -124,7 +111,7 @@ fn busy(file: &mut File, home: &Home) -> Error {
     let holder = match text.trim().parse::<u32>() {
         // A number of a daemon that has ended says nothing about who holds the lock now.
         Ok(pid) if read.is_ok() && is_alive(pid) => format!("a daemon (process {pid})"),
-        _ => "another ringfence command".to_owned(),
+        _ => "another daemon".to_owned(),
     };
     Error::new(ErrorCode::Busy, format!("{holder} holds the home '{}'", home.path().display()))
         .with_hint("stop it, wait for it, or set RINGFENCE_HOME to another directory")
@@ -152,20 +139,16 @@ mod tests {
         let error = HomeLock::daemon(&home, Duration::ZERO).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Busy);
         assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
-        assert!(HomeLock::command(&home, Duration::ZERO).is_err());
         drop(first);
         HomeLock::daemon(&home, Duration::ZERO).unwrap();
     }
 
     #[test]
-    fn commands_share_the_home_and_a_daemon_waits_for_them() {
+    fn a_daemon_waits_for_one_that_is_just_stopping() {
         let (_dir, home) = home();
-        let one = HomeLock::command(&home, Duration::ZERO).unwrap();
-        let two = HomeLock::command(&home, Duration::ZERO).unwrap();
-        let error = HomeLock::daemon(&home, Duration::from_millis(20)).unwrap_err();
-        assert!(error.message().contains("another ringfence command"), "{error}");
+        let first = HomeLock::daemon(&home, Duration::ZERO).unwrap();
         let waits = home.clone();
-        assert_waits((one, two), move || HomeLock::daemon(&waits, Duration::from_secs(20)).is_ok());
+        assert_waits(first, move || HomeLock::daemon(&waits, Duration::from_secs(20)).is_ok());
     }
 
     /// What wants the lock has not got it as long as it is held, and gets it when it is let go.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringfence_api::{Denial, EnforcedLayer, Manifest, Permission, PluginName, PluginState, Runtime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::consent::ConsentRequest;
 use crate::enforcement::Enforcement;
@@ -20,7 +20,8 @@ use crate::scan::Report;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PluginSummary {
     /// Its name.
     pub name: PluginName,
@@ -42,6 +43,7 @@ pub struct PluginSummary {
 
 /// A grant as it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GrantInfo {
     /// What is granted.
     pub permission: Permission,
@@ -60,6 +62,7 @@ pub struct GrantInfo {
 
 /// What the administrator's policy takes of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyNote {
     /// How much.
     pub effect: PolicyEffect,
@@ -71,6 +74,7 @@ pub struct PolicyNote {
 
 /// How much the administrator's policy takes of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyEffect {
     /// All of it.
@@ -83,6 +87,7 @@ pub enum PolicyEffect {
 
 /// The limits that hold for a plugin; `None` is a lifted one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(missing_docs, reason = "the fields are those of PluginLimits, with their units in their names")]
 pub struct LimitsInfo {
     pub init_timeout_ms: u64,
@@ -100,6 +105,7 @@ pub struct LimitsInfo {
 
 /// An upgrade that waits for consent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PendingUpgrade {
     /// The version that waits.
     pub version: String,
@@ -111,6 +117,7 @@ pub struct PendingUpgrade {
 
 /// A version to which a rollback leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PreviousVersion {
     /// The version.
     pub version: String,
@@ -120,6 +127,7 @@ pub struct PreviousVersion {
 
 /// Everything about one plugin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PluginDetails {
     /// Its name.
     pub name: PluginName,
@@ -180,14 +188,25 @@ pub enum Consent {
     /// Nobody was asked. What asks for nothing may run all the same; everything else waits.
     #[default]
     Absent,
+    /// Somebody acts who may not consent, such as an AI client. Everything waits for a person, also what asks for nothing, and
+    /// nothing of the package is executed, not even to look at its class.
+    Withheld,
     /// All that the manifest asks for, optional permissions included.
     Requested,
     /// These and nothing else; an empty list grants nothing, and that is a consent.
     Only(Vec<Permission>),
 }
 
+impl Consent {
+    /// Whether anybody said anything.
+    pub(crate) const fn is_given(&self) -> bool {
+        matches!(self, Self::Requested | Self::Only(_))
+    }
+}
+
 /// What came of an installation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Installed {
     /// The plugin as it is now.
     pub plugin: PluginSummary,
@@ -203,6 +222,7 @@ pub struct Installed {
 
 /// What came of an upgrade or a rollback.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Upgraded {
     /// The plugin as it is now.
     pub plugin: PluginSummary,
@@ -223,6 +243,8 @@ pub struct Upgraded {
 
 /// What a scan of the plugin directories found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "FoundPackages"))]
 pub struct Scan {
     /// Packages that can be installed.
     pub found: Vec<Discovered>,
@@ -232,6 +254,8 @@ pub struct Scan {
 
 /// A package that was found and is not installed in this version.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "DiscoveredPackage"))]
 pub struct Discovered {
     /// Its name.
     pub name: PluginName,
@@ -252,6 +276,8 @@ pub struct Discovered {
 
 /// A package that cannot be installed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "BrokenPackage"))]
 pub struct Broken {
     /// Where it is.
     pub path: String,

@@ -41,6 +41,8 @@ pub const ENTRIES_MAX: usize = 10_000;
 /// assert!(findings[0].message.contains("did you mean 'file:read'"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "PolicyFinding"))]
 pub struct Finding {
     /// The line.
     pub line: usize,
@@ -95,6 +97,7 @@ fn vars(home: &Home) -> Result<Vars, Vec<Finding>> {
 
 /// How the policy of a home stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyState {
     /// There is none: nothing is denied.
@@ -117,6 +120,7 @@ pub enum PolicyState {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyStatus {
     /// How it stands.
     pub state: PolicyState,

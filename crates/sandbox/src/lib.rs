@@ -30,6 +30,7 @@ mod plan;
 mod probe;
 mod process;
 mod report;
+pub mod resident;
 mod resolve;
 mod run;
 mod seccomp;

@@ -8,6 +8,8 @@ use crate::rule::{Rule, Severity, rule};
 
 /// What kind of place of the package a file is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ScanPlace"))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Place {
@@ -72,6 +74,8 @@ impl Place {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ScanFinding"))]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
@@ -94,6 +98,8 @@ pub struct Finding {
 
 /// A file that was not looked at, or not to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ScanNotRead"))]
 pub struct NotRead {
     /// The file, relative to the package; escape it before showing it.
     pub file: String,
@@ -103,6 +109,8 @@ pub struct NotRead {
 
 /// Where a scan was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ScanRan"))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ran {
@@ -117,6 +125,8 @@ pub enum Ran {
 
 /// What a scan says of a package.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ScanReport"))]
 pub struct Report {
     /// Where it was made.
     pub ran: Ran,

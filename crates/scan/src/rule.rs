@@ -25,6 +25,8 @@ pub use table::RULES;
 /// assert_eq!(Severity::Warning.as_str(), "warning");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ScanSeverity"))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing: the manifest asks for it, or it is usual.
@@ -52,6 +54,8 @@ impl fmt::Display for Severity {
 
 /// What a file is, as far as rules differ by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "ScanLanguage"))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Language {

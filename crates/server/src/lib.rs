@@ -5,9 +5,14 @@
 //!
 //! This crate knows no SQL, no sandbox plan, no command line and no terminal.
 
+pub mod api;
 pub mod listen;
 pub mod mcp;
 pub mod server;
 
+mod caller;
+mod tls;
+
+pub use caller::Caller;
 pub use listen::Listen;
 pub use server::{Server, ServerOptions};

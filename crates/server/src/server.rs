@@ -1,13 +1,45 @@
 //! The server: bound first, so that whoever starts it knows the addresses, then served until it is told to stop.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use ringfence::{Error, Host};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
-use crate::listen::Listen;
+use crate::api::{self, Api};
+use crate::listen::{self, Accepted, Bound, Listen, Peer, Places};
+use crate::mcp::{InstallFrom, Management, ManagementOptions, admin_router};
+
+/// Connections at once; further ones wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// How long the head of a request, or the handshake of TLS, may take.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// The largest head of a request, in bytes, and its fields.
+const HEAD_MAX_BYTES: usize = 64 * 1024;
+const HEADERS_MAX: usize = 100;
+/// How long nothing is accepted after the machine could not give a descriptor.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// How a server behaves.
+///
+/// ```
+/// use ringfence_server::{Listen, ServerOptions};
+///
+/// let listen = vec![Listen::Tcp { address: ([127, 0, 0, 1], 0).into(), tls: None }];
+/// let options = ServerOptions { listen, ..ServerOptions::default() };
+/// assert_eq!(options.body_max, 4 << 20);
+/// ```
 #[derive(Debug)]
 pub struct ServerOptions {
     /// Where requests come in.
@@ -16,40 +48,202 @@ pub struct ServerOptions {
     pub drain: Duration,
     /// The largest body of a request, in bytes. Default 4 MiB.
     pub body_max: usize,
+    /// Directories from which packages may be installed over HTTP. Default none.
+    pub install_from: Vec<PathBuf>,
+    /// Names of this server beside its addresses and `localhost`: what a Host header may say. Default none.
+    pub names: Vec<String>,
+    /// Requests of one token a second, twice as many at once. Default 1,000; `None` lifts it.
+    pub requests_per_second: Option<u32>,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { listen: Vec::new(), drain: Duration::from_secs(10), body_max: 4 << 20 }
+        Self {
+            listen: Vec::new(),
+            drain: Duration::from_secs(10),
+            body_max: 4 << 20,
+            install_from: Vec::new(),
+            names: Vec::new(),
+            requests_per_second: Some(1_000),
+        }
     }
 }
 
 /// A server that has bound its addresses.
+///
+/// ```no_run
+/// use ringfence_server::{Listen, Server, ServerOptions};
+///
+/// # async fn example(host: ringfence::Host) -> Result<(), ringfence::Error> {
+/// let listen = vec![Listen::Tcp { address: ([127, 0, 0, 1], 7700).into(), tls: None }];
+/// let server = Server::bind(host.clone(), ServerOptions { listen, ..ServerOptions::default() }).await?;
+/// println!("{:?}", server.addresses());
+/// server.serve(std::future::pending()).await;
+/// host.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Server {
-    host: Host,
-    options: ServerOptions,
+    places: Places,
+    router: Router,
+    api: Arc<Api>,
+    management: Management,
+    stop: watch::Sender<bool>,
+    drain: Duration,
 }
 
 impl Server {
     /// Binds every address.
     ///
     /// # Errors
-    /// `io`: an address cannot be bound; `invalid_config`: it is not loopback and has no TLS, or a certificate cannot be used.
-    pub async fn bind(host: Host, options: ServerOptions) -> Result<Self, Error> {
-        Ok(Self { host, options })
+    /// `io` or `busy`: an address cannot be bound; `invalid_config`: it is not loopback and has no TLS, or a certificate cannot
+    /// be used.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing stays bound.
+    pub async fn bind(host: Host, mut options: ServerOptions) -> Result<Self, Error> {
+        let mut places = Vec::new();
+        for listen in std::mem::take(&mut options.listen) {
+            places.push(Bound::bind(listen).await?);
+        }
+        let names = listen::names(&places, &options.names);
+        let (stop, stopped) = watch::channel(false);
+        let from = InstallFrom::Directories(options.install_from.clone());
+        let management =
+            Management::resident(host.clone(), ManagementOptions { install_from: from, page: None });
+        let api = Arc::new(Api::new(host, &options, names, stopped));
+        let router = api::router(&api).nest("/mcp/admin", admin_router(management.clone()));
+        let router = api::guarded(router, &api);
+        let places = places.into_iter().map(Arc::new).collect();
+        Ok(Self { places, router, api, management, stop, drain: options.drain })
     }
 
     /// The addresses of its TCP sockets, in the order in which they were asked for.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        Vec::new()
+        self.places.iter().filter_map(|place| place.address()).collect()
     }
 
     /// Serves until `stop` is ready: then nothing new is accepted, what is under way is given [`ServerOptions::drain`], and
     /// streams are ended. The host is left to the caller to shut down.
+    ///
+    /// # Cancel safety
+    /// Dropped, connections are cut; what changes something is carried to its end all the same.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
+        let mut accepting = JoinSet::new();
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        for place in self.places {
+            let accept = Accept {
+                place,
+                router: self.router.clone(),
+                connections: Arc::clone(&connections),
+                stop: self.stop.subscribe(),
+            };
+            accepting.spawn(accept.run());
+        }
         stop.await;
-        drop((self.host, self.options));
+        // Nobody may be left to be told.
+        let _nobody = self.stop.send(true);
+        self.api.runs.cancel_all();
+        let (management, drain) = (self.management, self.drain);
+        let drained = async {
+            while accepting.join_next().await.is_some() {}
+            management.settle(drain).await
+        };
+        if !tokio::time::timeout(drain, drained).await.is_ok_and(|settled| settled) {
+            tracing::warn!("requests were cut off: they did not end in time");
+        }
     }
+}
+
+/// Accepts at one place, and owns the connections that it has accepted.
+struct Accept {
+    place: Arc<Bound>,
+    router: Router,
+    connections: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Accept {
+    async fn run(mut self) {
+        let mut served = JoinSet::new();
+        loop {
+            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = self.place.accept() => accepted,
+                () = stopped(&mut self.stop) => break,
+                Some(_ended) = served.join_next() => continue,
+            };
+            match accepted {
+                Ok((accepted, peer)) => {
+                    let (router, stop) = (self.router.clone(), self.stop.clone());
+                    served.spawn(async move {
+                        connection(accepted, peer, router, stop).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+        // Nothing more is accepted from here on.
+        drop(self.place);
+        while served.join_next().await.is_some() {}
+    }
+}
+
+async fn connection(accepted: Accepted, peer: Peer, router: Router, stop: watch::Receiver<bool>) {
+    match accepted {
+        Accepted::Tcp(stream) => serve_on(stream, peer, router, stop).await,
+        Accepted::Unix(stream) => serve_on(stream, peer, router, stop).await,
+        Accepted::Tls(stream, acceptor) => {
+            match tokio::time::timeout(HEAD_WAIT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => serve_on(stream, peer, router, stop).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+async fn serve_on<S>(stream: S, peer: Peer, router: Router, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let router = router.clone();
+        async move {
+            let (mut parts, body) = request.into_parts();
+            parts.extensions.insert(peer);
+            let request = hyper::Request::from_parts(parts, Body::new(body));
+            Ok::<_, Infallible>(api::respond(router, request).await)
+        }
+    });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WAIT)
+            .max_buf_size(HEAD_MAX_BYTES)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Waits until the server is told to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A server that is gone has stopped, too.
+    let _stopped = stop.wait_for(|stop| *stop).await.is_ok();
 }

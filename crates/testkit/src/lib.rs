@@ -29,7 +29,7 @@ mod world;
 
 pub use case::{Case, Control};
 pub use job::{Act, Job, Run, Running};
-pub use needs::{have, lacks, say};
+pub use needs::{have, lacks, missing, say};
 pub use process::{alive_with_marker, host_uid, kill, probe_ok};
 pub use rig::{Rig, rig};
 pub use world::{Backend, Listener, Snapshot, Who, World, backends, hold_still, one_at_a_time, users};

@@ -15,13 +15,19 @@ pub fn lacks(need: &str) -> bool {
     if have(need) {
         return false;
     }
-    let promised = std::env::var("RINGFENCE_NEEDS").unwrap_or_default();
-    assert!(
-        !promised.split(',').any(|word| word.trim() == need),
-        "RINGFENCE_NEEDS promises {need}, and this machine lacks it"
-    );
-    say(&format!("skipped: needs {need}"));
+    missing(need, "this machine lacks it");
     true
+}
+
+/// Says `skipped: needs X` for something that only trying has shown to be missing, such as a registry of packages; the test
+/// then returns.
+///
+/// # Panics
+/// When `RINGFENCE_NEEDS` lists it; `why` is in the message.
+pub fn missing(need: &str, why: &str) {
+    let promised = std::env::var("RINGFENCE_NEEDS").unwrap_or_default();
+    assert!(!promised.split(',').any(|word| word.trim() == need), "RINGFENCE_NEEDS promises {need}: {why}");
+    say(&format!("skipped: needs {need}"));
 }
 
 /// Says it on the real standard error: the test harness would swallow what a passing test prints.

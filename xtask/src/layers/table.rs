@@ -77,7 +77,7 @@ pub(crate) const USERS: &[UserRow] = &[
     },
     UserRow {
         dependency: "schemars",
-        users: &["ringfence-api", "ringfence", "ringfence-server"],
+        users: &["ringfence-api", "ringfence-scan", "ringfence", "ringfence-server"],
         because: "schemas come from the types themselves",
     },
     UserRow {

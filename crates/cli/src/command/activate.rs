@@ -87,7 +87,10 @@ pub(crate) fn run(arguments: &ActivateArguments) -> ExitCode {
 
 fn activate(opened: &Opened, name: &str, flags: &Flags) -> Result<PluginSummary, Stopped> {
     let doing = format!("starting {name}");
-    let start = || opened.wait(&doing, |host| host.activate(name));
+    let start = || match opened.daemon() {
+        Some(daemon) => opened.wait_for(&doing, daemon.activate(name)),
+        None => opened.wait(&doing, |host| host.activate(name)),
+    };
     if *flags != Flags::Silent {
         record(opened, name, flags)?;
         return start();
@@ -119,7 +122,11 @@ fn record(opened: &Opened, name: &str, flags: &Flags) -> Result<(), Stopped> {
 /// Deactivates.
 pub(crate) fn run_deactivate(arguments: &DeactivateArguments) -> ExitCode {
     host::with(arguments.json, |opened| {
-        let plugin = opened.wait("stopping it", |host| host.deactivate(&arguments.name))?;
+        let (doing, name) = ("stopping it", arguments.name.as_str());
+        let plugin = match opened.daemon() {
+            Some(daemon) => opened.wait_for(doing, daemon.deactivate(name))?,
+            None => opened.wait(doing, |host| host.deactivate(name))?,
+        };
         let said = format!("{} {} is {}", plugin.name, plugin.version, plugin.state);
         Ok(Answer::of(&plugin)?.talk(said))
     })

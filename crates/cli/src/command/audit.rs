@@ -1,14 +1,21 @@
-//! `ringfence audit list` and `ringfence audit verify`.
+//! `ringfence audit list`, `verify`, `export` and `prune`.
 
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use ringfence::Error;
-use ringfence::audit::{AUDIT_PAGE_MAX, AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict};
+use ringfence::audit::{
+    AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditRecord, AuditVerdict,
+};
+use ringfence::units::Limit;
+use ringfence_api::ErrorCode;
 use serde_json::Value;
 
 use crate::answer::Answer;
-use crate::host;
+use crate::duration::parse_lifetime;
+use crate::host::{self, Opened, Stopped};
 use crate::table::Table;
 use crate::text::one_line;
 use crate::time::utc_of;
@@ -44,6 +51,40 @@ Examples:
 Exit status: 0 every record is as it was written; 1 one is not, or the trail cannot be read; 2 usage; 8 busy."
     )]
     Verify {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print all records as lines of JSON, the oldest first
+    #[command(
+        after_help = "One record a line, with its number and digest: an archive that can be checked without this home. What is recorded \
+meanwhile is in it as far as it is there when the end is reached.
+
+Examples:
+  ringfence audit export > audit.jsonl
+  ringfence audit export --from 5001 > later.jsonl
+
+Exit status: 0 all are printed; 1 they cannot be read or printed; 2 usage; 8 busy."
+    )]
+    Export {
+        /// Begin with this record, by its number
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(1..))]
+        from: Option<i64>,
+    },
+    /// Remove the oldest records; what is left stays provable
+    #[command(
+        after_help = "The whole trail is checked first: where a record is not as it was written, nothing is removed, for it may be evidence. \
+The removal is a record itself. Export what is to be kept elsewhere before.
+
+Examples:
+  ringfence audit export > audit.jsonl && ringfence audit prune --keep 90d
+
+Exit status: 0 removed, also when nothing was that old; 1 it cannot be read; 2 usage; 4 a record was changed; 8 busy."
+    )]
+    Prune {
+        /// Keep what is younger than this, such as 90d
+        #[arg(long, value_name = "DURATION", value_parser = parse_lifetime)]
+        keep: Limit<Duration>,
         /// Print one JSON document
         #[arg(long)]
         json: bool,
@@ -90,6 +131,48 @@ pub(crate) fn run(command: &AuditCommand) -> ExitCode {
             let printed = judged(&verdict)?.print(*json);
             Ok(if verdict.first_bad.is_some() { ExitCode::from(CHANGED) } else { printed })
         }),
+        AuditCommand::Export { from } => host::with_status(false, |opened| export(opened, *from)),
+        AuditCommand::Prune { keep: Limit::Lifted, json } => {
+            let message = "--keep none: what is kept must be said";
+            host::failed(&Error::new(ErrorCode::Usage, message).with_hint("such as --keep 90d"), *json)
+        }
+        AuditCommand::Prune { keep: Limit::At(age), json } => host::with(*json, |opened| {
+            let keep = AuditKeep::NewerThan(*age);
+            let pruned =
+                opened.wait("checking and shortening the audit trail", |host| host.audit_prune(keep))?;
+            let said = match pruned.pruned_before {
+                Some(first) => {
+                    format!("{} records removed; the trail begins with record {first}", pruned.removed)
+                }
+                None => format!("{} records removed", pruned.removed),
+            };
+            Ok(Answer::of(&pruned)?.talk(said))
+        }),
+    }
+}
+
+/// Prints page by page, so that a trail of any length needs the memory of one page.
+fn export(opened: &Opened, from: Option<i64>) -> Result<ExitCode, Stopped> {
+    let mut pages = None;
+    loop {
+        let page = opened.wait("reading the audit trail", |host| {
+            let pages =
+                pages.get_or_insert_with(|| host.audit_export(from.map(|from| from.saturating_sub(1))));
+            pages.next_page()
+        })?;
+        let Some(records) = page else { return Ok(ExitCode::SUCCESS) };
+        let mut text = String::new();
+        for record in &records {
+            text.push_str(&serde_json::to_string(record).map_err(|cause| {
+                Error::new(ErrorCode::Internal, "cannot write a record as JSON").with_source(cause)
+            })?);
+            text.push('\n');
+        }
+        // An archive that was cut off must not look like one that is whole: a reader that went away is a failure here.
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|cause| Error::new(ErrorCode::Io, "cannot write the records").with_source(cause))?;
     }
 }
 
@@ -208,6 +291,7 @@ mod tests {
             records: 2,
             last_seq: 2,
             first_bad: Some(BadRecord { seq: 3, reason: "it is gone".to_owned() }),
+            pruned_before: None,
         };
         assert_eq!(
             judged(&verdict).unwrap().for_people(),

@@ -90,7 +90,10 @@ fn call(
     let schema = if given.depends_on_schema() { schema(opened, name, tool)? } else { None };
     let raw = given.into_json(schema.as_ref())?;
     let doing = format!("calling {tool} of {name}");
-    let result = opened.wait(&doing, |host| watched(host, host.call_with(name, tool, &raw, options)))?;
+    let result = match opened.daemon() {
+        Some(daemon) => opened.wait_for(&doing, daemon.call(name, tool, &raw, options))?,
+        None => opened.wait(&doing, |host| watched(host, host.call_with(name, tool, &raw, options)))?,
+    };
     let text = json::for_stdout(result.get());
     Ok(Answer::written(json::compact(result.get())).text(text))
 }
@@ -132,7 +135,14 @@ fn progress_line(progress: f64, total: Option<f64>, message: Option<&str>) -> St
 
 /// What the tool says of its arguments. An unknown tool has nothing to say: the call itself is refused.
 fn schema(opened: &Opened, name: &str, tool: &str) -> Result<Option<Value>, Stopped> {
-    let details = opened.wait("reading the tool's schema", |host| host.show(name))?;
+    let doing = "reading the tool's schema";
+    if let Some(daemon) = opened.daemon() {
+        let seen = opened.wait_for(doing, daemon.show(name))?;
+        let tools = seen.pointer("/manifest/tools").and_then(Value::as_array);
+        let declared = tools.and_then(|tools| tools.iter().find(|declared| declared["name"] == tool));
+        return Ok(declared.and_then(|declared| declared.get("input_schema")).cloned());
+    }
+    let details = opened.wait(doing, |host| host.show(name))?;
     let declared = details.manifest.tools.into_iter().find(|declared| declared.name == tool);
     Ok(declared.and_then(|declared| declared.input_schema))
 }

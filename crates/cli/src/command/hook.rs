@@ -105,8 +105,11 @@ pub(crate) fn run_event(arguments: &EventArguments) -> ExitCode {
             let name = arguments.name.as_str();
             let options = EventOptions { wait: true, ..EventOptions::default() };
             let doing = format!("sending {}", one_line(name));
-            let report =
-                opened.wait(&doing, |host| host.post_event(name, payload.unwrap_or_default(), &options))?;
+            let payload = payload.unwrap_or_default();
+            let report = match opened.daemon() {
+                Some(daemon) => opened.wait_for(&doing, daemon.post_event(name, &payload))?,
+                None => opened.wait(&doing, |host| host.post_event(name, payload, &options))?,
+            };
             Ok(event_answer(&report)?)
         }),
         Err(error) => host::failed(&error, arguments.json),
@@ -150,7 +153,10 @@ fn hook(
     trace: bool,
 ) -> Result<Answer, Stopped> {
     let doing = format!("passing {} through", one_line(event));
-    let outcome = opened.wait(&doing, |host| host.hook(event, payload, options))?;
+    let outcome = match opened.daemon() {
+        Some(daemon) => opened.wait_for(&doing, daemon.hook(event, &payload, options))?,
+        None => opened.wait(&doing, |host| host.hook(event, payload, options))?,
+    };
     Ok(hook_answer(event, &outcome, trace)?)
 }
 
@@ -225,7 +231,11 @@ const fn result(result: HandlerResult) -> &'static str {
 }
 
 fn list(opened: &Opened) -> Result<Answer, Stopped> {
-    let hooks = opened.wait("reading who takes part", |host| host.hooks())?;
+    let doing = "reading who takes part";
+    let hooks = match opened.daemon() {
+        Some(daemon) => opened.wait_for(doing, daemon.hooks())?,
+        None => opened.wait(doing, |host| host.hooks())?,
+    };
     Ok(list_answer(&hooks)?)
 }
 

@@ -15,11 +15,15 @@ pub(crate) mod hook;
 pub(crate) mod install;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod mcp;
 pub(crate) mod new;
 pub(crate) mod policy;
 pub(crate) mod runs;
 pub(crate) mod scan_code;
+pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod upgrade;
 pub(crate) mod why;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use ringfence::Error;
 use ringfence::plugin::{LimitsInfo, PluginDetails, PolicyEffect, PolicyNote};
-use ringfence_api::{HookDeclaration, ToolDeclaration};
+use ringfence_api::{ErrorCode, HookDeclaration, ToolDeclaration};
 use serde_json::Value;
 
 use crate::answer::Answer;
@@ -37,9 +37,25 @@ pub(crate) struct ShowArguments {
 /// Shows it.
 pub(crate) fn run(arguments: &ShowArguments) -> ExitCode {
     host::with(arguments.json, |opened| {
-        let details = opened.wait("reading the store", |host| host.show(&arguments.name))?;
+        let name = arguments.name.as_str();
+        let mut details = opened.wait("reading the store", |host| host.show(name))?;
+        if let Some(daemon) = opened.daemon() {
+            // What runs, runs there.
+            let seen = opened.wait_for("asking the daemon", daemon.show(name))?;
+            running(&mut details, &seen)?;
+        }
         Ok(answer(&details)?)
     })
+}
+
+/// What only the process that runs a plugin knows of it.
+fn running(details: &mut PluginDetails, seen: &Value) -> Result<(), Error> {
+    details.running = seen.get("running") == Some(&Value::Bool(true));
+    let enforced = seen.get("enforced").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    details.enforced = serde_json::from_value(enforced).map_err(|cause| {
+        Error::new(ErrorCode::Internal, "the daemon's answer is not understood").with_source(cause)
+    })?;
+    Ok(())
 }
 
 fn answer(details: &PluginDetails) -> Result<Answer, Error> {

@@ -77,7 +77,7 @@ fn upgrade(opened: &Opened, arguments: &UpgradeArguments) -> Result<Upgraded, St
     let path = package(&arguments.path)?;
     let flags = arguments.consent.flags();
     let doing = "checking the new version and starting it";
-    let options = || UpgradeOptions { allow_downgrade: arguments.allow_downgrade };
+    let options = || UpgradeOptions { allow_downgrade: arguments.allow_downgrade, expected: None };
     let attempt = |given: Consent| opened.wait(doing, |host| host.upgrade(&path, given, options()));
     // What is granted already is known only when the package has said whose upgrade it is.
     let first = match &flags {

@@ -1,7 +1,8 @@
 //! The commands about plugins, from outside: the built binary, a home and a plugin of its own for each test.
 //!
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
-//! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time).
+//! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `mcp_client`, `mcp`, `mcp_hostile`
+//! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `token`, `administering` (the page).
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
@@ -10,11 +11,23 @@
     reason = "a test starts the built binary, and fails by panicking"
 )]
 
+/// The tests of `served` are these with a daemon beside each.
+const SERVED: bool = false;
+
+mod administering;
+mod api_outside;
 mod audit;
+mod daemon;
 mod forms;
 mod life;
+mod mcp;
+mod mcp_client;
+mod mcp_hostile;
+mod mcp_outside;
 mod policy;
+mod serve;
 mod statuses;
 mod terminal;
+mod token;
 mod two;
 mod world;

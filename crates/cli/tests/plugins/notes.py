@@ -51,6 +51,11 @@ def call(ident, tool, arguments):
             sys.stdout.flush()
             time.sleep(0.05)
         answer(ident, result=3)
+    elif tool == "sleep" and "ms" in arguments:
+        with open(os.path.join(DATA[0], "napping"), "w", encoding="utf-8"):
+            pass
+        time.sleep(arguments["ms"] / 1000)
+        answer(ident, result="rested")
     elif tool == "sleep":
         print("sleeping", file=sys.stderr, flush=True)
         time.sleep(60)

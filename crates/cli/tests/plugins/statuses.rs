@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use crate::daemon::{Daemon, within};
 use crate::world::{RINGFENCE, Ran, World, deny};
 
 #[test]
@@ -87,7 +88,10 @@ fn status_4_without_consent_and_a_piped_yes_is_none() {
     assert_eq!(world.json(&["grants", "notes"]), serde_json::json!([]));
     assert_eq!(world.json(&["list"])[0]["state"], "installed");
     world.run(&["call", "notes", "echo", "--json"]).refused(4, "consent_required");
-    world.run(&["logs", "notes", "-f", "--json"]).refused(4, "not_supported");
+    if !crate::SERVED {
+        world.run(&["logs", "notes", "-f", "--json"]).refused(4, "not_supported");
+        world.run(&["top", "--json"]).refused(4, "not_supported");
+    }
     // The twin: with a flag it is consent.
     world.done(&["activate", "notes", "--grant-requested"]);
     let other = world.package("2.0.0", &world.asks());
@@ -113,11 +117,16 @@ fn status_5_when_the_plugin_fails_and_its_words_stay_words() {
 fn status_6_after_the_timeout() {
     let Some(world) = World::new().map(World::with_active_notes) else { return };
     world.run(&["call", "notes", "sleep", "--timeout", "300ms", "--json"]).refused(6, "timeout");
-    world.done(&["call", "notes", "echo", "--timeout", "20s"]);
+    // A daemon that has to stop it first refuses calls meanwhile.
+    within(|| world.run(&["call", "notes", "echo", "--timeout", "20s"]).code == Some(0));
 }
 
 #[test]
 fn status_7_where_the_sandbox_cannot_be_enforced() {
+    if crate::SERVED {
+        // What a command may not do, its daemon may: nothing is started by the command.
+        return;
+    }
     let Some(world) = World::new() else { return };
     if ringfence_testkit::lacks("cc") {
         return;
@@ -135,12 +144,12 @@ fn status_7_where_the_sandbox_cannot_be_enforced() {
 }
 
 #[test]
-fn status_8_when_a_resident_host_holds_the_home() {
+fn status_8_for_a_second_daemon_and_nobody_else() {
     let Some(world) = World::new() else { return };
     world.done(&["list"]);
-    let held = std::fs::File::open(world.path("home/daemon.lock")).unwrap();
-    held.lock().unwrap();
-    world.run(&["list", "--json"]).refused(8, "busy");
-    drop(held);
+    let first = (!crate::SERVED).then(|| Daemon::start(&world));
+    world.run(&["serve", "--json", "--listen", "127.0.0.1:0"]).refused(8, "busy");
     world.done(&["list"]);
+    world.done(&["audit", "list"]);
+    drop(first);
 }

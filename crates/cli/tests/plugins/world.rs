@@ -6,10 +6,14 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::daemon::Daemon;
+
 pub(crate) const RINGFENCE: &str = env!("CARGO_BIN_EXE_ringfence");
 
 /// One test's own place. Everything is removed at its end.
 pub(crate) struct World {
+    // Ended before its home is removed.
+    daemon: Option<Daemon>,
     dir: tempfile::TempDir,
 }
 
@@ -30,7 +34,14 @@ impl World {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
         std::fs::write(dir.path().join("data/a.txt"), "a note").unwrap();
-        Some(Self { dir })
+        let world = Self { daemon: None, dir };
+        Some(if crate::SERVED { world.served() } else { world })
+    }
+
+    /// The same with a daemon on its home.
+    fn served(mut self) -> Self {
+        self.daemon = Some(Daemon::start(&self));
+        self
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
@@ -108,6 +119,14 @@ impl World {
         self.done(&["install", &package, "--grant-requested"]);
         self.done(&["activate", "notes"]);
         self
+    }
+
+    /// Compares a document with the stored one: the same one with and without a daemon.
+    pub(crate) fn snapshot(&self, name: &str, document: &Value) {
+        let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins/snapshots");
+        insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => snapshots}, {
+            insta::assert_snapshot!(format!("plugins__{name}"), self.stable(document));
+        });
     }
 
     /// The text without what is different in each run.

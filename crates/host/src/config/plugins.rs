@@ -132,23 +132,29 @@ impl Reader<'_> {
                 "data_size" => self.require(value, units::parse_size, &mut limits.data_bytes),
                 "data_keys" => self.require(value, count, &mut limits.data_keys),
                 "queued_calls" => self.require(value, count, &mut limits.queued_calls),
-                "directories" => self.directories(value, directories),
+                "directories" => self.paths(value, DIRECTORIES_MAX, directories),
                 name => self.unknown(key.span().start, name, &PLUGINS),
             }
         }
     }
 
-    fn directories(&mut self, value: &toml::Spanned<DeValue<'_>>, directories: &mut Vec<PathBuf>) {
+    /// Reads a list of absolute paths.
+    pub(super) fn paths(
+        &mut self,
+        value: &toml::Spanned<DeValue<'_>>,
+        most: usize,
+        paths: &mut Vec<PathBuf>,
+    ) {
         let at = value.span().start;
         let DeValue::Array(items) = value.get_ref() else {
             return self.mistake(at, "expected a list of paths, such as [\"/srv/plugins\"]");
         };
-        if items.len() > DIRECTORIES_MAX {
-            return self.mistake(at, &format!("at most {DIRECTORIES_MAX} directories can be scanned"));
+        if items.len() > most {
+            return self.mistake(at, &format!("at most {most} directories can be named"));
         }
         for item in items {
             if let Some(path) = self.absolute(item) {
-                directories.push(path);
+                paths.push(path);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::Config;
 use crate::units::{format_duration, format_size};
 
 pub(super) fn template() -> String {
-    format!("{}\n{}\n{DATABASES}\n{NETWORK}", commands(), plugins())
+    format!("{}\n{}\n{DATABASES}\n{NETWORK}\n{}", commands(), plugins(), server())
 }
 
 /// Nothing is offered by default, so this is only an example.
@@ -150,5 +150,29 @@ fn plugins() -> String {
         hook_timeout = format_duration(plugins.hook_timeout),
         hook_budget = format_duration(plugins.hook_budget),
         events_per_second = plugins.events_per_second,
+    )
+}
+
+fn server() -> String {
+    let server = Config::default().server;
+    let listen: Vec<String> = server.listen.iter().map(|address| format!("\"{address}\"")).collect();
+    format!(
+        r#"# The daemon, `ringfence serve`. See docs/administering.md.
+[server]
+# Where it listens for HTTP. Anything but loopback needs a certificate. Its Unix socket is always daemon.sock in the home.
+#listen = [{listen}]
+# The certificate chain, the server's own first, and its private key: files in PEM form.
+# tls_certificate = "/etc/ringfence/server.pem"
+# tls_key = "/etc/ringfence/server.key"
+# Directories below which an installation over HTTP may take packages. Without any, only uploaded packages are taken.
+#install_from = []
+# How long requests that are under way may go on when it stops.
+#drain_timeout = "{drain}"
+# How much its log says: "off", "error", "warn", "info", "debug" or "trace". RINGFENCE_LOG overrides it.
+#log = "{log}"
+"#,
+        listen = listen.join(", "),
+        drain = format_duration(server.drain_timeout),
+        log = server.log.as_str(),
     )
 }

@@ -77,7 +77,7 @@ fn all_mistakes_are_reported_with_their_place_and_what_was_meant() {
             "1:1: 'exec' is a table: write [exec]",
             "2:1: 'runs' is a table: write [runs]",
             "3:18: 'cgroup' is no back-end; choose auto, cgroup-v1, cgroup-v2, sampler",
-            "4:1: unknown field 'zzz'; here can be databases, exec, interpreters, limits_backend, network, plugins, runs",
+            "4:1: unknown field 'zzz'; here can be databases, exec, interpreters, limits_backend, network, plugins, runs, server",
         ]
     );
     assert_eq!(mistakes("limits_backend = 1"), ["1:18: choose auto, cgroup-v1, cgroup-v2, sampler"]);
@@ -140,9 +140,14 @@ fn the_template_is_the_defaults_with_and_without_its_comment_signs() {
         })
         .collect();
     assert_eq!(Config::parse(&live.join("\n")).unwrap(), Config::default());
-    assert_eq!(fields, EXEC.len() + RUNS.len() + plugins::PLUGINS.len() + 1);
+    assert_eq!(fields, EXEC.len() + RUNS.len() + plugins::PLUGINS.len() + 1 + server::SERVER.len() - 2);
     for field in EXEC.iter().chain(&RUNS).chain(&plugins::PLUGINS) {
         assert!(live.iter().any(|line| line.starts_with(&format!("{field} = "))), "{field}");
+    }
+    // The two that have no default are examples.
+    for field in server::SERVER {
+        let shown = live.iter().any(|line| line.trim_start_matches("# ").starts_with(&format!("{field} = ")));
+        assert!(shown, "{field}");
     }
 }
 

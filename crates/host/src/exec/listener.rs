@@ -43,6 +43,11 @@ pub enum Event {
         /// What it may use, in bytes.
         limit_bytes: u64,
     },
+    /// The run is recorded, under this number. Told once, before any output.
+    Stored {
+        /// Which [`RunStore`](crate::exec::RunStore) shows.
+        id: crate::exec::RunId,
+    },
     /// This listener was too slow: so much was dropped, all of it before the event that comes next.
     Missed {
         /// Dropped events.
@@ -169,6 +174,13 @@ impl Listeners {
     pub fn memory_warning(&self, at_ms: u64, used_bytes: u64, limit_bytes: u64) {
         if !self.is_empty() {
             self.publish(&Event::MemoryWarning { at_ms, used_bytes, limit_bytes });
+        }
+    }
+
+    /// Tells everybody where the run is recorded.
+    pub fn stored(&self, id: crate::exec::RunId) {
+        if !self.is_empty() {
+            self.publish(&Event::Stored { id });
         }
     }
 

@@ -58,6 +58,8 @@ pub fn create_report(path: &std::path::Path) -> Result<std::fs::File, crate::Err
 /// assert_eq!(Stream::Stderr.as_str(), "stderr");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "OutputStream"))]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
     /// File descriptor 1.

@@ -208,6 +208,9 @@ impl<'a> Run<'a> {
             Ok(writer) => (writer, None),
             Err(error) => (None, Some(error)),
         };
+        if let Some(writer) = &writer {
+            listeners.stored(writer.id());
+        }
         let stdin = source.zip(pipes.stdin).map(|(source, pipe)| Feed::new(source, pipe));
         Self {
             output: Output::new(exec, pipes.stdout, pipes.stderr),
@@ -344,6 +347,9 @@ impl<'a> Run<'a> {
     }
 
     fn tick(&mut self, now: Instant, sink: &mut dyn Sink) {
+        if let Some(Err(error)) = self.writer.as_mut().map(RunWriter::settle) {
+            self.warning.get_or_insert(error);
+        }
         let tick = self.sandbox.tick();
         let used = tick.usage.memory_bytes;
         self.in_use_peak_bytes = self.in_use_peak_bytes.max(used);

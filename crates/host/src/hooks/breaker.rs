@@ -15,6 +15,7 @@ pub const BREAKER_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where a breaker stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Handlers are asked.

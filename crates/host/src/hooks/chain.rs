@@ -68,7 +68,7 @@ impl Pass<'_> {
         takes_part: &(dyn Fn(&Handler) -> bool + Sync),
         payload: Payload,
     ) -> HookOutcome {
-        let budget = self.options.budget.unwrap_or(self.host.context().config.plugins.hook_budget);
+        let budget = self.options.budget.unwrap_or(self.host.context().config().plugins.hook_budget);
         let end = Instant::now() + budget;
         let mut outcome = HookOutcome { dry_run: self.options.dry_run, ..HookOutcome::unchanged(payload) };
         for handler in chain.asked.iter().filter(|handler| takes_part(handler)) {

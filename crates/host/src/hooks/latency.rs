@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Buckets: the first holds what took less than 16 µs, each further one twice as much as the one before, the last all the
 /// rest, from 8.4 s on.
@@ -19,7 +19,8 @@ pub(crate) struct Histogram {
 }
 
 /// A histogram at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Latency {
     /// How often it was asked.
     pub count: u64,
@@ -36,7 +37,8 @@ pub struct Latency {
 }
 
 /// A bucket that holds something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LatencyBucket {
     /// Its upper end in microseconds; `None` for the last one.
     pub le_us: Option<u64>,

@@ -159,6 +159,21 @@ impl Mailboxes {
         }
     }
 
+    /// How many deliveries wait for a plugin, and how many were dropped.
+    pub(crate) fn depth_and_dropped(&self, plugin: &PluginName) -> (u64, u64) {
+        let boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
+        boxes.get(plugin).map_or((0, 0), |mailbox| {
+            let waiting = mailbox.sender.max_capacity().saturating_sub(mailbox.sender.capacity());
+            let dropped = mailbox.shared.dropped.load(Ordering::Relaxed);
+            (u64::try_from(waiting).unwrap_or(u64::MAX), dropped)
+        })
+    }
+
+    /// How many deliveries wait for any plugin, those under way included.
+    pub(crate) fn waiting(&self) -> u64 {
+        u64::try_from(*self.outstanding.borrow()).unwrap_or(u64::MAX)
+    }
+
     /// How deep what is being delivered to this plugin is nested; 0 when nothing is.
     pub(crate) fn depth_of(&self, plugin: &PluginName) -> u32 {
         let boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -76,6 +76,7 @@ pub(crate) const ON_PLUGIN_MESSAGE: &str = "onPluginMessage";
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Payload {
     /// What the event is about: any JSON value.
@@ -120,6 +121,7 @@ pub struct HookOptions {
 
 /// What comes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It goes on, with the body and metadata of the outcome.
@@ -141,7 +143,8 @@ pub enum Verdict {
 /// );
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HookOutcome {
     /// Whether it goes on.
     pub outcome: Verdict,
@@ -157,7 +160,7 @@ pub struct HookOutcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<PluginName>,
     /// Whether nothing of this was meant.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// Who was asked, in order, and what came of it.
     pub trace: Vec<TraceEntry>,
@@ -188,6 +191,7 @@ impl HookOutcome {
 
 /// What came of one handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HandlerResult {
     /// A mutator left the payload as it was.
@@ -209,7 +213,8 @@ pub enum HandlerResult {
 }
 
 /// One handler of a pass.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TraceEntry {
     /// The plugin.
     pub plugin: PluginName,
@@ -223,14 +228,15 @@ pub struct TraceEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The places that it changed, as JSON pointers beginning with `/body` or `/metadata`; at most 32.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
     /// How long it took, in microseconds.
     pub duration_us: u64,
 }
 
 /// One handler and how it has done since this host was opened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HookInfo {
     /// The event.
     pub event: String,

@@ -325,7 +325,7 @@ impl<'a> Reader<'a> {
             return;
         }
         let hooks = &self.context.hooks;
-        let limit = self.context.config.plugins.hook_timeout;
+        let limit = self.context.config().plugins.hook_timeout;
         let asked = declared.timeout_ms.map(Duration::from_millis);
         let point = hooks.point(&declared.event);
         let (seen, hidden) = point.map(|point| self.apart(point)).unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
 use crate::lifecycle::{Context, Move, Occasion, consent_required, effective, with_defaults};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
 use crate::schema::CompiledSchema;
-use crate::store::{AuditEvent, PluginRow, StateChange, Store};
+use crate::store::{Actor, AuditEvent, PluginRow, StateChange, Store};
 
 /// How often a change of a configuration is made again when another process writes it at the same time.
 const CONFIG_TRIES: u32 = 16;
@@ -89,7 +89,7 @@ impl Host {
                 let asked = super::inspect::asked_now(&context, &wanted)?;
                 let granted = chosen(&asked, consent, &wanted)?;
                 let row = context.row(&wanted)?;
-                super::inspect::judge_grants(&context, &row.package, &granted)?;
+                super::inspect::judge_grants(&context, &row.package, &granted, &by)?;
                 let record =
                     crate::store::Consent { digest: asked.digest.clone(), asked: asked.all(), granted, by };
                 store.consent(&wanted, record).map(drop)
@@ -118,8 +118,8 @@ impl Host {
         let row = self.row(name).await?;
         // Before a consent is recorded or a quarantine released for a plugin that will not be started.
         let (context, package) = (std::sync::Arc::clone(self.context()), row.package.clone());
-        let store = context.store.clone();
-        store.run(move |_| super::policy::admit(&context, &package, "activate")).await?;
+        let (store, by) = (context.store.clone(), self.actor());
+        store.run(move |_| super::policy::admit(&context, &package, "activate", &by)).await?;
         if row.state == PluginState::Installed {
             // What asks for nothing has nothing to be consented to.
             self.record_consent(name, Consent::Absent).await.map_err(|error| match error.code() {
@@ -130,6 +130,7 @@ impl Host {
         if row.state == PluginState::Quarantined {
             self.release(name, &row).await?;
         }
+        self.recorded_activation(&row).await?;
         self.supervisor(name).start(Occasion::Activation).await?;
         // What runs and is not recorded as active would be gone after the next opening: that is no activation.
         if self.row(name).await?.state != PluginState::Active {
@@ -139,13 +140,23 @@ impl Host {
         Ok(())
     }
 
+    /// Who wants a plugin to be active, on the record before anything of it runs.
+    async fn recorded_activation(&self, row: &PluginRow) -> Result<(), Error> {
+        let by = self.actor();
+        let subject = by.subject(&row.owner());
+        let event = AuditEvent::Activate { version: row.package.version.to_string(), by: by.text() };
+        let store = self.context().store.clone();
+        store.run(move |store| store.audit(subject, event)).await
+    }
+
     async fn release(&self, name: &PluginName, row: &PluginRow) -> Result<(), Error> {
         let Some(state) = crate::lifecycle::next(row.state, Move::Release) else { return Ok(()) };
         let change = StateChange {
             state,
             reason: None,
             expected_revision: Some(row.revision),
-            event: Some(AuditEvent::Release { by: self.actor() }),
+            event: Some(AuditEvent::Release { by: self.actor().text() }),
+            by: Some(self.actor()),
         };
         let (store, plugin) = (self.context().store.clone(), name.clone());
         store
@@ -174,7 +185,13 @@ impl Host {
         }
         // First recorded, so that a call that comes while it is being stopped is refused and starts nothing; and stopped whatever
         // the store says.
-        let recorded = self.context().try_move(&name, Move::Deactivate, None).await;
+        let event =
+            AuditEvent::Deactivate { version: row.package.version.to_string(), by: self.actor().text() };
+        // One that is not active anyway is not deactivated.
+        let event = crate::lifecycle::next(row.state, Move::Deactivate)
+            .filter(|next| *next != row.state)
+            .map(|_| event);
+        let recorded = self.context().deactivated(&name, event, self.actor()).await;
         let retired = self.retire(&name).await;
         if let Some(supervisor) = self.known_supervisor(&name) {
             supervisor.stop().await;
@@ -217,7 +234,7 @@ impl Host {
         let before = store
             .run(move |store| {
                 let row = context.row(&wanted)?;
-                super::inspect::judge_grants(&context, &row.package, &permissions)?;
+                super::inspect::judge_grants(&context, &row.package, &permissions, &by)?;
                 store.grant(&wanted, permissions, &by)?;
                 if row.state == PluginState::Installed && row.pending.is_none() {
                     complete_consent(&context, &wanted, &by)?;
@@ -400,10 +417,6 @@ impl Host {
         self.config(name).await
     }
 
-    pub(super) fn actor(&self) -> String {
-        self.inner.actor.clone()
-    }
-
     pub(super) async fn row(&self, name: &PluginName) -> Result<PluginRow, Error> {
         let (context, name) = (std::sync::Arc::clone(self.context()), name.clone());
         let store = context.store.clone();
@@ -430,13 +443,13 @@ fn config_schema(row: &PluginRow) -> Result<Option<CompiledSchema>, Error> {
 }
 
 /// Records the grants of a plugin that waits for consent as the consent, once they hold all that it cannot do without.
-fn complete_consent(context: &Context, name: &PluginName, by: &str) -> Result<(), Error> {
+fn complete_consent(context: &Context, name: &PluginName, by: &Actor) -> Result<(), Error> {
     let asked = super::inspect::consent_request(context, name)?;
     if asked.asked.iter().any(|item| !item.optional && !item.granted) {
         return Ok(());
     }
     let granted = context.trusted(name)?.grants.into_iter().map(|grant| grant.permission).collect();
-    let by = by.to_owned();
+    let by = by.clone();
     let consent = crate::store::Consent { digest: asked.digest.clone(), asked: asked.all(), granted, by };
     context.store.consent(name, consent).map(drop)
 }
@@ -451,6 +464,6 @@ pub(super) fn chosen(
         Consent::Requested => Ok(asked.all()),
         Consent::Only(permissions) => Ok(permissions),
         Consent::Absent if asked.is_empty() => Ok(Vec::new()),
-        Consent::Absent => Err(consent_required(name)),
+        Consent::Absent | Consent::Withheld => Err(consent_required(name)),
     }
 }

@@ -14,7 +14,7 @@ use crate::lock::{HOME_WAIT, HomeLock};
 use crate::runtime::PluginType;
 use crate::scan::Scanner;
 use crate::service::{Databases, Method, Network, Offers, ProfileProvider};
-use crate::store::Store;
+use crate::store::{Actor, Store};
 use crate::{Config, Error, Home};
 
 /// What a host needs to know before it exists.
@@ -34,6 +34,7 @@ pub struct HostBuilder {
     home: Option<Home>,
     config: Option<Config>,
     start_active: bool,
+    daemon: bool,
     types: BTreeMap<String, PluginType>,
     offers: Offers,
     hook_points: Vec<HookPoint>,
@@ -58,11 +59,22 @@ impl HostBuilder {
         self
     }
 
-    /// Whether the host takes the home for itself and starts every plugin that is recorded as active, as a daemon does.
-    /// Default false: plugins start when they are called, and other such hosts may use the home at the same time.
+    /// Whether the host is the daemon of the home, of which there is one, and starts every plugin that is recorded as active.
+    /// Default false: plugins start when they are called. Any number of such hosts may use the home at the same time, beside a
+    /// daemon too; what one changes reaches what the others run.
     #[must_use]
     pub fn start_active(mut self, yes: bool) -> Self {
         self.start_active = yes;
+        self
+    }
+
+    /// Whether the host takes the home for itself without starting anything by itself, as a daemon does that decides later what
+    /// it starts: the lock `daemon.lock` of the home is held until it ends, however it ends. A second daemon is refused with `busy`
+    /// and the process id of the first; whoever is no daemon shares the home with it. Default false;
+    /// [`HostBuilder::start_active`] does the same and starts.
+    #[must_use]
+    pub fn daemon(mut self, yes: bool) -> Self {
+        self.daemon = yes;
         self
     }
 
@@ -134,7 +146,7 @@ impl HostBuilder {
     ///
     /// # Errors
     /// `usage` without any home; `invalid_config`, also for a database that cannot be offered, for certificates that are none and
-    /// for a blocking rule that does not exist; `busy` when a resident host holds the home, with its process id; `io` and
+    /// for a blocking rule that does not exist; `busy` for a second daemon, with the process id of the first; `io` and
     /// `permission_denied` for a home that cannot be used.
     ///
     /// # Cancel safety
@@ -145,15 +157,12 @@ impl HostBuilder {
             Some(home) => home,
             None => Home::from_env()?,
         };
-        let (resident, config, mut offers) = (self.start_active, self.config, self.offers);
+        let (starts, config, mut offers) = (self.start_active, self.config, self.offers);
+        let resident = starts || self.daemon;
         let databases = self.databases;
         let opened = tokio::task::spawn_blocking(move || {
             home.create()?;
-            let lock = if resident {
-                HomeLock::daemon(&home, HOME_WAIT)?
-            } else {
-                HomeLock::command(&home, HOME_WAIT)?
-            };
+            let lock = resident.then(|| HomeLock::daemon(&home, HOME_WAIT)).transpose()?;
             let config = match config {
                 Some(config) => config,
                 None => Config::load(&home)?,
@@ -173,19 +182,23 @@ impl HostBuilder {
         let hooks = Hooks::new(self.hook_points);
         let mut context = Context::new(home, config, store, self.types, offers, hooks);
         (context.scanner, context.blocking_rules) = (scanner, self.blocking_rules);
+        let actor = Actor::new(self.actor.unwrap_or_else(|| "library".to_owned()));
         let inner = Inner {
             context: Arc::new(context),
             _lock: lock,
             supervisors: RwLock::default(),
             acts: tokio::sync::Mutex::default(),
             mailboxes: Mailboxes::default(),
-            actor: self.actor.unwrap_or_else(|| "library".to_owned()),
+            refusals: super::trail::Refusals::default(),
+            token_uses: super::tokens::TokenUses::default(),
+            started_at_ms: crate::clock::now_ms(),
+            actor: actor.clone(),
             watch: std::sync::Mutex::default(),
         };
-        let host = Host { inner: Arc::new(inner) };
+        let host = Host { inner: Arc::new(inner), actor };
         host.context().belongs_to(host.downgrade());
         host.watch_policy();
-        if resident {
+        if starts {
             host.start_all().await?;
         }
         Ok(host)

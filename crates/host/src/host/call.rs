@@ -97,7 +97,7 @@ impl Host {
         let (limit, deadline) = limit(options.timeout, begun, target.limits.call_timeout);
         let correlation_id: Arc<str> = match &options.correlation_id {
             Some(id) => id.as_str().into(),
-            None => self.context().correlation_id(),
+            None => self.correlation_id(),
         };
         let params = call_params(&known.name, arguments)?;
         let wait = AUDIT_WAIT.min(deadline.saturating_duration_since(Instant::now()));
@@ -442,7 +442,7 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::SchemaViolation);
         let store = host.context().store.clone();
         store.flush(Duration::from_secs(5)).unwrap();
-        let rows = store.activity(None, None, 10).unwrap().rows;
+        let rows = store.activity(&crate::metrics::ExecutionFilter::default(), 10).unwrap().executions;
         let outcomes: Vec<&str> = rows.iter().map(|row| row.outcome.as_str()).collect();
         assert_eq!(outcomes, ["invalid", "ok"], "newest first");
         host.shutdown().await;

@@ -31,10 +31,12 @@ const CODE_TIME: Duration = Duration::from_secs(60);
 /// ```
 /// assert!(!ringfence::host::UpgradeOptions::default().allow_downgrade);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpgradeOptions {
     /// Whether a version that is not newer is taken. Default false.
     pub allow_downgrade: bool,
+    /// The plugin that the package must be of. Default: whichever it is of.
+    pub expected: Option<PluginName>,
 }
 
 impl Host {
@@ -43,7 +45,7 @@ impl Host {
     /// is `installed` and waits for one.
     ///
     /// The code of a Python class is looked at in a sandbox without any grant: it must exist and derive from a registered
-    /// base class. Nothing else of the package is executed. Its code is scanned ([`crate::scan`]): findings are in the answer.
+    /// base class, unless consent is [`Consent::Withheld`]. Nothing else of the package is executed. Its code is scanned ([`crate::scan`]): findings are in the answer.
     ///
     /// # Errors
     /// `path_not_found`; `invalid_manifest` and `invalid_package` with every finding; `already_installed` for another version
@@ -57,13 +59,15 @@ impl Host {
         let _one_at_a_time = self.act().await;
         let (store, path, by) = (self.context().store.clone(), path.as_ref().to_owned(), self.actor());
         let world = Arc::clone(self.context());
+        let may_run = consent != Consent::Withheld;
         let (placed, scan) = store
             .run(move |store| {
                 world.policy.require()?;
                 let seen = Mutex::default();
                 let inspect = |package: &Path, manifest: &Manifest, row: &PackageRow| {
-                    super::policy::admit(&world, row, "install")?;
-                    inspect(&world, package, manifest, &seen)
+                    super::policy::admit(&world, row, "install", &by)?;
+                    look_at(&world, package, manifest, &seen)?;
+                    if may_run { look_inside(&world, package, manifest) } else { Ok(()) }
                 };
                 let placed = durable::install(store, &path, &by, &inspect)?;
                 let scan = keep(&world, &placed.row.package, seen)?;
@@ -72,8 +76,8 @@ impl Host {
             .await?;
         let name = placed.row.name().clone();
         let asks_nothing = placed.row.package.manifest()?.requested().is_ok_and(|asked| asked.is_empty());
-        let wants = !matches!(consent, Consent::Absent) || asks_nothing;
-        let said = consent != Consent::Absent;
+        let said = consent.is_given();
+        let wants = said || (consent == Consent::Absent && asks_nothing);
         if wants && (placed.changed || said || placed.row.state == PluginState::Installed) {
             self.record_consent(&name, consent).await?;
             self.follow(&name, Others::Awaited).await?;
@@ -128,7 +132,7 @@ impl Host {
         store
             .run(move |store| {
                 let mut directories = vec![context.home.path().join("plugins")];
-                directories.extend(context.config.plugin_directories.iter().cloned());
+                directories.extend(context.config().plugin_directories.iter().cloned());
                 let mut scan = Scan::default();
                 for directory in directories {
                     scan_directory(&directory, &mut scan);
@@ -151,7 +155,7 @@ impl Host {
     ///
     /// # Errors
     /// `not_found` when nothing of that name is installed; `usage` for an older version without
-    /// [`UpgradeOptions::allow_downgrade`]; those of [`Host::install`] for the package; `busy` when another process has not
+    /// [`UpgradeOptions::allow_downgrade`], and for a package of another plugin than [`UpgradeOptions::expected`]; those of [`Host::install`] for the package; `busy` when another process has not
     /// ended the old version in 10 s: the new one is in place all the same.
     ///
     /// # Cancel safety
@@ -165,29 +169,33 @@ impl Host {
         let _one_at_a_time = self.act().await;
         let (path, by, context) = (path.as_ref().to_owned(), self.actor(), Arc::clone(self.context()));
         let store = context.store.clone();
+        let allow_downgrade = options.allow_downgrade;
+        let expected = options.expected.clone();
         let (staged, scan) = store
             .run(move |store| {
                 context.policy.require()?;
                 let seen = Mutex::default();
                 let inspect = |package: &Path, manifest: &Manifest, row: &PackageRow| {
-                    super::policy::admit(&context, row, "upgrade")?;
+                    require_name(expected.as_ref(), &row.plugin)?;
+                    super::policy::admit(&context, row, "upgrade", &by)?;
                     inspect(&context, package, manifest, &seen)
                 };
                 let wider = |row: &PluginRow, package: &Path, manifest: &Manifest| {
                     wider(&context, row, package, manifest)
                 };
-                let staged =
-                    durable::stage_upgrade(store, &path, options.allow_downgrade, &by, &inspect, &wider)?;
+                let staged = durable::stage_upgrade(store, &path, allow_downgrade, &by, &inspect, &wider)?;
                 let package = staged.row.pending.as_ref().unwrap_or(&staged.row.package);
                 let scan = keep(&context, package, seen)?;
                 Ok((staged, scan))
             })
             .await?;
         let name = staged.row.name().clone();
+        // Where the same package is there already, nobody has looked into it.
+        require_name(options.expected.as_ref(), &name)?;
         let Some(pending) = &staged.row.pending else {
             // The same package again: only what was said of its grants is done.
             let version = staged.row.package.version.to_string();
-            if consent != Consent::Absent {
+            if consent.is_given() {
                 self.record_consent(&name, consent).await?;
                 self.act_on_consent(&name, &staged.row, Others::Awaited).await?;
             }
@@ -203,7 +211,7 @@ impl Host {
         };
         let same_publisher = pending.publisher == staged.row.package.publisher;
         let needs_consent = !staged.wider.is_empty() || !same_publisher;
-        if needs_consent && consent == Consent::Absent {
+        if needs_consent && !consent.is_given() {
             return Ok(Upgraded {
                 plugin: summary(&staged.row)?,
                 from_version: staged.row.package.version.to_string(),
@@ -281,16 +289,16 @@ impl Host {
         let (pending, store) = (pending.clone(), context.store.clone());
         store
             .run(move |_| {
-                super::policy::admit(&context, &pending, "upgrade")?;
+                super::policy::admit(&context, &pending, "upgrade", &by)?;
                 // It waited, and what blocks may have been written since.
                 let seen = context.scan_of(&pending, &pending.manifest()?);
                 crate::scan::judge(&seen, &blocking_rules(&context)?)?;
-                if consent == Consent::Absent && same_publisher {
+                if !consent.is_given() && same_publisher {
                     return Ok(UpgradeGrants::Keep(context.trusted(&name)?.grants));
                 }
                 let asked = super::inspect::asked_now(&context, &name)?;
                 let granted = super::administer::chosen(&asked, consent, &name)?;
-                super::inspect::judge_grants(&context, &pending, &granted)?;
+                super::inspect::judge_grants(&context, &pending, &granted, &by)?;
                 Ok(UpgradeGrants::Consented(crate::store::Consent {
                     digest: asked.digest.clone(),
                     asked: asked.all(),
@@ -341,9 +349,10 @@ impl Host {
         let (plugin, by) = (name.clone(), self.actor());
         let (store, context, previous) =
             (self.context().store.clone(), Arc::clone(self.context()), before.previous.clone());
+        let judged_by = self.actor();
         store
             .run(move |_| match &previous {
-                Some(package) => super::policy::admit(&context, package, "rollback"),
+                Some(package) => super::policy::admit(&context, package, "rollback", &judged_by),
                 None => context.policy.require().map(drop),
             })
             .await?;
@@ -411,6 +420,7 @@ impl Host {
         let retired = self.retire(&name).await?;
         self.outlive(&name, retired).await?;
         self.tidy().await?;
+        self.context().events.forget(&name);
         log
     }
 }
@@ -479,10 +489,26 @@ fn inspect(
     manifest: &Manifest,
     seen: &Mutex<Option<(Kept, Manifest)>>,
 ) -> Result<(), Error> {
+    look_at(context, package, manifest, seen)?;
+    look_inside(context, package, manifest)
+}
+
+/// Looks at the code of a copy, which is not run.
+fn look_at(
+    context: &Context,
+    package: &Path,
+    manifest: &Manifest,
+    seen: &Mutex<Option<(Kept, Manifest)>>,
+) -> Result<(), Error> {
     let kept = context.scanner.look(package);
     crate::scan::judge(&kept.clone().judged(Some(manifest)), &blocking_rules(context)?)?;
     *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((kept, manifest.clone()));
-    crate::runtime::check_code(package, manifest, &context.world())
+    Ok(())
+}
+
+/// Looks at the class of a copy, by importing it in a sandbox without any grant.
+fn look_inside(context: &Context, package: &Path, manifest: &Manifest) -> Result<(), Error> {
+    crate::runtime::check_code(package, manifest, &context.world(&context.config()))
 }
 
 /// The rules of the scan that refuse a package: the application's, and those of the policy.
@@ -532,5 +558,16 @@ fn note_installed(scan: &mut Scan, row: &PluginRow) {
     for found in scan.found.iter_mut().filter(|found| found.name == *row.name()) {
         found.state = row.state;
         found.installed_version = Some(version.clone());
+    }
+}
+
+/// # Errors
+/// `usage` for a package of another plugin.
+fn require_name(expected: Option<&PluginName>, found: &PluginName) -> Result<(), Error> {
+    match expected {
+        Some(expected) if expected != found => {
+            Err(Error::new(ErrorCode::Usage, format!("the package is one of {found}, not of {expected}")))
+        }
+        _ => Ok(()),
     }
 }

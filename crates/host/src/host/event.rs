@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringfence_api::rpc::{RpcErrorCode, method};
 use ringfence_api::{ErrorCode, PluginName};
 use ringfence_policy::Name;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -37,19 +37,22 @@ pub struct EventOptions {
 }
 
 /// What came of a message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventReport {
     /// The topic.
     pub topic: String,
     /// Who gets it, by name.
     pub receivers: Vec<Receiver>,
     /// Whether more plugins are granted the topic than one message reaches ([`RECEIVERS_MAX`]).
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
 
 /// One receiver of a message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(rename = "EventReceiver"))]
 pub struct Receiver {
     /// The plugin.
     pub plugin: PluginName,
@@ -61,7 +64,8 @@ pub struct Receiver {
 }
 
 /// What came of a message for one plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReceiverOutcome {
     /// It waits in the plugin's queue.
@@ -102,7 +106,7 @@ impl Host {
     ) -> Result<EventReport, Error> {
         let correlation_id: Arc<str> = match &options.correlation_id {
             Some(id) => id.as_str().into(),
-            None => self.context().correlation_id(),
+            None => self.correlation_id(),
         };
         let depth = self.context().hooks.depths.of(&correlation_id) + 1;
         let posting = Posting { topic, payload, source: None, correlation_id, depth, wait: options.wait };

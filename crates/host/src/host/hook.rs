@@ -66,7 +66,7 @@ impl Host {
         };
         let correlation_id: Arc<str> = match &options.correlation_id {
             Some(id) => id.as_str().into(),
-            None => self.context().correlation_id(),
+            None => self.correlation_id(),
         };
         // Where nobody is asked, nothing can be nested in this pass; a delivery counts itself when it is made.
         let entered = match chain.asked.is_empty() {
@@ -134,7 +134,7 @@ impl Host {
         };
         let Some(chain) = picture.chain(event) else { return };
         let body = json!({"plugin": name.as_str(), "version": version});
-        let correlation_id = self.context().correlation_id();
+        let correlation_id = self.correlation_id();
         let (depth, options) = (1, HookOptions::default());
         let pass = Pass { host: self, event, correlation_id: &correlation_id, depth, options: &options };
         pass.announce(chain, name, Payload::new(body)).await;

@@ -19,7 +19,7 @@ use crate::plugin::{
     PreviousVersion,
 };
 use crate::runtime::{self, Purpose, Spec};
-use crate::store::{GrantRow, PackageRow, PluginRow, Trusted};
+use crate::store::{Actor, GrantRow, PackageRow, PluginRow, Trusted};
 
 /// Denials that [`Host::last_denials`] gives.
 const LAST_DENIALS: usize = 100;
@@ -250,9 +250,9 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
     let manifest = row.package.manifest()?;
     let grants = grant_infos(context, &trusted)?;
     let policy = context.policy.about(name.as_str());
-    let asked = runtime::effective_limits(&context.config.plugins, &manifest.limits);
+    let asked = runtime::effective_limits(&context.config().plugins, &manifest.limits);
     let (_, lowered) = crate::policy::clamp(&asked, &policy.ceilings);
-    let given = runtime::given_limits(&context.config.plugins, Some(&policy));
+    let given = runtime::given_limits(&context.config().plugins, Some(&policy));
     let limits = runtime::effective_limits(&given, &manifest.limits);
     let fetched = |grant: &GrantInfo| {
         let holds = grant.policy.as_ref().is_none_or(|note| note.effect != PolicyEffect::Denied);
@@ -356,7 +356,7 @@ pub(super) fn asked_now(context: &Context, name: &PluginName) -> Result<ConsentR
         purpose: Purpose::Run,
     };
     // A runtime that this version cannot start is told when it is started; the question can be asked all the same.
-    let command = runtime::command(&spec, &context.world())
+    let command = runtime::command(&spec, &context.world(&context.config()))
         .map(|command| command_words(&command, &directory, PACKAGE_SHOWN))
         .unwrap_or_else(|_| vec![manifest.entry_point.clone()]);
     let mut request = ConsentRequest::of(
@@ -388,6 +388,7 @@ pub(super) fn judge_grants(
     context: &Context,
     package: &PackageRow,
     permissions: &[Permission],
+    by: &Actor,
 ) -> Result<(), Error> {
     let manifest = package.manifest()?;
     let layout = context.store.layout();
@@ -405,7 +406,7 @@ pub(super) fn judge_grants(
         let why = judged.reason.unwrap_or_default();
         let error =
             Error::new(ErrorCode::PolicyDenied, format!("{permission} cannot be granted to {name}: {why}"));
-        let subject = package.owner().subject();
+        let subject = by.subject(&package.owner());
         let error = context.refused_by_policy(subject, "grant", permission.to_string(), error);
         first.get_or_insert(error);
     }

@@ -11,32 +11,44 @@ mod event;
 mod follow;
 mod hook;
 mod inspect;
+mod measure;
 mod policy;
 mod settings;
 mod simulate;
+mod tokens;
+mod trail;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use ringfence_api::{ErrorCode, PluginName};
 
-use crate::event::Subscription;
-use crate::exec::{Exec, Run};
+use crate::config::ExecLimits;
+use crate::event::{Resumed, Subscription};
+use crate::exec::{Exec, Listeners, Run, RunStore};
 use crate::hooks::Mailboxes;
 use crate::lifecycle::{Context, Supervisor};
 use crate::lock::HomeLock;
-use crate::{Error, Home};
+use crate::store::Actor;
+use crate::{Config, Error, Home};
 
 pub use builder::HostBuilder;
 pub use change::UpgradeOptions;
 pub use policy::{Explained, ExplainedBy, POLICY_LOOK_EVERY};
 pub use simulate::{Difference, Simulated};
+pub use tokens::TOKEN_USE_EVERY;
+pub use trail::{ACCESS_RECORDS_MAX, ACCESS_WINDOW, AuditExport};
 
 pub use event::{EventOptions, EventReport, RECEIVERS_MAX, Receiver, ReceiverOutcome};
 
 pub(crate) use call::{judge, outcome};
 pub(crate) use event::Posting;
 pub(crate) use settings::handed_back;
+
+/// The longest name of an actor, in bytes.
+pub const ACTOR_MAX_BYTES: usize = 256;
+/// The longest correlation id, in bytes.
+pub const CORRELATION_ID_MAX_BYTES: usize = 128;
 
 /// Runs plugins: the one object that an application, the command line and a daemon work with.
 ///
@@ -47,20 +59,28 @@ pub(crate) use settings::handed_back;
 #[derive(Clone, Debug)]
 pub struct Host {
     inner: Arc<Inner>,
+    /// Who acts through this handle, and for which request.
+    actor: Actor,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
     context: Arc<Context>,
-    /// The home is this host's, alone or shared, for as long as it lives.
-    _lock: HomeLock,
+    /// The home has no other daemon for as long as this one lives.
+    _lock: Option<HomeLock>,
     supervisors: RwLock<HashMap<PluginName, Arc<Supervisor>>>,
     /// Acts that change one plugin's life, one after another.
     acts: tokio::sync::Mutex<()>,
     /// What plugins are told without anybody waiting for it.
     mailboxes: Mailboxes,
-    /// Who acts, for the audit trail.
-    actor: String,
+    /// Who was refused at the door lately.
+    refusals: trail::Refusals,
+    /// When the use of each token was noted last.
+    token_uses: tokens::TokenUses,
+    /// When it was opened.
+    started_at_ms: i64,
+    /// Who acts where nobody else was named, for the audit trail.
+    actor: Actor,
     /// Looks after the policy while something runs.
     watch: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -99,7 +119,41 @@ impl Host {
     }
 
     pub(crate) fn from_weak(inner: &Weak<Inner>) -> Option<Self> {
-        inner.upgrade().map(|inner| Self { inner })
+        inner.upgrade().map(|inner| Self { actor: inner.actor.clone(), inner })
+    }
+
+    /// The same host, whose acts are recorded as those of somebody else, such as the bearer of a token, and as part of one
+    /// request. Both are cut where they are longer than [`ACTOR_MAX_BYTES`] and [`CORRELATION_ID_MAX_BYTES`].
+    ///
+    /// Every record of an installation, consent, grant, revocation, configuration, activation, deactivation, upgrade, rollback,
+    /// uninstallation, call or event that is made through the handle then has the correlation id; a call or event with one of
+    /// its own keeps that. Without an id each act gets one of its own, where it has any.
+    ///
+    /// ```no_run
+    /// # async fn example(host: ringfence::Host) -> Result<(), ringfence::Error> {
+    /// let request = host.acting_as("token:3f2a", Some("request-17".to_owned()));
+    /// request.activate("notes").await?; // recorded: by token:3f2a, for request-17
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn acting_as(&self, actor: impl Into<String>, correlation_id: Option<String>) -> Self {
+        let actor = bounded(actor.into(), ACTOR_MAX_BYTES);
+        let id = correlation_id.map(|id| bounded(id, CORRELATION_ID_MAX_BYTES).into());
+        Self { inner: Arc::clone(&self.inner), actor: Actor::new(actor).within(id) }
+    }
+
+    /// Who acts through this handle.
+    pub(crate) fn actor(&self) -> Actor {
+        self.actor.clone()
+    }
+
+    /// The id of the request that this handle acts for, or a new one.
+    pub(crate) fn correlation_id(&self) -> Arc<str> {
+        match self.actor.correlation_id() {
+            Some(id) => Arc::clone(id),
+            None => self.context().correlation_id(),
+        }
     }
 
     /// One act that changes a plugin's life; the next one waits. Who takes part in events is read again after it.
@@ -113,14 +167,73 @@ impl Host {
         self.context().events.subscribe()
     }
 
+    /// Takes up other defaults while it works: what starts from now on has their limits, interpreters and plugin directories, and
+    /// hooks, messages and pings go by them at once. What runs keeps the limits that it was started with. The back-end of limits,
+    /// databases and the network stay as they were when the host was built; the answer names those of them that differ, as
+    /// `config.toml` calls them.
+    ///
+    /// ```no_run
+    /// # async fn example(host: ringfence::Host) -> Result<(), ringfence::Error> {
+    /// let config = ringfence::Config::load(host.home())?;
+    /// for part in host.reconfigure(config) {
+    ///     println!("{part} needs a restart");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reconfigure(&self, config: Config) -> Vec<&'static str> {
+        let (context, old) = (self.context(), self.context().config());
+        let fixed = [
+            ("limits_backend", old.limits_backend != config.limits_backend),
+            ("databases", old.databases != config.databases),
+            ("network", old.network != config.network),
+        ];
+        let kept = Config {
+            limits_backend: old.limits_backend,
+            databases: old.databases.clone(),
+            network: old.network.clone(),
+            ..config
+        };
+        context.set_config(kept);
+        context.hooks.invalidate();
+        fixed.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
+    /// The events after the one with this number, and those from now on: for a listener that has lost its connection. The last
+    /// [`EVENTS_KEPT`](crate::event::EVENTS_KEPT) events are kept; 0, or what is no number of this host's, gives all of those.
+    #[must_use]
+    pub fn subscribe_from(&self, after_seq: u64) -> Resumed {
+        self.context().events.subscribe_from(after_seq)
+    }
+
     /// Runs one command in a sandbox, on a thread of its own; see [`Exec::spawn`]. Its record goes into this host's home,
     /// which no wildcard of its grants opens. Limits are the request's own; [`Exec::home`] takes those of the configuration.
     ///
     /// # Errors
     /// `io` when no thread can be started.
     pub fn exec(&self, exec: &Exec) -> Result<Run, Error> {
+        self.exec_with(exec, Listeners::new())
+    }
+
+    /// The same for `listeners` that were subscribed before; the first event of each says where the run is recorded.
+    ///
+    /// # Errors
+    /// As for [`Host::exec`].
+    pub fn exec_with(&self, exec: &Exec, listeners: Listeners) -> Result<Run, Error> {
         let context = self.context();
-        exec.clone().recorded_in(&context.home, &context.config).spawn()
+        exec.clone().recorded_in(&context.home, &context.config()).spawn_with(listeners)
+    }
+
+    /// The stored runs of this host's home.
+    #[must_use]
+    pub fn runs(&self) -> RunStore {
+        RunStore::new(&self.context().home, self.context().config().runs)
+    }
+
+    /// What a command is held to unless its request says otherwise: `[exec]` of the configuration.
+    #[must_use]
+    pub fn exec_limits(&self) -> ExecLimits {
+        self.context().config().exec.clone()
     }
 
     /// The task of a plugin, started when it is first needed.
@@ -157,7 +270,7 @@ impl Host {
             // Aborted or ended: both are the end.
             let _ended = watch.await;
         }
-        if !self.settle(self.context().config.plugins.hook_timeout).await {
+        if !self.settle(self.context().config().plugins.hook_timeout).await {
             tracing::warn!("observers and receivers of messages miss what waited for them");
         }
         self.mailboxes().close(None).await;
@@ -172,6 +285,7 @@ impl Host {
             // A stop that panicked has dropped its plugin, which killed it.
             let _ended = stop.await;
         }
+        self.write_refusals(true);
         let store = self.context().store.clone();
         let flushed = store.run(|store| store.flush(std::time::Duration::from_secs(5))).await;
         if let Err(error) = flushed {
@@ -191,6 +305,12 @@ impl Drop for Act<'_> {
     fn drop(&mut self) {
         self.context.hooks.invalidate();
     }
+}
+
+/// The text up to so many bytes.
+fn bounded(mut text: String, max_bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(max_bytes));
+    text
 }
 
 /// A name as a caller gives it.

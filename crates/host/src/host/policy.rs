@@ -17,7 +17,7 @@ use crate::clock::now_ms;
 use crate::exec::translate::{Resolution, vars_of_home};
 use crate::lifecycle::{Command, Context, Instance, Move, Occasion, Supervisor, Target, Why, effective};
 use crate::policy::PolicyStatus;
-use crate::store::PackageRow;
+use crate::store::{Actor, PackageRow};
 
 /// How often a host looks whether the policy is another one, while a plugin runs.
 pub const POLICY_LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -33,16 +33,22 @@ const FLUSH_WAIT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// `policy_denied` with what refuses it and the line, or when the policy cannot be used.
-pub(super) fn admit(context: &Context, package: &PackageRow, operation: &str) -> Result<(), Error> {
+pub(super) fn admit(
+    context: &Context,
+    package: &PackageRow,
+    operation: &str,
+    by: &Actor,
+) -> Result<(), Error> {
     let candidate =
         Candidate { name: package.plugin.as_str(), publisher: &package.publisher, digest: &package.digest };
     context.policy.admit(&candidate).map_err(|error| {
-        context.refused_by_policy(package.owner().subject(), operation, package.digest.clone(), error)
+        context.refused_by_policy(by.subject(&package.owner()), operation, package.digest.clone(), error)
     })
 }
 
 /// What decides about a permission of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ExplainedBy {
     /// The administrator's policy refuses it; no grant overrides that.
@@ -57,6 +63,7 @@ pub enum ExplainedBy {
 
 /// Whether a plugin has a permission, and what decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Explained {
     /// The plugin.
     pub plugin: PluginName,
@@ -265,7 +272,7 @@ async fn watch(host: Weak<Inner>) {
         tokio::time::sleep(POLICY_LOOK_EVERY).await;
         while judging.try_join_next().is_some() {}
         let Some(inner) = host.upgrade() else { return };
-        let host = Host { inner };
+        let host = Host { actor: inner.actor.clone(), inner };
         for (supervisor, instance) in host.running() {
             let unweighed = {
                 let target = &instance.target;

@@ -27,6 +27,7 @@ const REFUSED_ACTS: [&str; 6] = ["activate", "install", "rollback", "run", "star
 
 /// One recorded decision that another policy would have made otherwise, or many alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Difference {
     /// The plugin.
     pub plugin: String,
@@ -51,6 +52,7 @@ pub struct Difference {
 
 /// What came of a simulation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Simulated {
     /// Records of the audit trail that were read.
     pub records: u64,

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use ringfence_api::{Denial, ErrorCode, Manifest, PluginName, PluginState};
@@ -23,7 +23,9 @@ use crate::policy::Keeper;
 use crate::runtime::{Runners, Types, World};
 use crate::scan::{Report, Scanner, kept};
 use crate::service::Offers;
-use crate::store::{AuditEvent, PackageRow, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted};
+use crate::store::{
+    Actor, AuditEvent, PackageRow, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted,
+};
 use crate::{Error, Home};
 
 /// The layer of a refusal that the administrator's policy made, in the audit trail and in denials.
@@ -39,7 +41,8 @@ const END_RECORD_TRY_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) home: Home,
-    pub(crate) config: Config,
+    /// The administrator's defaults, as they are now.
+    config: RwLock<Arc<Config>>,
     pub(crate) store: Store,
     /// The administrator's policy, as it is now.
     pub(crate) policy: Keeper,
@@ -82,7 +85,7 @@ impl Context {
             watch: Watch::default(),
             policy: Keeper::new(&home),
             home,
-            config,
+            config: RwLock::new(Arc::new(config)),
             store,
             events: Events::default(),
             runners: Runners::default(),
@@ -109,6 +112,16 @@ impl Context {
         seen.judged(Some(manifest))
     }
 
+    /// The administrator's defaults. Who needs several fields of them together keeps what this gives.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes others; what has begun goes on with those that it has.
+    pub(crate) fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
     /// Says which host this belongs to; the first time counts.
     pub(crate) fn belongs_to(&self, host: Weak<Inner>) {
         // It is set once, by whoever makes the host.
@@ -120,9 +133,9 @@ impl Context {
         self.host.get().and_then(crate::Host::from_weak)
     }
 
-    /// What all starts have in common.
-    pub(crate) fn world(&self) -> World<'_> {
-        World { home: &self.home, config: &self.config, runners: &self.runners, types: &self.types }
+    /// What all starts have in common, with these defaults.
+    pub(crate) fn world<'a>(&'a self, config: &'a Config) -> World<'a> {
+        World { home: &self.home, config, runners: &self.runners, types: &self.types }
     }
 
     /// The one launcher of all plugins, with a shared empty network.
@@ -221,7 +234,20 @@ impl Context {
         by: Move,
         reason: Option<&str>,
     ) -> Result<PluginState, Error> {
-        self.change(name, by, reason, None).await
+        self.change(name, by, reason, None, None).await
+    }
+
+    /// Records that somebody has deactivated a plugin, with the record of it in the same change.
+    ///
+    /// # Errors
+    /// As for [`Context::try_move`].
+    pub(crate) async fn deactivated(
+        &self,
+        name: &PluginName,
+        event: Option<AuditEvent>,
+        by: Actor,
+    ) -> Result<PluginState, Error> {
+        self.change(name, Move::Deactivate, None, event, Some(by)).await
     }
 
     async fn change(
@@ -230,11 +256,13 @@ impl Context {
         by: Move,
         reason: Option<&str>,
         event: Option<AuditEvent>,
+        actor: Option<Actor>,
     ) -> Result<PluginState, Error> {
         let (plugin, why) = (name.clone(), reason.map(str::to_owned));
+        let record = event.map(|event| (event, actor));
         let state = self
             .store
-            .run(move |store| change_state(store, &plugin, by, why.as_deref(), event, |_| false))
+            .run(move |store| change_state(store, &plugin, by, why.as_deref(), record, |_| false))
             .await?;
         self.hooks.invalidate();
         self.events.tell(name, EventKind::State { state, reason: reason.map(str::to_owned) });
@@ -264,7 +292,7 @@ impl Context {
             reason.push_str(&crate::consent::shown(&line.message));
         }
         let event = AuditEvent::Quarantine { reason: why.to_owned() };
-        self.change(&target.name, Move::Quarantine, Some(&reason), Some(event)).await.map(drop)
+        self.change(&target.name, Move::Quarantine, Some(&reason), Some(event), None).await.map(drop)
     }
 
     /// A plugin is about to be started: in the audit trail before anything of it runs. `run` is the id of the run, which joins
@@ -358,6 +386,7 @@ impl Context {
 
     /// What a running plugin uses, once a second: kept as a short history.
     pub(crate) fn sampled(&self, target: &Target, sample: Sample) {
+        target.sampled(sample);
         let row = ResourceRow {
             at_ms: crate::clock::now_ms(),
             cpu_ms: sample.cpu_ms,
@@ -384,10 +413,11 @@ fn change_state(
     name: &PluginName,
     by: Move,
     reason: Option<&str>,
-    event: Option<AuditEvent>,
+    record: Option<(AuditEvent, Option<Actor>)>,
     stays: impl Fn(PluginState) -> bool,
 ) -> Result<PluginState, Error> {
     let mut tries = 0;
+    let (event, actor) = record.clone().unzip();
     loop {
         let row = store
             .plugin(name)?
@@ -401,7 +431,7 @@ fn change_state(
         };
         // What is stopped for good keeps its reason.
         let keeps = by == Move::Deactivate && state == row.state;
-        if event.is_none() && state == row.state && (keeps || row.state_reason.as_deref() == reason) {
+        if record.is_none() && state == row.state && (keeps || row.state_reason.as_deref() == reason) {
             return Ok(state);
         }
         let change = StateChange {
@@ -409,6 +439,7 @@ fn change_state(
             reason: reason.map(str::to_owned),
             expected_revision: Some(row.revision),
             event: event.clone(),
+            by: actor.clone().flatten(),
         };
         match store.set_state(name, change) {
             Ok(row) => return Ok(row.state),

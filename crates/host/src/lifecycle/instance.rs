@@ -133,7 +133,7 @@ async fn launch(context: &Arc<Context>, target: &Arc<Target>) -> Result<Launched
     let (context, target) = (Arc::clone(context), Arc::clone(target));
     let joined = tokio::task::spawn_blocking(move || {
         quota::admit(&target.name, &target.data, allowed(&target))?;
-        let mut exec = runtime::request(&target.spec(), &context.world())?;
+        let mut exec = runtime::request(&target.spec(), &context.world(&context.config()))?;
         exec.explain(target.sandbox == Confinement::Observed);
         let mut translated = translate(&exec)?;
         if target.sandbox == Confinement::None {
@@ -234,7 +234,7 @@ fn bounds(context: &Context, target: &Target, programs: Arc<Semaphore>) -> Bound
         file_size_bytes: limits.file_size_bytes,
         processes: limits.processes,
         hard_memory_bytes: runtime::hard_memory_limit(
-            &runtime::given_limits(&context.config.plugins, Some(&target.policy)),
+            &runtime::given_limits(&context.config().plugins, Some(&target.policy)),
             manifest,
         ),
     }

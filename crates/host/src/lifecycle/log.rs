@@ -25,6 +25,7 @@ pub const LOG_TAIL_LINES: usize = 50;
 
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogSource {
     /// The plugin's standard error.
@@ -45,6 +46,7 @@ pub enum LogSource {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogLine {
     /// When it came, in unix milliseconds.
     pub at_ms: i64,

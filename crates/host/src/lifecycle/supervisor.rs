@@ -377,7 +377,7 @@ impl Owner {
         self.running = Some(Arc::clone(instance));
         self.look_at = Instant::now() + LOOK_EVERY;
         let speaks_ping = instance.target.manifest.wire == Wire::JsonRpc;
-        let interval = self.context.config.plugins.ping_interval;
+        let interval = self.context.config().plugins.ping_interval;
         self.ping = Ping { next: speaks_ping.then(|| Instant::now() + interval), ..Ping::default() };
         self.overdue_since = None;
         self.refused = None;
@@ -479,7 +479,7 @@ impl Owner {
         if self.ping.next.is_none_or(|at| at > now) {
             return;
         }
-        self.ping.next = Some(now + self.context.config.plugins.ping_interval);
+        self.ping.next = Some(now + self.context.config().plugins.ping_interval);
         let (told, answer) = oneshot::channel();
         self.ping.answer = Some(answer);
         let connection = instance.connection.clone();

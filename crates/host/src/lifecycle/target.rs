@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 use ringfence_policy::{Candidate, RuleSet};
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::context::Context;
 use super::drift::Started;
 use super::log::PluginLog;
+use super::monitor::Sample;
 use super::secrets::Secrets;
 use crate::Error;
 use crate::config::PluginLimits;
@@ -44,6 +45,8 @@ pub(crate) struct Target {
     /// How much was refused to it so far, and how much of that was weighed.
     pub(crate) refused: AtomicU64,
     pub(crate) weighed: AtomicU64,
+    /// What it used last.
+    sample: Mutex<Sample>,
     pub(crate) rules: RuleSet,
     /// Links that the plugin's grants and its own directories go through, and where they lead.
     pub(crate) links: Vec<(PathBuf, PathBuf)>,
@@ -174,7 +177,7 @@ impl Target {
         let Resolution { set: rules, links, judged, .. } =
             self::effective(context, &manifest, &package, &data, &grants, &policy)?;
         let effective = told(&grants, &judged);
-        let given = runtime::given_limits(&context.config.plugins, Some(&policy));
+        let given = runtime::given_limits(&context.config().plugins, Some(&policy));
         let limits = runtime::effective_limits(&given, &manifest.limits);
         let config_schema = manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()?;
         let config = with_defaults(config_schema.as_ref(), &config)?;
@@ -201,6 +204,7 @@ impl Target {
             judging: tokio::sync::Mutex::default(),
             refused: AtomicU64::new(0),
             weighed: AtomicU64::new(0),
+            sample: Mutex::default(),
             rules,
             links,
             limits,
@@ -218,6 +222,16 @@ impl Target {
             .unwrap_or(false)
     }
 
+    /// What it used last, to the second; nothing before the first second is over.
+    pub(crate) fn last_sample(&self) -> Sample {
+        *self.sample.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what it uses now.
+    pub(crate) fn sampled(&self, sample: Sample) {
+        *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = sample;
+    }
+
     /// Whether it would be started with the same rights and limits under what holds now; an error says why it would not be
     /// started at all.
     ///
@@ -233,9 +247,9 @@ impl Target {
     fn same_under(&self, context: &Context, policy: &PluginRules) -> Result<bool, Error> {
         let Resolution { set: rules, .. } =
             effective(context, &self.manifest, &self.package, &self.data, &self.grants, policy)?;
-        let given = runtime::given_limits(&context.config.plugins, Some(policy));
+        let given = runtime::given_limits(&context.config().plugins, Some(policy));
         let hard = |policy: &PluginRules| {
-            let given = runtime::given_limits(&context.config.plugins, Some(policy));
+            let given = runtime::given_limits(&context.config().plugins, Some(policy));
             runtime::hard_memory_limit(&given, &self.manifest)
         };
         let same = self

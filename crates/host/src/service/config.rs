@@ -37,7 +37,7 @@ pub(super) async fn set(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
         let config = crate::host::handed_back(shared.config_schema.as_ref(), config, &old)?;
         judge_config(&shared, &config)?;
         let whole = with_defaults(shared.config_schema.as_ref(), &config)?;
-        let row = store.set_config(&owner, config, None, &by)?;
+        let row = store.set_config(&owner, config, None, by.as_str())?;
         if let Some(run) = &shared.run {
             // It need not be told what it has said itself.
             run.started.was_told(row.revision);

@@ -67,7 +67,7 @@ fn host_of(asking: Asking<'_>) -> Result<Host, RpcError> {
 }
 
 fn within_rate(asking: Asking<'_>) -> Result<(), RpcError> {
-    let most = asking.context.config.plugins.events_per_second;
+    let most = asking.context.config().plugins.events_per_second;
     if asking.target.events.take(most) {
         return Ok(());
     }

@@ -153,7 +153,7 @@ fn request(
     timeout: Option<Duration>,
 ) -> Result<Exec, Error> {
     let command = command.into_iter().map(OsString::from);
-    let mut exec = runtime::beside(&target.spec(), &context.world(), command)?;
+    let mut exec = runtime::beside(&target.spec(), &context.world(&context.config()), command)?;
     exec.judged = Some(judged);
     exec.redaction(RedactionSet::none());
     let limits = exec.limits();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::audit::{self, AuditEvent};
 use super::fault::Fault;
-use super::{Owner, Store, now_ms, plugins};
+use super::{Actor, Owner, Store, now_ms, plugins};
 use crate::Error;
 
 /// The longest configuration as JSON, in bytes.
@@ -83,7 +83,7 @@ impl Store {
         owner: &Owner,
         value: Value,
         expected_revision: Option<i64>,
-        by: &str,
+        by: impl Into<Actor>,
     ) -> Result<ConfigRow, Error> {
         let text = value.to_string();
         if text.len() > CONFIG_MAX_BYTES {
@@ -92,7 +92,7 @@ impl Store {
                 format!("the configuration has {} bytes; {CONFIG_MAX_BYTES} is the most", text.len()),
             ));
         }
-        let (owner, by) = (owner.clone(), by.to_owned());
+        let (owner, by) = (owner.clone(), by.into());
         self.write("write the configuration", move |transaction, context| {
             let plugin = plugins::require(transaction, owner.name())?;
             if plugin.owner() != owner {
@@ -120,8 +120,8 @@ impl Store {
                 )?
                 .execute((owner.name().as_str(), owner.publisher(), &text, row.revision, row.updated_at_ms))?;
             let keys = changed_keys(&old.map_or(Value::Null, |old| old.value), &row.value);
-            let event = AuditEvent::Config { keys, by };
-            audit::append(transaction, &context.key, row.updated_at_ms, &owner.subject(), &event)?;
+            let event = AuditEvent::Config { keys, by: by.text() };
+            audit::append(transaction, &context.key, row.updated_at_ms, &by.subject(&owner), &event)?;
             Ok(row)
         })
     }

@@ -20,7 +20,10 @@ const CHECKPOINT_PAGES: i32 = 1_000;
 const LOG_MAX_BYTES: i64 = 8 * 1024 * 1024;
 
 /// All migrations, oldest first. A released one is never changed: the next change is one more line.
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("migrations/0001-initial.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001-initial.sql")),
+    M::up(include_str!("migrations/0002-tokens-and-cuts.sql")),
+];
 
 /// The number of the newest schema.
 #[cfg(test)]

@@ -140,3 +140,29 @@ fn a_migration_keeps_a_copy_and_one_that_fails_goes_on_from_where_it_was() {
     assert_eq!(std::fs::read_dir(layout.backups()).unwrap().count(), 1);
     assert!(Store::open(&home).unwrap_err().message().contains("newer version"));
 }
+
+#[test]
+fn the_first_schema_becomes_the_newest_with_everything_in_it() {
+    let (_dir, home) = home();
+    let layout = {
+        let store = Store::open(&home).unwrap();
+        store.layout().clone()
+    };
+    for file in ["state.db", "state.db-wal", "state.db-shm", "audit.anchor"] {
+        std::fs::remove_file(home.path().join(file)).ok();
+    }
+    prepare_with(&layout, &Migrations::from_slice(&MIGRATIONS[..1])).unwrap();
+    let connection = Connection::open(layout.database()).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO packages VALUES ('00', 'notes', 'unsigned:Ada', '1.0.0', '{}', '/x', 0, NULL); \
+             INSERT INTO plugins VALUES ('notes', 'unsigned:Ada', '00', 'inactive', NULL, 0, 0, 0, NULL, NULL, NULL, NULL);",
+        )
+        .unwrap();
+    drop(connection);
+    let store = Store::open(&home).unwrap();
+    assert_eq!(store.plugins().unwrap().len(), 1);
+    assert!(store.tokens().unwrap().is_empty());
+    assert_eq!(store.audit_verify().unwrap().first_bad, None);
+    assert!(layout.backups().join("state-schema-1.db").is_file(), "the copy of before");
+}

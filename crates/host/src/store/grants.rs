@@ -7,7 +7,7 @@ use super::audit::{self, AuditEvent};
 use super::fault::Fault;
 use super::plugins::{self, PluginRow};
 use super::writer::Context;
-use super::{Owner, Store, now_ms, seal};
+use super::{Actor, Owner, Store, now_ms, seal};
 use crate::Error;
 
 /// The most grants of one plugin.
@@ -48,7 +48,7 @@ pub(crate) struct Consent {
     /// What is granted; it may be less. These become all grants of the plugin.
     pub(crate) granted: Vec<Permission>,
     /// Who.
-    pub(crate) by: String,
+    pub(crate) by: Actor,
 }
 
 /// What a person said yes to.
@@ -167,15 +167,15 @@ pub(super) fn record(
             &consent.digest,
             json(&asked)?,
             json(&granted)?,
-            &consent.by,
+            consent.by.name(),
             now,
         ))?;
     clear(transaction, owner.name())?;
-    let rows: Vec<_> = consent.granted.iter().map(|permission| row(permission, &consent.by, now)).collect();
+    let rows: Vec<_> =
+        consent.granted.iter().map(|permission| row(permission, consent.by.name(), now)).collect();
     add(transaction, owner, &rows)?;
-    let event =
-        AuditEvent::Consent { digest: consent.digest.clone(), asked, granted, by: consent.by.clone() };
-    audit::append(transaction, &context.key, now, &owner.subject(), &event)?;
+    let event = AuditEvent::Consent { digest: consent.digest.clone(), asked, granted, by: consent.by.text() };
+    audit::append(transaction, &context.key, now, &consent.by.subject(owner), &event)?;
     Ok(())
 }
 
@@ -261,22 +261,23 @@ impl Store {
         &self,
         name: &PluginName,
         permissions: Vec<Permission>,
-        by: &str,
+        by: impl Into<Actor>,
     ) -> Result<PluginRow, Error> {
-        let (name, by) = (name.clone(), by.to_owned());
+        let (name, by) = (name.clone(), by.into());
         self.write("record the grants", move |transaction, context| {
             let row = plugins::require_sealed(transaction, context, &name, None)?;
             let now = now_ms();
-            let rows: Vec<_> = permissions.iter().map(|permission| self::row(permission, &by, now)).collect();
+            let rows: Vec<_> =
+                permissions.iter().map(|permission| self::row(permission, by.name(), now)).collect();
             add(transaction, &row.owner(), &rows)?;
             let granted = texts(&permissions);
             let event = AuditEvent::Consent {
                 digest: row.package.digest.clone(),
                 asked: Vec::new(),
                 granted,
-                by: by.clone(),
+                by: by.text(),
             };
-            audit::append(transaction, &context.key, now, &row.owner().subject(), &event)?;
+            audit::append(transaction, &context.key, now, &by.subject(&row.owner()), &event)?;
             plugins::changed(transaction, context, &name)
         })
     }
@@ -290,9 +291,9 @@ impl Store {
         &self,
         name: &PluginName,
         permissions: Vec<Permission>,
-        by: &str,
+        by: impl Into<Actor>,
     ) -> Result<Vec<Permission>, Error> {
-        let (name, by) = (name.clone(), by.to_owned());
+        let (name, by) = (name.clone(), by.into());
         self.write("record the revocation", move |transaction, context| {
             let row = plugins::require_sealed(transaction, context, &name, None)?;
             let mut revoked = Vec::new();
@@ -307,8 +308,8 @@ impl Store {
             if revoked.is_empty() {
                 return Ok(revoked);
             }
-            let event = AuditEvent::Revoke { permissions: texts(&revoked), by };
-            audit::append(transaction, &context.key, now_ms(), &row.owner().subject(), &event)?;
+            let event = AuditEvent::Revoke { permissions: texts(&revoked), by: by.text() };
+            audit::append(transaction, &context.key, now_ms(), &by.subject(&row.owner()), &event)?;
             plugins::changed(transaction, context, &name)?;
             Ok(revoked)
         })

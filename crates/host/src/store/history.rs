@@ -9,6 +9,7 @@ use rusqlite::Transaction;
 use super::fault::Fault;
 use super::{Owner, Store, now_ms};
 use crate::Error;
+use crate::metrics::{Execution, ExecutionFilter, ExecutionPage, ResourceSample};
 
 /// Crashes that are kept of one plugin.
 const CRASHES_MAX: i64 = 50;
@@ -19,7 +20,6 @@ const ACTIVITY_MAX: i64 = 5_000;
 /// Samples of resources that are kept of one plugin.
 const RESOURCES_MAX: i64 = 1_000;
 /// The longest page of any list here.
-#[cfg(test)]
 const PAGE_MAX: usize = 1_000;
 /// The longest text in a row, in bytes.
 const TEXT_MAX_BYTES: usize = 4_096;
@@ -41,35 +41,6 @@ pub(crate) struct DenialRow {
     /// When it happened first and last, in milliseconds since 1970.
     pub(crate) first_at_ms: i64,
     pub(crate) last_at_ms: i64,
-}
-
-#[cfg(test)]
-/// How one call ended, or many alike within a second.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct ActivityRow {
-    /// Grows; never used twice.
-    pub(crate) id: i64,
-    pub(crate) plugin: String,
-    pub(crate) method: String,
-    /// Empty in a summary.
-    pub(crate) tool: String,
-    /// `ok`, `failed`, `invalid`, `timeout`, `cancelled`, `refused` or `crashed`.
-    pub(crate) outcome: String,
-    /// More than 1 in a summary: calls beyond 1,000 a second.
-    pub(crate) count: u64,
-    /// Together, in microseconds.
-    pub(crate) duration_us: u64,
-    pub(crate) correlation_id: String,
-    /// When it ended, in milliseconds since 1970.
-    pub(crate) at_ms: i64,
-}
-
-#[cfg(test)]
-/// Some rows, newest first, and whether there are more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ActivityPage {
-    pub(crate) rows: Vec<ActivityRow>,
-    pub(crate) more: bool,
 }
 
 /// What a plugin used at one moment.
@@ -303,28 +274,30 @@ impl Store {
         })
     }
 
-    /// How calls ended, newest first: of one plugin or of all, at most 1,000; `before` is the id of the last row of the
-    /// page before.
+    /// How calls ended, newest first, at most 1,000.
     ///
     /// # Errors
     /// `busy` or `io`.
-    #[cfg(test)]
-    pub(crate) fn activity(
-        &self,
-        name: Option<&PluginName>,
-        before: Option<i64>,
-        limit: usize,
-    ) -> Result<ActivityPage, Error> {
+    pub(crate) fn activity(&self, filter: &ExecutionFilter, limit: usize) -> Result<ExecutionPage, Error> {
         let limit = limit.clamp(1, PAGE_MAX);
         self.read("read the activity", |connection| {
-            let mut rows: Vec<ActivityRow> = connection
+            let wanted = (
+                &filter.plugin,
+                filter.before,
+                &filter.method,
+                &filter.outcome,
+                &filter.correlation_id,
+                limit.saturating_add(1),
+            );
+            let mut executions: Vec<Execution> = connection
                 .prepare_cached(
                     "SELECT id, plugin, method, tool, outcome, count, duration_us, correlation_id, at_ms \
                      FROM activity WHERE (?1 IS NULL OR plugin = ?1) AND (?2 IS NULL OR id < ?2) \
-                     ORDER BY id DESC LIMIT ?3",
+                     AND (?3 IS NULL OR method = ?3) AND (?4 IS NULL OR outcome = ?4) \
+                     AND (?5 IS NULL OR correlation_id = ?5) ORDER BY id DESC LIMIT ?6",
                 )?
-                .query_map((name.map(PluginName::as_str), before, limit + 1), |row| {
-                    Ok(ActivityRow {
+                .query_map(wanted, |row| {
+                    Ok(Execution {
                         id: row.get(0)?,
                         plugin: row.get(1)?,
                         method: row.get(2)?,
@@ -337,9 +310,9 @@ impl Store {
                     })
                 })?
                 .collect::<Result<_, _>>()?;
-            let more = rows.len() > limit;
-            rows.truncate(limit);
-            Ok(ActivityPage { rows, more })
+            let more = executions.len() > limit;
+            executions.truncate(limit);
+            Ok(ExecutionPage { executions, more })
         })
     }
 
@@ -371,30 +344,29 @@ impl Store {
         })
     }
 
-    /// What a plugin used, oldest first, from a time on.
+    /// What a plugin used: the newest `limit` samples, oldest first.
     ///
     /// # Errors
     /// `busy` or `io`.
-    #[cfg(test)]
-    pub(crate) fn resources(&self, name: &PluginName, since_ms: i64) -> Result<Vec<ResourceRow>, Error> {
+    pub(crate) fn resources(&self, name: &PluginName, limit: usize) -> Result<Vec<ResourceSample>, Error> {
+        let limit = limit.min(PAGE_MAX);
         self.read("read the resources", |connection| {
-            Ok(connection
+            let mut samples: Vec<ResourceSample> = connection
                 .prepare_cached(
-                    "SELECT at_ms, cpu_ms, cpu_percent, memory_bytes, tasks, read_bytes, written_bytes \
-                     FROM resources WHERE plugin = ?1 AND at_ms >= ?2 ORDER BY id",
+                    "SELECT at_ms, memory_bytes, cpu_ms, cpu_percent FROM resources WHERE plugin = ?1 \
+                     ORDER BY id DESC LIMIT ?2",
                 )?
-                .query_map((name.as_str(), since_ms), |row| {
-                    Ok(ResourceRow {
+                .query_map((name.as_str(), limit), |row| {
+                    Ok(ResourceSample {
                         at_ms: row.get(0)?,
-                        cpu_ms: row.get(1)?,
-                        cpu_percent: row.get(2)?,
-                        memory_bytes: row.get(3)?,
-                        tasks: row.get(4)?,
-                        read_bytes: row.get(5)?,
-                        written_bytes: row.get(6)?,
+                        memory_bytes: row.get(1)?,
+                        cpu_ms: row.get(2)?,
+                        cpu_percent: row.get(3)?,
                     })
                 })?
-                .collect::<Result<_, _>>()?)
+                .collect::<Result<_, _>>()?;
+            samples.reverse();
+            Ok(samples)
         })
     }
 }

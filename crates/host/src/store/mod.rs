@@ -13,6 +13,7 @@
 //! Start reading at [`Store::open`]; then `plugins.rs` and `grants.rs` (rows), `audit/` (the trail), `data.rs` (what a
 //! plugin keeps), `history.rs` (crashes, denials, activity).
 
+mod actor;
 mod audit;
 mod config;
 mod data;
@@ -29,30 +30,35 @@ mod plugins;
 mod readers;
 mod seal;
 mod standing;
+mod tokens;
 mod versions;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use actor::Actor;
 pub(crate) use audit::{Act, AuditEvent, CallMeter, Full, Outcome, Subject};
 pub use audit::{
-    AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX as AUDIT_PAGE_MAX,
+    AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditVerdict, BadRecord,
+    ExportCheck, PAGE_MAX as AUDIT_PAGE_MAX,
 };
 #[cfg(test)]
 use data::{DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYTES, DataPage, DataUsage};
 pub(crate) use grants::{Consent, GrantRow, Trusted};
 pub(crate) use guest::SqliteDatabase;
 pub(crate) use history::ResourceRow;
-pub(crate) use key::hex;
 #[cfg(test)]
 pub(crate) use key::sha256_hex;
+pub(crate) use key::{hex, same};
 pub(crate) use layout::Layout;
 pub(crate) use owner::Owner;
 pub(crate) use plugins::{PackageRow, PluginRow, StateChange};
 pub(crate) use standing::{Changes, Mark, Seen, Standing};
+pub(crate) use tokens::TokenRow;
 pub(crate) use versions::{KeepData, UpgradeGrants, already_installed};
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,6 +73,7 @@ use self::readers::Readers;
 use self::writer::{Context, Queue};
 use crate::clock::now_ms;
 use crate::lock::LifecycleLock;
+use crate::metrics::MethodMetrics;
 use crate::{Error, Home};
 
 /// The store of one home. Cheap to clone; the last handle that is dropped writes what still waits and ends the threads.
@@ -214,6 +221,47 @@ impl Store {
         self.read("check the audit trail", |connection| {
             audit::verify(connection, &self.inner.key, &self.inner.anchor_reader)
         })
+    }
+
+    /// How calls have ended since the store was opened, by plugin.
+    pub(crate) fn call_totals(&self) -> HashMap<Owner, Vec<MethodMetrics>> {
+        self.inner.audit.totals()
+    }
+
+    /// Audit records that are not on the disk yet.
+    pub(crate) fn audit_queued(&self) -> u64 {
+        self.inner.audit.waiting()
+    }
+
+    /// How many audit records there are, and the number of the last one.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn audit_size(&self) -> Result<(u64, i64), Error> {
+        self.read("look at the audit trail", |connection| audit::size(connection, &self.inner.key))
+    }
+
+    /// Removes the oldest records of the audit trail. What is left stays provable; the removal is a record of it.
+    ///
+    /// # Errors
+    /// `permission_denied` naming the first record that is not as it was written: what would be removed is evidence; `busy`
+    /// or `io`. Records that could not be removed count as removed, and go with the next removal.
+    pub(crate) fn audit_prune(&self, keep: AuditKeep, by: &Actor) -> Result<AuditPruned, Error> {
+        let last = self.read("look at the audit trail", |connection| {
+            audit::last_to_go(connection, &self.inner.key, keep)
+        })?;
+        let mut removed = 0;
+        if let Some(last) = last {
+            self.audit_verify()?.require_intact()?;
+            let by = by.clone();
+            removed = self.write("cut the audit trail", move |transaction, context| {
+                audit::cut(transaction, context, last, &by)
+            })?;
+        }
+        while self.write("remove audit records", audit::remove)? > 0 {}
+        let pruned_before = self
+            .read("look at the audit trail", |connection| audit::first_there(connection, &self.inner.key))?;
+        Ok(AuditPruned { removed, pruned_before })
     }
 
     /// Waits until every call, denial and event that was recorded before is on the disk.

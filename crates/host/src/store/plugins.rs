@@ -8,7 +8,7 @@ use semver::Version;
 use super::audit::{self, AuditEvent};
 use super::fault::Fault;
 use super::writer::Context;
-use super::{Owner, Store, now_ms, seal};
+use super::{Actor, Owner, Store, now_ms, seal};
 use crate::Error;
 
 /// The longest reason of a state, in bytes.
@@ -99,13 +99,15 @@ pub(crate) struct StateChange {
     pub(crate) expected_revision: Option<i64>,
     /// What is written into the audit trail in the same transaction.
     pub(crate) event: Option<AuditEvent>,
+    /// Whose act that is, where it is somebody's.
+    pub(crate) by: Option<Actor>,
 }
 
 #[cfg(test)]
 impl StateChange {
     /// A move without a reason, from whatever is there, without a record.
     pub(crate) fn to(state: PluginState) -> Self {
-        Self { state, reason: None, expected_revision: None, event: None }
+        Self { state, reason: None, expected_revision: None, event: None, by: None }
     }
 }
 
@@ -319,7 +321,10 @@ impl Store {
             let row = require_sealed(transaction, context, &name, change.expected_revision)?;
             set_state(transaction, &name, change.state, change.reason.as_deref())?;
             if let Some(event) = &change.event {
-                audit::append(transaction, &context.key, now_ms(), &row.owner().subject(), event)?;
+                let subject = row.owner().subject();
+                let subject =
+                    change.by.as_ref().map_or_else(|| subject.clone(), |by| by.tie(subject.clone()));
+                audit::append(transaction, &context.key, now_ms(), &subject, event)?;
             }
             changed(transaction, context, &name)
         })

@@ -38,7 +38,7 @@ fn consent(digest: &str, granted: &[&str]) -> Consent {
         digest: digest.to_owned(),
         asked: permissions(&["file:read", "env:read=LANG"]),
         granted: permissions(granted),
-        by: "ada".to_owned(),
+        by: "ada".into(),
     }
 }
 
@@ -168,6 +168,7 @@ fn a_state_moves_from_the_revision_that_was_looked_at() {
         reason: Some("crashed 6 times".to_owned()),
         expected_revision: Some(row.revision),
         event: Some(AuditEvent::Quarantine { reason: "crashed 6 times".to_owned() }),
+        by: None,
     };
     let moved = store.set_state(&name("notes"), change.clone()).unwrap();
     assert_eq!(moved.state_reason.as_deref(), Some("crashed 6 times"));
@@ -394,9 +395,10 @@ fn resources_are_kept_and_bounded() {
     store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
     let samples = (0..1_005).map(|at_ms| ResourceRow { at_ms, memory_bytes: 1 << 30, ..Default::default() });
     store.add_resources(&name("notes"), samples.collect()).unwrap();
-    let rows = store.resources(&name("notes"), 0).unwrap();
+    let rows = store.resources(&name("notes"), 5_000).unwrap();
     assert_eq!((rows.len(), rows[0].at_ms, rows[0].memory_bytes), (1_000, 5, 1 << 30));
-    assert_eq!(store.resources(&name("notes"), 1_004).unwrap().len(), 1);
+    let last = store.resources(&name("notes"), 1).unwrap();
+    assert_eq!((last.len(), last[0].at_ms), (1, 1_004));
 }
 
 #[test]

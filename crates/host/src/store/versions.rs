@@ -12,7 +12,7 @@ use super::plugins::{self, PackageRow, PluginRow};
 #[cfg(test)]
 use super::seal;
 use super::writer::Context;
-use super::{Owner, Store, data, history, now_ms};
+use super::{Actor, Owner, Store, data, history, now_ms, tokens};
 use crate::Error;
 
 /// What becomes of the grants at an upgrade.
@@ -51,9 +51,10 @@ fn record(
     transaction: &Transaction<'_>,
     context: &Context,
     owner: &Owner,
+    by: &Actor,
     event: &AuditEvent,
 ) -> Result<(), Fault> {
-    audit::append(transaction, &context.key, now_ms(), &owner.subject(), event).map(drop)
+    audit::append(transaction, &context.key, now_ms(), &by.subject(owner), event).map(drop)
 }
 
 fn kept(connection: &Transaction<'_>, owner: &Owner) -> Result<bool, Fault> {
@@ -75,8 +76,8 @@ impl Store {
     ///
     /// # Errors
     /// `already_installed` when the name has another package; `busy` or `io`. The same package again is no error.
-    pub(crate) fn add_plugin(&self, package: PackageRow, by: &str) -> Result<PluginRow, Error> {
-        let by = by.to_owned();
+    pub(crate) fn add_plugin(&self, package: PackageRow, by: impl Into<Actor>) -> Result<PluginRow, Error> {
+        let by = by.into();
         self.write("record the plugin", move |transaction, context| {
             let (owner, now) = (package.owner(), now_ms());
             if let Some(found) = plugins::find(transaction, owner.name())? {
@@ -106,9 +107,9 @@ impl Store {
                 version: package.version.to_string(),
                 digest: package.digest.clone(),
                 source: package.source.clone(),
-                by,
+                by: by.text(),
             };
-            record(transaction, context, &owner, &event)?;
+            record(transaction, context, &owner, &by, &event)?;
             plugins::changed(transaction, context, owner.name())
         })
     }
@@ -123,9 +124,9 @@ impl Store {
         package: PackageRow,
         from_digest: &str,
         added: Vec<String>,
-        by: &str,
+        by: impl Into<Actor>,
     ) -> Result<PluginRow, Error> {
-        let (from_digest, by) = (from_digest.to_owned(), by.to_owned());
+        let (from_digest, by) = (from_digest.to_owned(), by.into());
         self.write("record the upgrade", move |transaction, context| {
             let name = package.plugin.clone();
             let row = plugins::require_sealed(transaction, context, &name, None)?;
@@ -135,7 +136,7 @@ impl Store {
                 .prepare_cached("UPDATE plugins SET pending_digest = ?2 WHERE name = ?1")?
                 .execute((name.as_str(), &package.digest))?;
             plugins::drop_unnamed_packages(transaction)?;
-            record(transaction, context, &package.owner(), &step("staged", &row, &package, added, by))?;
+            record(transaction, context, &package.owner(), &by, &step("staged", &row, &package, added, &by))?;
             plugins::changed(transaction, context, &name)
         })
     }
@@ -152,9 +153,9 @@ impl Store {
         name: &PluginName,
         digest: &str,
         granted: UpgradeGrants,
-        by: &str,
+        by: impl Into<Actor>,
     ) -> Result<PluginRow, Error> {
-        let (name, digest, by) = (name.clone(), digest.to_owned(), by.to_owned());
+        let (name, digest, by) = (name.clone(), digest.to_owned(), by.into());
         self.write("record the upgrade", move |transaction, context| {
             let row = plugins::require_sealed(transaction, context, &name, None)?;
             let pending = row.pending.clone().ok_or_else(|| nothing_waits(&name))?;
@@ -184,7 +185,7 @@ impl Store {
                 UpgradeGrants::Keep(rows) => keep_consent(transaction, &row, &pending, &rows)?,
             }
             plugins::drop_unnamed_packages(transaction)?;
-            record(transaction, context, &owner, &step("committed", &row, &pending, Vec::new(), by))?;
+            record(transaction, context, &owner, &by, &step("committed", &row, &pending, Vec::new(), &by))?;
             plugins::changed(transaction, context, &name)
         })
     }
@@ -194,8 +195,12 @@ impl Store {
     /// # Errors
     /// `not_found` without such a plugin or a waiting version; `permission_denied` when the seal does not fit; `busy` or
     /// `io`.
-    pub(crate) fn abandon_upgrade(&self, name: &PluginName, by: &str) -> Result<PluginRow, Error> {
-        let (name, by) = (name.clone(), by.to_owned());
+    pub(crate) fn abandon_upgrade(
+        &self,
+        name: &PluginName,
+        by: impl Into<Actor>,
+    ) -> Result<PluginRow, Error> {
+        let (name, by) = (name.clone(), by.into());
         self.write("record the upgrade", move |transaction, context| {
             let row = plugins::require_sealed(transaction, context, &name, None)?;
             let pending = row.pending.clone().ok_or_else(|| nothing_waits(&name))?;
@@ -203,7 +208,13 @@ impl Store {
                 .prepare_cached("UPDATE plugins SET pending_digest = NULL WHERE name = ?1")?
                 .execute([name.as_str()])?;
             plugins::drop_unnamed_packages(transaction)?;
-            record(transaction, context, &row.owner(), &step("abandoned", &row, &pending, Vec::new(), by))?;
+            record(
+                transaction,
+                context,
+                &row.owner(),
+                &by,
+                &step("abandoned", &row, &pending, Vec::new(), &by),
+            )?;
             plugins::changed(transaction, context, &name)
         })
     }
@@ -213,8 +224,13 @@ impl Store {
     /// # Errors
     /// `not_found` without such a plugin or a version before; `permission_denied` when the seal does not fit; `busy` or
     /// `io`.
-    pub(crate) fn rollback(&self, name: &PluginName, reason: &str, by: &str) -> Result<PluginRow, Error> {
-        let (name, reason, by) = (name.clone(), reason.to_owned(), by.to_owned());
+    pub(crate) fn rollback(
+        &self,
+        name: &PluginName,
+        reason: &str,
+        by: impl Into<Actor>,
+    ) -> Result<PluginRow, Error> {
+        let (name, reason, by) = (name.clone(), reason.to_owned(), by.into());
         self.write("record the rollback", move |transaction, context| {
             let row = plugins::require_sealed(transaction, context, &name, None)?;
             let previous = row.previous.clone().ok_or_else(|| nothing_before(&name))?;
@@ -238,9 +254,9 @@ impl Store {
                 from: row.package.version.to_string(),
                 to: previous.version.to_string(),
                 reason,
-                by,
+                by: by.text(),
             };
-            record(transaction, context, &previous.owner(), &event)?;
+            record(transaction, context, &previous.owner(), &by, &event)?;
             plugins::changed(transaction, context, &name)
         })
     }
@@ -250,8 +266,13 @@ impl Store {
     ///
     /// # Errors
     /// `not_found` without such a plugin; `busy` or `io`.
-    pub(crate) fn remove_plugin(&self, name: &PluginName, keep: KeepData, by: &str) -> Result<(), Error> {
-        let (name, by) = (name.clone(), by.to_owned());
+    pub(crate) fn remove_plugin(
+        &self,
+        name: &PluginName,
+        keep: KeepData,
+        by: impl Into<Actor>,
+    ) -> Result<(), Error> {
+        let (name, by) = (name.clone(), by.into());
         self.write("remove the plugin", move |transaction, context| {
             let row = plugins::require(transaction, &name)?;
             let owner = row.owner();
@@ -267,15 +288,16 @@ impl Store {
                 }
             }
             history::clear(transaction, name.as_str())?;
+            tokens::revoke_of_plugin(transaction, context, &name, &by)?;
             transaction.prepare_cached("DELETE FROM plugins WHERE name = ?1")?.execute([name.as_str()])?;
             plugins::drop_unnamed_packages(transaction)?;
             let event = AuditEvent::Uninstall {
                 version: row.package.version.to_string(),
                 digest: row.package.digest.clone(),
                 data_kept: keep == KeepData::Keep,
-                by,
+                by: by.text(),
             };
-            record(transaction, context, &owner, &event)
+            record(transaction, context, &owner, &by, &event)
         })
     }
 
@@ -399,14 +421,14 @@ fn keep_consent(
     Ok(())
 }
 
-fn step(word: &str, from: &PluginRow, to: &PackageRow, added: Vec<String>, by: String) -> AuditEvent {
+fn step(word: &str, from: &PluginRow, to: &PackageRow, added: Vec<String>, by: &Actor) -> AuditEvent {
     AuditEvent::Upgrade {
         step: word.to_owned(),
         from: from.package.version.to_string(),
         to: to.version.to_string(),
         digest: to.digest.clone(),
         added,
-        by,
+        by: by.text(),
     }
 }
 

@@ -234,7 +234,11 @@ async fn too_much_output_on_the_protocol_is_recorded_and_on_the_log_it_ends_noth
         events.iter().map(String::as_str).filter(|event| *event != "call" && *event != "denial").collect();
     // A quarantine is on the disk with its state, an end comes there with the next batch: within 50 ms of each other.
     of_interest.sort_unstable();
-    assert_eq!(of_interest, ["consent", "install", "quarantine", "start", "violation"], "{events:?}");
+    assert_eq!(
+        of_interest,
+        ["activate", "consent", "install", "quarantine", "start", "violation"],
+        "{events:?}"
+    );
     rig.host.shutdown().await;
 }
 
@@ -358,8 +362,8 @@ async fn closed() -> (Rig, std::path::PathBuf) {
 #[tokio::test]
 async fn a_trail_that_was_changed_is_found_at_its_first_bad_record() {
     for (sql, expected) in [
-        ("UPDATE audit SET body = replace(body, 'status 4', 'status 0') WHERE seq = 4", 4),
-        ("UPDATE audit SET event = 'stop' WHERE seq = 4", 4),
+        ("UPDATE audit SET body = replace(body, 'status 4', 'status 0') WHERE seq = 5", 5),
+        ("UPDATE audit SET event = 'stop' WHERE seq = 5", 5),
         ("UPDATE audit SET at_ms = at_ms - 1 WHERE seq = 2", 2),
         ("DELETE FROM audit WHERE seq = 4", 4),
         ("DELETE FROM audit WHERE seq = 1", 1),

@@ -132,3 +132,20 @@ async fn a_command_of_the_host_is_recorded_in_its_home_and_may_not_read_that() {
     assert_eq!(run.stdout, b"the state of the host", "granted by its name, it is there");
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn withheld_consent_leaves_everything_to_a_person() {
+    let rig = Rig::new().await;
+    let eager = [PYTHON[0].1, "enabled_by_default: true\n"].concat();
+    let package = rig.package("greeter", &[("plugin.yaml", &eager), PYTHON[1]]);
+    let waits = rig.host.install(&package, Consent::Withheld).await.unwrap();
+    assert_eq!((waits.changed, waits.plugin.state), (true, PluginState::Installed));
+    let again = rig.host.install(&package, Consent::Withheld).await.unwrap();
+    assert_eq!((again.changed, again.plugin.state), (false, PluginState::Installed));
+    let refused = rig.host.consent("greeter", Consent::Withheld).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::ConsentRequired);
+    // The twin: nobody was asked, it asks for nothing, and it means to be active.
+    let active = rig.host.install(&package, Consent::Absent).await.unwrap();
+    assert_eq!(active.plugin.state, PluginState::Active);
+    rig.host.shutdown().await;
+}

@@ -5,10 +5,13 @@
     reason = "the helpers of tests: a failure here is the failure of the test that called it"
 )]
 
+mod acting;
 mod asker;
 mod cycles;
+mod daemon;
 mod data;
 mod databases;
+mod defaults;
 mod dev;
 mod dialects;
 mod ends;
@@ -20,6 +23,7 @@ mod grants;
 mod hook_faults;
 mod hooks;
 mod life;
+mod measure;
 mod messages;
 mod offers;
 mod others;
@@ -27,4 +31,6 @@ mod policy;
 mod programs;
 mod rig;
 mod scans;
+mod tokens;
+mod trail;
 mod upgrades;

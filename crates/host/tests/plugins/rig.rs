@@ -39,6 +39,11 @@ impl Rig {
         Self { host, directory }
     }
 
+    /// The host and its directory, each for itself.
+    pub(crate) fn apart(self) -> (Host, tempfile::TempDir) {
+        (self.host, self.directory)
+    }
+
     /// Writes a package; files whose text begins with `#!` are executable.
     pub(crate) fn package(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let package = self.path(name);

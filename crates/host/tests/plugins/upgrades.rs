@@ -73,11 +73,31 @@ async fn an_older_version_and_another_author_are_not_taken_in_silence() {
     let older = rig.python_package("p", "1.0.0", "", &["which"], V1);
     let refused = rig.host.upgrade(&older, Consent::Absent, UpgradeOptions::default()).await.unwrap_err();
     assert!(refused.hint().unwrap().contains("--allow-downgrade"), "{refused}");
-    let allowed = UpgradeOptions { allow_downgrade: true };
+    let allowed = UpgradeOptions { allow_downgrade: true, ..UpgradeOptions::default() };
     assert!(rig.host.upgrade(&older, Consent::Absent, allowed).await.unwrap().done);
 
     let other = rig.python_package("p", "3.0.0", "author: Somebody Else\n", &["which"], V2);
     let waits = rig.host.upgrade(&other, Consent::Absent, UpgradeOptions::default()).await.unwrap();
     assert!(!waits.done, "another publisher is asked about");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_package_of_another_plugin_than_the_one_that_is_meant_changes_nothing() {
+    let rig = Rig::new().await;
+    for name in ["p", "other"] {
+        let package = rig.python_package(name, "1.0.0", "", &["which"], V1);
+        rig.host.install(&package, Consent::Absent).await.unwrap();
+    }
+    let meant =
+        |name: &str| UpgradeOptions { expected: Some(name.parse().unwrap()), ..UpgradeOptions::default() };
+    let newer = rig.python_package("other", "2.0.0", "", &["which"], V2);
+    let refused = rig.host.upgrade(&newer, Consent::Requested, meant("p")).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Usage, "{refused}");
+    let there = rig.python_package("other", "1.0.0", "", &["which"], V1);
+    let refused = rig.host.upgrade(&there, Consent::Requested, meant("p")).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Usage, "{refused}");
+    assert_eq!(rig.host.show("other").await.unwrap().version, "1.0.0");
+    assert!(rig.host.upgrade(&newer, Consent::Requested, meant("other")).await.unwrap().done);
     rig.host.shutdown().await;
 }

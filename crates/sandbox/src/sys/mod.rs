@@ -4,6 +4,7 @@
 #[cfg(any(test, clippy))]
 pub(crate) mod calls;
 pub(crate) mod host;
+mod inherited;
 #[cfg(any(test, clippy))]
 pub(crate) mod mounts;
 #[cfg(any(test, clippy))]
@@ -16,3 +17,4 @@ pub(crate) mod sockets;
 pub(crate) use host::{
     act_on_files_as, can_listen, change_mode, landlock_abi, signal_descriptor, start_launcher,
 };
+pub(crate) use inherited::{hand_on_nothing, take_listening};

@@ -15,9 +15,11 @@
 
 mod index;
 mod reader;
+mod tail;
 mod writer;
 
 pub use reader::{PAGE_MAX, Replay, ReplayChunk, RunPage, RunState, RunSummary, StoredRun};
+pub use tail::Tail;
 pub use writer::RunWriter;
 
 use std::fmt;
@@ -51,6 +53,7 @@ const FILES: [&str; 4] = [REPORT, REPORT_TEMPORARY, OUTPUT, TIMELINE];
 /// # Ok::<(), ringfence::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct RunId(u64);
 

@@ -18,9 +18,9 @@ pub const PAGE_MAX: usize = 1_000;
 /// The largest report that is read, in bytes. Command, grants and denials are bounded far below.
 const REPORT_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The largest piece of a replay, in bytes.
-const REPLAY_CHUNK_BYTES: u64 = 64 * 1024;
+pub(super) const REPLAY_CHUNK_BYTES: u64 = 64 * 1024;
 /// The longest line of a timeline, in bytes; the largest numbers make 90.
-const TIMELINE_LINE_MAX_BYTES: u64 = 256;
+pub(super) const TIMELINE_LINE_MAX_BYTES: u64 = 256;
 
 /// Where a stored run stands.
 ///
@@ -30,6 +30,7 @@ const TIMELINE_LINE_MAX_BYTES: u64 = 256;
 /// assert_eq!(RunState::Unfinished.as_str(), "unfinished");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// It ended, and its report is there.
@@ -65,6 +66,7 @@ impl RunState {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunSummary {
     /// Its number.
     pub id: RunId,
@@ -104,6 +106,7 @@ pub struct RunSummary {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RunPage {
     /// The runs.
     pub runs: Vec<RunSummary>,
@@ -112,7 +115,8 @@ pub struct RunPage {
 }
 
 /// One stored run with everything that was kept of it. See [`RunStore`] for an example.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StoredRun {
     /// What the list says about it.
     pub summary: RunSummary,
@@ -120,6 +124,7 @@ pub struct StoredRun {
     pub grants: Vec<String>,
     /// Its report; `None` while it is unfinished or when it cannot be read.
     pub report: Option<RunReport>,
+    #[serde(skip)]
     dir: PathBuf,
 }
 
@@ -240,6 +245,10 @@ impl StoredRun {
             stored_truncated,
         };
         Self { summary, grants, report, dir }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The output, piece by piece, in the order in which it was read.

@@ -143,6 +143,20 @@ impl RunWriter {
         })
     }
 
+    /// Writes out what is known of the output so far, for those who follow the run. Costs nothing when nothing came.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RunWriter::append`].
+    pub fn settle(&mut self) -> Result<(), Error> {
+        let Some(files) = self.files.as_mut().filter(|files| files.entry.is_some()) else { return Ok(()) };
+        files.end().map_err(|e| {
+            self.state = State::Failed;
+            self.content.stored_truncated = true;
+            Error::file("store the output of this run in", &self.dir, e)
+        })
+    }
+
     fn write(&mut self, stream: Stream, at_ms: u64, bytes: &[u8]) -> io::Result<()> {
         let files = match &mut self.files {
             Some(files) => files,

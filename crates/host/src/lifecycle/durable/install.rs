@@ -10,7 +10,7 @@ use crate::clock::now_ms;
 use crate::lock::LifecycleLock;
 use crate::manifest::{self, Loaded};
 use crate::package::{self, Staged};
-use crate::store::{Owner, PackageRow, PluginRow, Store};
+use crate::store::{Actor, Owner, PackageRow, PluginRow, Store};
 
 /// A look at the copy of a package before it is installed: whether the policy admits it, and whether a Python class exists, for
 /// example. It never gets the stranger's directory, which may change while it is looked at.
@@ -90,7 +90,7 @@ fn original(error: &Error, staged: &Staged, package: &Path) -> Error {
 /// # Errors
 /// Those of the package, as above; `already_installed` when the name has another package; `busy` when another process
 /// installs, upgrades or uninstalls for longer than 30 s. Then nothing was changed and nothing is left behind.
-pub(crate) fn install(store: &Store, path: &Path, by: &str, inspect: Inspect<'_>) -> Result<Placed, Error> {
+pub(crate) fn install(store: &Store, path: &Path, by: &Actor, inspect: Inspect<'_>) -> Result<Placed, Error> {
     let candidate = prepare(store, path, inspect)?;
     let notes = candidate.notes();
     let Candidate { staged, row, .. } = candidate;

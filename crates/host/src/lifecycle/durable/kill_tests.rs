@@ -75,19 +75,20 @@ fn package(dir: &Path, version: &str) -> PathBuf {
 
 fn consent(store: &Store, digest: &str) -> Result<(), Error> {
     let granted = vec!["file:read=/srv/**".parse().unwrap()];
-    let consent =
-        Consent { digest: digest.to_owned(), asked: granted.clone(), granted, by: "ada".to_owned() };
+    let consent = Consent { digest: digest.to_owned(), asked: granted.clone(), granted, by: "ada".into() };
     store.consent(&name(), consent).map(drop)
 }
 
 fn stage(store: &Store, dir: &Path) -> Result<Staged, Error> {
-    stage_upgrade(store, &package(dir, "2.0.0"), false, "ada", &|_, _, _| Ok(()), &|_, _, _| Ok(Vec::new()))
+    stage_upgrade(store, &package(dir, "2.0.0"), false, &"ada".into(), &|_, _, _| Ok(()), &|_, _, _| {
+        Ok(Vec::new())
+    })
 }
 
 fn commit(store: &Store) -> Result<(), Error> {
     let pending = store.plugin(&name())?.unwrap().pending.unwrap();
     let grants = UpgradeGrants::Keep(store.grants(&name())?);
-    commit_upgrade(store, &name(), &pending.digest, grants, "ada").map(drop)
+    commit_upgrade(store, &name(), &pending.digest, grants, &"ada".into()).map(drop)
 }
 
 /// The state that a step starts from. Relative paths of packages do not matter: they lie in `dir`.
@@ -104,7 +105,7 @@ fn set_up(dir: &Path, step: &str) {
     if step == "install" {
         return;
     }
-    let placed = install(&store, &package(dir, "1.0.0"), "ada", &|_, _, _| Ok(())).unwrap();
+    let placed = install(&store, &package(dir, "1.0.0"), &"ada".into(), &|_, _, _| Ok(())).unwrap();
     fs::write(store.layout().data_dir(&name()).join("file"), "mine").unwrap();
     store.data_put(&placed.row.owner(), "key", b"value".to_vec(), 100, 100_000).unwrap();
     if step != "consent" {
@@ -120,12 +121,11 @@ fn set_up(dir: &Path, step: &str) {
 
 fn carry_out(dir: &Path, step: &str) -> Result<(), Error> {
     let home = Home::at(dir.join("home"));
-    let _lock = HomeLock::command(&home, Duration::ZERO)?;
     let store = Store::open(&home)?;
     recover(&store)?;
     match step {
         "open" => Ok(()),
-        "install" => install(&store, &package(dir, "1.0.0"), "ada", &|_, _, _| Ok(())).map(drop),
+        "install" => install(&store, &package(dir, "1.0.0"), &"ada".into(), &|_, _, _| Ok(())).map(drop),
         "consent" => {
             let digest = store.plugin(&name())?.unwrap().package.digest;
             consent(&store, &digest)
@@ -138,9 +138,9 @@ fn carry_out(dir: &Path, step: &str) -> Result<(), Error> {
         }
         "stage" => stage(&store, dir).map(drop),
         "commit" => commit(&store),
-        "rollback" => rollback(&store, &name(), "by hand", "ada").map(drop),
-        "uninstall" => uninstall(&store, &name(), KeepData::Remove, "ada"),
-        "keep" => uninstall(&store, &name(), KeepData::Keep, "ada"),
+        "rollback" => rollback(&store, &name(), "by hand", &"ada".into()).map(drop),
+        "uninstall" => uninstall(&store, &name(), KeepData::Remove, &"ada".into()),
+        "keep" => uninstall(&store, &name(), KeepData::Keep, &"ada".into()),
         other => panic!("no step {other}"),
     }
 }

@@ -41,14 +41,14 @@ impl Place {
 
     fn install(&self, version: &str, author: &str) -> Result<Placed, Error> {
         let package = self.package(version, author, &["file:read=/srv/**"]);
-        install(&self.store, &package, "ada", &|_, _, _| Ok(()))
+        install(&self.store, &package, &"ada".into(), &|_, _, _| Ok(()))
     }
 
     fn upgrade(&self, package: &Path, allow_downgrade: bool) -> Result<Staged, Error> {
         let asks = |_: &crate::store::PluginRow, _: &Path, manifest: &Manifest| {
             Ok(manifest.requested().unwrap().into_iter().map(|(permission, _)| permission).collect())
         };
-        stage_upgrade(&self.store, package, allow_downgrade, "ada", &|_, _, _| Ok(()), &asks)
+        stage_upgrade(&self.store, package, allow_downgrade, &"ada".into(), &|_, _, _| Ok(()), &asks)
     }
 
     fn keep(&self) -> UpgradeGrants {
@@ -61,7 +61,7 @@ impl Place {
 
     fn consent(&self, digest: &str, granted: &str) -> Consent {
         let granted = vec![granted.parse().unwrap()];
-        Consent { digest: digest.to_owned(), asked: granted.clone(), granted, by: "ada".to_owned() }
+        Consent { digest: digest.to_owned(), asked: granted.clone(), granted, by: "ada".into() }
     }
 
     #[track_caller]
@@ -99,13 +99,13 @@ fn a_package_that_is_refused_leaves_nothing() {
     let place = Place::new();
     let package = place.package("1.0.0", "Ada", &[]);
     fs::remove_file(package.join("main.py")).unwrap();
-    let error = install(&place.store, &package, "ada", &|_, _, _| Ok(())).unwrap_err();
+    let error = install(&place.store, &package, &"ada".into(), &|_, _, _| Ok(())).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
     assert!(!error.chain().contains("staging"), "the caller's path is named: {error}");
     fs::write(package.join("main.py"), "pass\n").unwrap();
     let no =
         |_: &Path, _: &Manifest, _: &PackageRow| Err(Error::new(ErrorCode::InvalidPackage, "no such class"));
-    assert_eq!(install(&place.store, &package, "ada", &no).unwrap_err().message(), "no such class");
+    assert_eq!(install(&place.store, &package, &"ada".into(), &no).unwrap_err().message(), "no such class");
     assert_eq!(place.store.plugins().unwrap(), []);
     place.is_clean();
 }
@@ -115,22 +115,22 @@ fn uninstalling_removes_everything_or_keeps_the_data_for_the_same_publisher() {
     let place = Place::new();
     place.install("1.0.0", "Ada").unwrap();
     fs::write(place.data().join("file"), "mine").unwrap();
-    uninstall(&place.store, &name(), KeepData::Keep, "ada").unwrap();
+    uninstall(&place.store, &name(), KeepData::Keep, &"ada".into()).unwrap();
     assert_eq!((place.packages(), place.data().exists()), (0, false));
     place.is_clean();
 
     place.install("1.0.0", "Eve").unwrap();
     assert_eq!(fs::read_dir(place.data()).unwrap().count(), 0, "another publisher inherits nothing");
-    uninstall(&place.store, &name(), KeepData::Remove, "ada").unwrap();
+    uninstall(&place.store, &name(), KeepData::Remove, &"ada".into()).unwrap();
     place.is_clean();
 
     place.install("2.0.0", "Ada").unwrap();
     assert_eq!(fs::read_to_string(place.data().join("file")).unwrap(), "mine");
     place.is_clean();
-    uninstall(&place.store, &name(), KeepData::Remove, "ada").unwrap();
+    uninstall(&place.store, &name(), KeepData::Remove, &"ada".into()).unwrap();
     assert!(place.store.kept_data().unwrap().is_empty() && !place.data().exists());
     assert_eq!(
-        uninstall(&place.store, &name(), KeepData::Keep, "x").unwrap_err().code(),
+        uninstall(&place.store, &name(), KeepData::Keep, &"x".into()).unwrap_err().code(),
         ErrorCode::NotFound
     );
     place.install("2.0.0", "Ada").unwrap();
@@ -142,7 +142,7 @@ fn uninstalling_removes_everything_or_keeps_the_data_for_the_same_publisher() {
 fn data_that_waits_is_kept_until_it_is_dropped() {
     let place = Place::new();
     let owner = place.install("1.0.0", "Ada").unwrap().row.owner();
-    uninstall(&place.store, &name(), KeepData::Keep, "ada").unwrap();
+    uninstall(&place.store, &name(), KeepData::Keep, &"ada".into()).unwrap();
     recover(&place.store).unwrap();
     assert_eq!(fs::read_dir(place.store.layout().kept_dirs()).unwrap().count(), 1);
     place.store.drop_kept_data(&owner).unwrap();
@@ -166,11 +166,11 @@ fn an_upgrade_waits_is_committed_and_can_be_taken_back() {
 
     let pending = staged.row.pending.unwrap();
     let consent = UpgradeGrants::Consented(place.consent(&pending.digest, "env:read=LANG"));
-    let new = commit_upgrade(&place.store, &name(), &pending.digest, consent, "ada").unwrap();
+    let new = commit_upgrade(&place.store, &name(), &pending.digest, consent, &"ada".into()).unwrap();
     assert_eq!((new.package.version.to_string(), place.packages()), ("1.1.0".to_owned(), 2));
     place.is_clean();
 
-    let back = rollback(&place.store, &name(), "not healthy", "host").unwrap();
+    let back = rollback(&place.store, &name(), "not healthy", &"host".into()).unwrap();
     assert_eq!((back.package.version.to_string(), place.packages()), ("1.0.0".to_owned(), 1));
     let grants = place.store.grants(&name()).unwrap();
     assert_eq!(grants[0].permission.to_string(), "file:read=/srv/**");
@@ -186,7 +186,7 @@ fn grants_that_are_kept_are_those_that_are_still_asked_for() {
     place.store.grant(&name(), vec!["env:read=LANG".parse().unwrap()], "ada").unwrap();
     let package = place.package("1.1.0", "Ada", &["file:read=/srv/a/**"]);
     let pending = place.upgrade(&package, false).unwrap().row.pending.unwrap();
-    commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), "ada").unwrap();
+    commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), &"ada".into()).unwrap();
     let grants = place.store.grants(&name()).unwrap();
     let texts: Vec<_> = grants.iter().map(|grant| grant.permission.to_string()).collect();
     assert_eq!(texts, ["file:read=/srv/a/**"]);
@@ -224,12 +224,13 @@ fn another_publisher_needs_fresh_consent_and_inherits_no_grant() {
     place.store.consent(&name(), place.consent(&old.package.digest, "file:read=/srv/**")).unwrap();
     let package = place.package("2.0.0", "Eve", &["file:read=/srv/**"]);
     let pending = place.upgrade(&package, false).unwrap().row.pending.unwrap();
-    let error = commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), "ada").unwrap_err();
+    let error =
+        commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), &"ada".into()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::ConsentRequired);
     assert!(error.message().contains("another publisher"), "{error}");
     let none = Consent { granted: Vec::new(), ..place.consent(&pending.digest, "file:read=/srv/**") };
     let none = UpgradeGrants::Consented(none);
-    commit_upgrade(&place.store, &name(), &pending.digest, none, "ada").unwrap();
+    commit_upgrade(&place.store, &name(), &pending.digest, none, &"ada".into()).unwrap();
     assert!(place.store.grants(&name()).unwrap().is_empty());
     place.is_clean();
 }
@@ -240,11 +241,11 @@ fn a_package_that_was_changed_in_the_store_is_not_started_or_brought_back() {
     let place = Place::new();
     let old = place.install("1.0.0", "Ada").unwrap().row;
     let pending = place.upgrade(&place.package("1.1.0", "Ada", &[]), false).unwrap().row.pending.unwrap();
-    commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), "ada").unwrap();
+    commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), &"ada".into()).unwrap();
     let file = place.store.layout().package(&old.package.digest).join("main.py");
     fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(&file, "evil\n").unwrap();
-    let error = rollback(&place.store, &name(), "", "ada").unwrap_err();
+    let error = rollback(&place.store, &name(), "", &"ada".into()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidPackage);
     assert_eq!(place.store.plugin(&name()).unwrap().unwrap().package.version.to_string(), "1.1.0");
     assert!(verified(&place.store, &old.package.digest).is_err());
@@ -259,7 +260,7 @@ fn at_once_one_install_wins_and_nothing_is_left_of_the_others() {
         let threads: Vec<_> = packages
             .iter()
             .chain(&packages)
-            .map(|package| scope.spawn(|| install(&place.store, package, "ada", &|_, _, _| Ok(()))))
+            .map(|package| scope.spawn(|| install(&place.store, package, &"ada".into(), &|_, _, _| Ok(()))))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -302,11 +303,11 @@ fn figures() {
     let package = place.package("1.0.0", "Ada", &[]);
     let mut row = None;
     timed("install of two files", 1, &mut || {
-        row = Some(install(&place.store, &package, "ada", &|_, _, _| Ok(())).unwrap().row);
+        row = Some(install(&place.store, &package, &"ada".into(), &|_, _, _| Ok(())).unwrap().row);
     });
     let row = row.unwrap();
     timed("the same again", 5, &mut || {
-        install(&place.store, &package, "ada", &|_, _, _| Ok(())).unwrap();
+        install(&place.store, &package, &"ada".into(), &|_, _, _| Ok(())).unwrap();
     });
     timed("verify", 20, &mut || drop(verified(&place.store, &row.package.digest).unwrap()));
     timed("keep a value", 50, &mut || {

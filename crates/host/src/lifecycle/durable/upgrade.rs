@@ -7,7 +7,7 @@ use ringfence_api::{ErrorCode, Manifest, Permission, PluginName};
 use super::install::{Candidate, Inspect, prepare};
 use super::recover;
 use crate::lock::LifecycleLock;
-use crate::store::{PackageRow, PluginRow, Store, UpgradeGrants};
+use crate::store::{Actor, PackageRow, PluginRow, Store, UpgradeGrants};
 use crate::{Error, package};
 
 /// What the new version asks for beyond what was asked before: given the plugin, the copy of the new package, and its
@@ -35,7 +35,7 @@ pub(crate) fn stage_upgrade(
     store: &Store,
     path: &Path,
     allow_downgrade: bool,
-    by: &str,
+    by: &Actor,
     inspect: Inspect<'_>,
     wider: Wider<'_>,
 ) -> Result<Staged, Error> {
@@ -86,7 +86,7 @@ pub(crate) fn commit_upgrade(
     name: &PluginName,
     digest: &str,
     granted: UpgradeGrants,
-    by: &str,
+    by: &Actor,
 ) -> Result<PluginRow, Error> {
     let _lock = LifecycleLock::acquire(store.layout().home())?;
     let pending = store.trusted(name)?.plugin.pending;
@@ -119,7 +119,12 @@ pub(crate) fn commit_upgrade(
 /// # Errors
 /// `not_found` when there is none; `invalid_package` when its files were changed meanwhile: then nothing happens;
 /// `permission_denied`, `busy`, `io`.
-pub(crate) fn rollback(store: &Store, name: &PluginName, reason: &str, by: &str) -> Result<PluginRow, Error> {
+pub(crate) fn rollback(
+    store: &Store,
+    name: &PluginName,
+    reason: &str,
+    by: &Actor,
+) -> Result<PluginRow, Error> {
     let _lock = LifecycleLock::acquire(store.layout().home())?;
     if let Some(previous) = store.trusted(name)?.plugin.previous {
         package::verify(store, &previous.digest)?;

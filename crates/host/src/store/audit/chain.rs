@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::anchor::{Anchor, Anchored};
+use super::cut::{self, Begin};
 use super::{AuditEvent, Subject, text};
 use crate::Error;
 use crate::store::fault::Fault;
@@ -26,7 +27,7 @@ pub(crate) struct Head {
     pub(super) hash: [u8; DIGEST_BYTES],
 }
 
-const EMPTY: Head = Head { seq: 0, hash: [0; DIGEST_BYTES] };
+pub(super) const EMPTY: Head = Head { seq: 0, hash: [0; DIGEST_BYTES] };
 
 /// A record as it is stored.
 struct Stored {
@@ -187,6 +188,10 @@ pub struct AuditFilter {
     pub correlation_id: Option<String>,
     /// Only from this time on, in milliseconds since 1970.
     pub since_ms: Option<i64>,
+    /// Only records with a larger number.
+    pub after_seq: Option<i64>,
+    /// Only records with a smaller number.
+    pub before_seq: Option<i64>,
     /// In which order. Default oldest first.
     pub order: AuditOrder,
 }
@@ -202,8 +207,9 @@ pub enum AuditOrder {
     NewestFirst,
 }
 
-/// One record, as it was written.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+/// One record, as it was written. As one line of JSON it can be checked elsewhere: see [`ExportCheck`](crate::audit::ExportCheck).
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditRecord {
     /// Its number: 1 for the first, each one more.
     pub seq: i64,
@@ -225,6 +231,7 @@ pub struct AuditRecord {
 
 /// Some records and whether there are more.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditPage {
     /// The records, in the order that was asked for.
     pub records: Vec<AuditRecord>,
@@ -247,7 +254,8 @@ pub(in crate::store) fn list(
     let sql = format!(
         "SELECT {COLUMNS} FROM audit WHERE (?1 IS NULL OR seq {comparison} ?1) AND (?2 IS NULL OR plugin = ?2) \
          AND (?3 IS NULL OR event = ?3) AND (?4 IS NULL OR correlation_id = ?4) AND (?5 IS NULL OR at_ms >= ?5) \
-         ORDER BY seq {order} LIMIT ?6"
+         AND (?6 IS NULL OR seq > ?6) AND (?7 IS NULL OR seq < ?7) AND seq > coalesce((SELECT seq FROM audit_cut), 0) \
+         ORDER BY seq {order} LIMIT ?8"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(
@@ -257,6 +265,8 @@ pub(in crate::store) fn list(
             &filter.event,
             &filter.correlation_id,
             filter.since_ms,
+            filter.after_seq,
+            filter.before_seq,
             i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1),
         ),
         Stored::read,
@@ -284,6 +294,7 @@ pub(in crate::store) fn list(
 
 /// What checking the chain found.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditVerdict {
     /// How many records were read.
     pub records: u64,
@@ -291,15 +302,38 @@ pub struct AuditVerdict {
     pub last_seq: i64,
     /// The first one that is not as it was written; `None`: all are.
     pub first_bad: Option<BadRecord>,
+    /// The number of the first record that there can be: those before it were removed by [`Host::audit_prune`], and the one that
+    /// came before it is vouched for. `None`: none was removed.
+    ///
+    /// [`Host::audit_prune`]: crate::Host::audit_prune
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned_before: Option<i64>,
 }
 
 /// A record that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BadRecord {
     /// Its number.
     pub seq: i64,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// The digest of a record that is given from outside, over the one before.
+pub(super) fn digest_of(record: &AuditRecord, previous: &[u8; DIGEST_BYTES]) -> [u8; DIGEST_BYTES] {
+    let stored = Stored {
+        seq: record.seq,
+        at_ms: record.at_ms,
+        event: record.event.clone(),
+        plugin: record.plugin.clone(),
+        publisher: record.publisher.clone(),
+        correlation_id: record.correlation_id.clone(),
+        body: text::escape(&record.body.to_string()),
+        hash: Vec::new(),
+        mac: Vec::new(),
+    };
+    stored.digest(previous)
 }
 
 /// Reads the whole chain and stops at the first bad record.
@@ -309,10 +343,22 @@ pub(in crate::store) fn verify(
     anchor: &Anchor,
 ) -> Result<AuditVerdict, Fault> {
     let anchored = anchor.read(key)?;
-    let mut verdict = AuditVerdict { records: 0, last_seq: 0, first_bad: None };
-    let mut previous = EMPTY;
-    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY seq"))?;
-    let mut rows = statement.query([])?;
+    let begin = cut::begin(connection, key)?;
+    let mut previous = begin.head();
+    let mut verdict =
+        AuditVerdict { records: 0, last_seq: previous.seq, first_bad: None, pruned_before: None };
+    match begin {
+        Begin::Whole => {}
+        Begin::After(head) => verdict.pruned_before = Some(head.seq.saturating_add(1)),
+        Begin::Forged(seq) => {
+            let reason = "what says that the records before it were removed was not written by Ringfence";
+            return Ok(verdict.bad(seq.saturating_add(1), reason));
+        }
+    }
+    let after = if begin == Begin::Whole { i64::MIN } else { previous.seq };
+    let mut statement =
+        connection.prepare(&format!("SELECT {COLUMNS} FROM audit WHERE seq > ?1 ORDER BY seq"))?;
+    let mut rows = statement.query([after])?;
     while let Some(row) = rows.next()? {
         let stored = Stored::read(row)?;
         let hash = stored.digest(&previous.hash);

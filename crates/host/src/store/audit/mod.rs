@@ -13,16 +13,23 @@
 
 mod anchor;
 mod chain;
+mod cut;
+mod export;
 mod flush;
 mod queue;
 mod text;
 
+#[cfg(test)]
+mod prune_tests;
 #[cfg(test)]
 mod tests;
 
 pub(super) use anchor::Anchor;
 pub use chain::{AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX};
 pub(super) use chain::{append, gap, list, respect_anchor, verify};
+pub use cut::{AuditKeep, AuditPruned};
+pub(super) use cut::{cut, first_there, last_to_go, remove, size};
+pub use export::ExportCheck;
 pub(super) use flush::start as start_flushing;
 pub(crate) use queue::{Act, CallMeter, Full, Outcome};
 pub(super) use queue::{AuditQueue, Item};
@@ -67,6 +74,10 @@ pub(crate) enum AuditEvent {
     Consent { digest: String, asked: Vec<String>, granted: Vec<String>, by: String },
     /// A person took permissions back.
     Revoke { permissions: Vec<String>, by: String },
+    /// A person wants it to be active; what came of that follows.
+    Activate { version: String, by: String },
+    /// A person does not want it to be active any more.
+    Deactivate { version: String, by: String },
     /// A plugin's process is about to be started; `weakened` names layers that were switched off. The record of its end has
     /// the same correlation id.
     Start { version: String, digest: String, weakened: Vec<String> },
@@ -102,6 +113,14 @@ pub(crate) enum AuditEvent {
     Quarantine { reason: String },
     /// A person released it.
     Release { by: String },
+    /// A token was made, for the plugin that the record is about, or for all.
+    TokenCreate { id: String, role: String, name: String, expires_at_ms: Option<i64>, by: String },
+    /// A token opens nothing any more.
+    TokenRevoke { id: String, reason: String, by: String },
+    /// The oldest records were removed, up to this one.
+    Prune { up_to: i64, hash: String, removed: u64, by: String },
+    /// Somebody was refused at the door of the API, so often.
+    AccessDenied { reason: String, route: String, count: u64, by: String },
     /// A developer ran a package without a sandbox.
     DevUnsandboxed { package: String },
     /// The chain was found shorter than its anchor says, or without a valid anchor, when the store was opened.

@@ -15,6 +15,7 @@ use ringfence_api::{Denial, ErrorCode};
 
 use super::{AuditEvent, Subject};
 use crate::Error;
+use crate::metrics::{CALL_BUCKETS_US, CallBucket, CallLatency, MethodMetrics};
 use crate::store::Owner;
 use crate::store::now_ms;
 
@@ -91,6 +92,48 @@ struct Meter {
     ended: u32,
     /// Endings beyond the rate: how many and how long, by outcome.
     ended_over: [(u64, Duration); Outcome::ALL.len()],
+    totals: Totals,
+}
+
+/// How the calls of one plugin and method have ended since the store was opened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    outcomes: [u64; Outcome::ALL.len()],
+    /// Those that took no longer than each end of [`CALL_BUCKETS_US`] and longer than the one before, and the rest.
+    buckets: [u64; CALL_BUCKETS_US.len() + 1],
+    total_us: u64,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: Outcome, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let places = Outcome::ALL.into_iter().zip(&mut self.outcomes);
+        for (_, count) in places.filter(|(place, _)| *place == outcome) {
+            *count += 1;
+        }
+        if let Some(count) = self.buckets.get_mut(CALL_BUCKETS_US.partition_point(|end| *end < us)) {
+            *count += 1;
+        }
+        self.total_us = self.total_us.saturating_add(us);
+    }
+
+    fn told(&self, method: &str) -> MethodMetrics {
+        let words = Outcome::ALL.into_iter().map(|outcome| outcome.as_str().to_owned());
+        let ends = CALL_BUCKETS_US.into_iter().map(Some).chain([None]);
+        let mut count = 0;
+        let buckets = ends
+            .zip(self.buckets)
+            .map(|(le_us, more)| {
+                count += more;
+                CallBucket { le_us, count }
+            })
+            .collect();
+        MethodMetrics {
+            method: method.to_owned(),
+            outcomes: words.zip(self.outcomes).collect(),
+            latency: CallLatency { count, total_us: self.total_us, buckets },
+        }
+    }
 }
 
 /// One thing to write.
@@ -178,6 +221,7 @@ impl AuditQueue {
                     over: 0,
                     ended: 0,
                     ended_over: Default::default(),
+                    totals: Totals::default(),
                 });
                 state.by_name.insert(key, index);
                 index
@@ -213,6 +257,25 @@ impl AuditQueue {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
+    }
+
+    /// How calls have ended, by plugin; methods without an ended one are left out.
+    pub(in crate::store) fn totals(&self) -> HashMap<Owner, Vec<MethodMetrics>> {
+        let state = self.lock();
+        let mut all: HashMap<Owner, Vec<MethodMetrics>> = HashMap::new();
+        for meter in state.meters.iter().filter(|meter| meter.totals.outcomes.iter().any(|count| *count > 0))
+        {
+            all.entry(meter.owner.clone()).or_default().push(meter.totals.told(&meter.method));
+        }
+        drop(state);
+        all.values_mut().for_each(|methods| methods.sort_by(|a, b| a.method.cmp(&b.method)));
+        all
+    }
+
+    /// Records that are not on the disk yet.
+    pub(in crate::store) fn waiting(&self) -> u64 {
+        let state = self.lock();
+        u64::try_from(state.items.len() + state.in_flight).unwrap_or(u64::MAX)
     }
 
     /// Ends the thread after a last batch.
@@ -406,6 +469,7 @@ impl CallMeter {
         let Some(meter) = state.meters.get_mut(self.index) else { return };
         meter.turn(at_ms.div_euclid(1_000), &mut state.items);
         meter.ended = meter.ended.saturating_add(1);
+        meter.totals.add(outcome, duration);
         if full || meter.ended > CALLS_PER_SECOND_MAX {
             let places = Outcome::ALL.into_iter().zip(&mut meter.ended_over);
             for (_, over) in places.filter(|(place, _)| *place == outcome) {

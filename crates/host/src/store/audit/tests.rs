@@ -2,6 +2,7 @@
 
 use super::queue::GATHER;
 use super::*;
+use crate::metrics::ExecutionFilter;
 use crate::store::tests::{audit_events, edit, home, name, package};
 use crate::store::{Owner, Store};
 use crate::{Error, Home};
@@ -45,7 +46,7 @@ fn an_untouched_chain_is_intact_and_counted() {
     let (_dir, home) = five();
     let store = Store::open(&home).unwrap();
     let verdict = store.audit_verify().unwrap();
-    assert_eq!(verdict, AuditVerdict { records: 5, last_seq: 5, first_bad: None });
+    assert_eq!(verdict, AuditVerdict { records: 5, last_seq: 5, first_bad: None, pruned_before: None });
     assert!(verdict.require_intact().is_ok());
 }
 
@@ -218,11 +219,14 @@ fn calls_are_on_the_disk_soon_without_anybody_waiting() {
     meter.end(&Arc::from("translate"), &Arc::from("c1"), Outcome::Ok, Duration::from_micros(70));
     let end = Instant::now() + WAIT;
     // Nobody flushes: the thread does it by itself.
-    while audit_events(&store) != ["call"] || store.activity(None, None, 10).unwrap().rows.is_empty() {
+    while audit_events(&store) != ["call"]
+        || store.activity(&ExecutionFilter::default(), 10).unwrap().executions.is_empty()
+    {
         assert!(Instant::now() < end);
         std::thread::sleep(GATHER / 4);
     }
-    let row = &store.activity(Some(&name("notes")), None, 10).unwrap().rows[0];
+    let of_notes = ExecutionFilter { plugin: Some("notes".to_owned()), ..ExecutionFilter::default() };
+    let row = &store.activity(&of_notes, 10).unwrap().executions[0];
     assert_eq!(
         (row.tool.as_str(), row.outcome.as_str(), row.duration_us, row.count),
         ("translate", "ok", 70, 1)

@@ -60,7 +60,7 @@ pub(super) fn name(text: &str, max_bytes: usize) -> String {
 
 /// Writes what a terminal or a reader could be misled by as `\uXXXX`. In JSON such characters stand inside texts only,
 /// so the document means the same afterwards.
-fn escape(json: &str) -> String {
+pub(super) fn escape(json: &str) -> String {
     if json.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return json.to_owned();
     }

@@ -1,0 +1,209 @@
+//! What a request asks: its path, query and body, read into types that cannot be wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts as _, RawPathParams};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, Request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use ringfence::Host;
+use ringfence_api::ErrorCode;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::error::Failure;
+use crate::Caller;
+
+/// How long a body may take to arrive.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+/// The longest `If-Match` or idempotency key.
+const HEADER_MAX_BYTES: usize = 256;
+
+/// A request that was admitted and read.
+pub(crate) struct Asked<Q, B> {
+    pub(crate) api: Arc<Api>,
+    pub(crate) caller: Caller,
+    /// The host, acting for the caller.
+    pub(crate) host: Host,
+    path: Vec<(String, String)>,
+    headers: HeaderMap,
+    pub(crate) query: Q,
+    pub(crate) body: B,
+}
+
+/// A query, or none.
+pub(crate) trait Wanted: Sized + Send + 'static {
+    fn read(query: Option<&str>) -> Result<Self, Failure>;
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
+}
+
+/// A body, or none.
+pub(crate) trait Sent: Sized + Send + 'static {
+    const MEDIA: Option<&'static str>;
+    const OPTIONAL: bool = false;
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
+    fn read(bytes: &[u8], headers: &HeaderMap) -> Result<Self, Failure>;
+}
+
+/// A query that is this type.
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+/// A body that is this type, as JSON.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// The same, or its default where nothing was sent.
+#[derive(Debug)]
+pub(crate) struct MaybeJson<T>(pub(crate) T);
+
+impl<Q: Wanted, B: Sent> Asked<Q, B> {
+    /// # Errors
+    /// `usage`, `too_large`, `unsupported_media_type`, `timeout` for what cannot be read.
+    pub(super) async fn read(api: Arc<Api>, caller: Caller, request: Request<Body>) -> Result<Self, Failure> {
+        let (mut parts, body) = request.into_parts();
+        let path = path_of(&mut parts).await;
+        let query = Q::read(parts.uri.query())?;
+        let bytes = collect(body, &parts.headers, api.body_max).await?;
+        let body = B::read(&bytes, &parts.headers)?;
+        let host = api.host_for(&caller);
+        Ok(Self { api, caller, host, path, headers: parts.headers, query, body })
+    }
+}
+
+impl<Q, B> Asked<Q, B> {
+    /// What stands in the place of `{name}`.
+    pub(crate) fn name(&self) -> &str {
+        self.part("name")
+    }
+
+    /// What stands in the place of `{part}`.
+    pub(crate) fn part(&self, part: &str) -> &str {
+        self.path.iter().find(|(name, _)| name == part).map_or("", |(_, value)| value)
+    }
+
+    /// A header that has a meaning for us.
+    ///
+    /// # Errors
+    /// `usage` for one that is no text or too long.
+    pub(crate) fn header(&self, name: &str) -> Result<Option<&str>, Failure> {
+        let Some(value) = self.headers.get(name) else { return Ok(None) };
+        let text = value.to_str().ok().filter(|text| !text.is_empty() && text.len() <= HEADER_MAX_BYTES);
+        text.map(Some).ok_or_else(|| {
+            Failure::new(
+                ErrorCode::Usage,
+                format!("the header {name} has 1 to {HEADER_MAX_BYTES} printable characters"),
+            )
+        })
+    }
+}
+
+/// What the path was filled in with.
+pub(super) async fn path_of(parts: &mut axum::http::request::Parts) -> Vec<(String, String)> {
+    match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(params) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        // Not UTF-8: the name of nothing.
+        Err(_) => Vec::new(),
+    }
+}
+
+async fn collect(body: Body, headers: &HeaderMap, most: usize) -> Result<Vec<u8>, Failure> {
+    let too_large = || {
+        Failure::new(ErrorCode::TooLarge, format!("the body has more than {most} bytes"))
+            .hint("`body_max` of the server is the limit")
+    };
+    if headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity") {
+        return Err(Failure::new(ErrorCode::UnsupportedMediaType, "a compressed body is not taken"));
+    }
+    let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // Said before a byte of it is read.
+    if told.is_some_and(|told| told > most as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_WAIT, Limited::new(body, most).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(_)) => Err(Failure::new(ErrorCode::Usage, "the body broke off")),
+        Err(_) => Err(Failure::new(
+            ErrorCode::Timeout,
+            format!("the body did not arrive within {} s", BODY_WAIT.as_secs()),
+        )),
+    }
+}
+
+impl Wanted for () {
+    fn read(query: Option<&str>) -> Result<Self, Failure> {
+        match query {
+            None | Some("") => Ok(()),
+            Some(_) => Err(Failure::new(ErrorCode::Usage, "this address takes no query")),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+}
+
+impl<T: DeserializeOwned + JsonSchema + Send + 'static> Wanted for Query<T> {
+    fn read(query: Option<&str>) -> Result<Self, Failure> {
+        let read = serde_urlencoded::from_str(query.unwrap_or_default());
+        read.map(Self).map_err(|error| Failure::new(ErrorCode::Usage, format!("in the query: {error}")))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.root_schema_for::<T>())
+    }
+}
+
+impl Sent for () {
+    const MEDIA: Option<&'static str> = None;
+
+    fn schema(_generator: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+
+    fn read(bytes: &[u8], _headers: &HeaderMap) -> Result<Self, Failure> {
+        let is_empty = bytes.iter().all(u8::is_ascii_whitespace) || bytes == b"{}";
+        if is_empty { Ok(()) } else { Err(Failure::new(ErrorCode::Usage, "this address takes no body")) }
+    }
+}
+
+impl<T: DeserializeOwned + JsonSchema + Send + 'static> Sent for Json<T> {
+    const MEDIA: Option<&'static str> = Some("application/json");
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+
+    fn read(bytes: &[u8], headers: &HeaderMap) -> Result<Self, Failure> {
+        let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media = media.split(';').next().unwrap_or_default().trim();
+        // A form or plain text is what a page of a stranger can send without asking.
+        if !media.eq_ignore_ascii_case("application/json") {
+            let message = format!("the body must be application/json, not '{}'", media.escape_debug());
+            return Err(Failure::new(ErrorCode::UnsupportedMediaType, message));
+        }
+        serde_json::from_slice(bytes)
+            .map(Self)
+            .map_err(|error| Failure::new(ErrorCode::Usage, format!("in the body: {error}")))
+    }
+}
+
+impl<T: DeserializeOwned + JsonSchema + Default + Send + 'static> Sent for MaybeJson<T> {
+    const MEDIA: Option<&'static str> = Some("application/json");
+    const OPTIONAL: bool = true;
+
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+
+    fn read(bytes: &[u8], headers: &HeaderMap) -> Result<Self, Failure> {
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        Json::read(bytes, headers).map(|Json(sent)| Self(sent))
+    }
+}

@@ -1,0 +1,213 @@
+//! Requests that are sent twice and done once.
+//!
+//! A caller that names a key gets, for the same key and the same request, the answer of the first one: also when that is
+//! still under way, and also when it failed after it may have done something. What was refused before anything was done may be
+//! tried again. Keys are each caller's own. They live in memory: they are forgotten after [`KEEP`], with the server, and,
+//! oldest first, when there are too many.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ringfence::Error;
+use ringfence_api::ErrorCode;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::OnceCell;
+
+use super::asked::Asked;
+use super::error::Failure;
+
+/// How long an answer is kept for whoever asks again.
+pub(crate) const KEEP: Duration = Duration::from_secs(24 * 3600);
+/// Answers that are kept at most.
+const KEYS_MAX: usize = 4_096;
+/// The header that names a key: 1 to 256 printable characters.
+const HEADER: &str = "idempotency-key";
+
+/// A key, and what it was used for.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    /// Who and which.
+    id: (String, String),
+    /// Of the whole request.
+    digest: [u8; 32],
+}
+
+impl Key {
+    /// The key of a request, where it names one. `about` is what its path says.
+    ///
+    /// # Errors
+    /// `usage` for one that cannot be used.
+    pub(super) fn of<Q, B>(
+        asked: &Asked<Q, B>,
+        about: &str,
+        body: &impl Serialize,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(key) = asked.header(HEADER)? else { return Ok(None) };
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        let digest = Sha256::new_with_prefix(about).chain_update([0]).chain_update(&body).finalize();
+        Ok(Some(Self { id: (asked.caller.actor.clone(), key.to_owned()), digest: digest.into() }))
+    }
+}
+
+/// What came of a request: kept as the document that was answered, or as the failure.
+type Outcome = Result<Arc<dyn std::any::Any + Send + Sync>, (ErrorCode, String, Option<String>)>;
+
+#[derive(Debug)]
+struct Known {
+    digest: [u8; 32],
+    since: Instant,
+    outcome: Arc<OnceCell<Outcome>>,
+}
+
+/// The keys that are known.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    all: Mutex<HashMap<(String, String), Known>>,
+}
+
+impl Keys {
+    /// Does the work, or waits for the first who does it with this key.
+    ///
+    /// # Errors
+    /// What the work says; `conflict` when the key was used for another request.
+    pub(super) async fn once<T: Clone + Send + Sync + 'static>(
+        &self,
+        key: Option<Key>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        let Some(key) = key else { return work.await.map_err(Failure::from) };
+        let id = key.id.clone();
+        let cell = self.cell(key)?;
+        let outcome = cell
+            .get_or_init(|| async {
+                let done = work.await;
+                done.map(|done| Arc::new(done) as Arc<dyn std::any::Any + Send + Sync>).map_err(|error| {
+                    (error.code(), error.message().to_owned(), error.hint().map(str::to_owned))
+                })
+            })
+            .await;
+        match outcome {
+            // The digest covers the kind of request, so the type is the one that was kept.
+            Ok(done) => done
+                .downcast_ref::<T>()
+                .cloned()
+                .ok_or_else(|| Failure::new(ErrorCode::Internal, "an answer of another kind was kept")),
+            Err((code, message, hint)) => {
+                if !may_have_done(*code) {
+                    self.forget(&id, &cell);
+                }
+                let failure = Failure::new(*code, message.clone());
+                Err(match hint {
+                    Some(hint) => failure.hint(hint.clone()),
+                    None => failure,
+                })
+            }
+        }
+    }
+
+    /// Forgets a key, unless it stands for other work by now.
+    fn forget(&self, id: &(String, String), cell: &Arc<OnceCell<Outcome>>) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(id).is_some_and(|known| Arc::ptr_eq(&known.outcome, cell)) {
+            all.remove(id);
+        }
+    }
+
+    fn cell(&self, key: Key) -> Result<Arc<OnceCell<Outcome>>, Failure> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        all.retain(|_, known| now.saturating_duration_since(known.since) < KEEP);
+        if let Some(known) = all.get(&key.id) {
+            if known.digest != key.digest {
+                return Err(Failure::new(
+                    ErrorCode::Conflict,
+                    "this idempotency key was used for another request",
+                ));
+            }
+            return Ok(Arc::clone(&known.outcome));
+        }
+        if all.len() >= KEYS_MAX {
+            let oldest = all.iter().filter(|(_, known)| known.outcome.initialized());
+            if let Some(id) = oldest.min_by_key(|(_, known)| known.since).map(|(id, _)| id.clone()) {
+                all.remove(&id);
+            }
+        }
+        if all.len() >= KEYS_MAX {
+            return Err(Failure::new(ErrorCode::Busy, "too many requests with keys are under way"));
+        }
+        let outcome = Arc::default();
+        all.insert(key.id, Known { digest: key.digest, since: now, outcome: Arc::clone(&outcome) });
+        Ok(outcome)
+    }
+}
+
+/// Whether something may have been done before this failure.
+fn may_have_done(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::PluginFailed
+            | ErrorCode::Timeout
+            | ErrorCode::Violation
+            | ErrorCode::SchemaViolation
+            | ErrorCode::PermissionDenied
+            | ErrorCode::Cancelled
+            | ErrorCode::Io
+            | ErrorCode::Internal
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn key(who: &str, name: &str, request: u8) -> Option<Key> {
+        Some(Key { id: (who.to_owned(), name.to_owned()), digest: [request; 32] })
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_twice_is_done_once_and_answered_twice() {
+        let (keys, done) = (Keys::default(), AtomicU32::new(0));
+        let work = || async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(done.fetch_add(1, Ordering::SeqCst))
+        };
+        let (first, second) =
+            tokio::join!(keys.once(key("a", "k", 1), work()), keys.once(key("a", "k", 1), work()));
+        assert_eq!((first.unwrap(), second.unwrap()), (0, 0));
+        assert_eq!(keys.once(key("a", "k", 1), work()).await.unwrap(), 0);
+        // Somebody else's key, another key, and none: each does it.
+        assert_eq!(keys.once(key("b", "k", 1), work()).await.unwrap(), 1);
+        assert_eq!(keys.once(key("a", "l", 1), work()).await.unwrap(), 2);
+        assert_eq!(keys.once(None, work()).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn another_request_with_the_same_key_is_refused_and_a_failure_is_kept() {
+        let keys = Keys::default();
+        let fails = |code| async move { Err::<(), _>(Error::new(code, "no").with_hint("later")) };
+        let works = || async { Ok(()) };
+        let failed = keys.once(key("a", "k", 1), fails(ErrorCode::PluginFailed)).await.unwrap_err();
+        assert_eq!(failed.error.code(), ErrorCode::PluginFailed);
+        let again = keys.once(key("a", "k", 1), works()).await.unwrap_err().error;
+        assert_eq!((again.code(), again.hint()), (ErrorCode::PluginFailed, Some("later")));
+        // Nothing was done: the same key works when it is tried again.
+        assert!(keys.once(key("a", "busy", 1), fails(ErrorCode::Busy)).await.is_err());
+        assert!(keys.once(key("a", "busy", 1), works()).await.is_ok());
+        assert_eq!(keys.once(key("a", "k", 2), works()).await.unwrap_err().error.code(), ErrorCode::Conflict);
+    }
+
+    #[tokio::test]
+    async fn keys_are_bounded_and_the_oldest_goes_first() {
+        let keys = Keys::default();
+        for number in 0..=KEYS_MAX {
+            keys.once(key("a", &number.to_string(), 1), async { Ok(()) }).await.unwrap();
+        }
+        let all = keys.all.lock().unwrap();
+        assert_eq!(all.len(), KEYS_MAX);
+        assert!(!all.contains_key(&("a".to_owned(), "0".to_owned())));
+    }
+}

@@ -1,0 +1,204 @@
+//! The HTTP API: `route.rs` says what a route is, `table.rs` has them all, `guard.rs` decides who comes in.
+
+mod answer;
+mod asked;
+mod audit;
+mod calls;
+mod error;
+mod exec;
+mod guard;
+mod health;
+mod idempotency;
+mod metrics;
+mod openapi;
+mod plugins;
+mod rate;
+mod route;
+mod runs;
+mod settings;
+mod stream;
+mod table;
+mod tokens;
+mod version;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, Response};
+use axum::middleware;
+use axum::routing::{MethodFilter, MethodRouter};
+use ringfence::Host;
+use tokio::sync::Semaphore;
+
+pub use error::{ErrorDetail, ErrorDocument};
+pub use openapi::document;
+
+use crate::{Caller, ServerOptions};
+use error::Failure;
+use guard::Guard;
+use route::Route;
+
+/// Below which all routes stand.
+pub const PREFIX: &str = "/api/v1";
+/// Server-sent streams at once; further ones are refused.
+pub const STREAMS_MAX: usize = 12_288;
+/// Commands that `POST /exec` runs at once; further ones are refused.
+pub const EXECS_MAX: usize = 64;
+
+/// What all requests share.
+pub(crate) struct Api {
+    host: Host,
+    pub(crate) guard: Guard,
+    pub(crate) body_max: usize,
+    pub(crate) install_from: Vec<PathBuf>,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) runs: exec::Live,
+    pub(crate) keys: idempotency::Keys,
+    /// Changes of one plugin's settings, one after another, so that a version that was judged is still the one that is changed.
+    pub(crate) versions: version::Turns,
+    /// Told when the server stops: streams end then.
+    pub(crate) stop: tokio::sync::watch::Receiver<bool>,
+    document: std::sync::OnceLock<String>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    pub(crate) fn new(
+        host: Host,
+        options: &ServerOptions,
+        names: Vec<String>,
+        stop: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            guard: Guard::new(host.clone(), names, options.requests_per_second),
+            host,
+            body_max: options.body_max,
+            install_from: options.install_from.clone(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            runs: exec::Live::default(),
+            keys: idempotency::Keys::default(),
+            versions: version::Turns::default(),
+            stop,
+            document: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// The host, acting for a caller.
+    pub(crate) fn host_for(&self, caller: &Caller) -> Host {
+        self.host.acting_as(caller.actor.as_str(), Some(caller.correlation_id.clone()))
+    }
+
+    /// Carries work to its end, also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When it panicked.
+    pub(crate) async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        tokio::spawn(work).await
+    }
+
+    /// The OpenAPI document as text.
+    pub(crate) fn document(&self) -> String {
+        self.document.get_or_init(|| serde_json::to_string(&document()).unwrap_or_default()).clone()
+    }
+}
+
+/// The router of the API, guarded.
+pub(crate) fn router(api: &Arc<Api>) -> Router {
+    let mut router = Router::new();
+    let mut paths: Vec<(&'static str, MethodRouter, Vec<Method>)> = Vec::new();
+    for route in table::routes() {
+        let method = route.method.clone();
+        let path = route.path;
+        let added = serve(Arc::clone(api), route);
+        match paths.iter_mut().find(|(known, ..)| *known == path) {
+            Some((_, methods, known)) => {
+                *methods = std::mem::take(methods).merge(added);
+                known.push(method);
+            }
+            None => paths.push((path, added, vec![method])),
+        }
+    }
+    for (path, methods, known) in paths {
+        let allowed = allowed(&known);
+        let methods = methods.fallback(move |request: Request| refuse_method(request, allowed.clone()));
+        router = router.route(&format!("{PREFIX}{path}"), methods);
+    }
+    router
+}
+
+/// The guard around everything that is served, what is not found included.
+pub(crate) fn guarded(router: Router, api: &Arc<Api>) -> Router {
+    let api = Arc::clone(api);
+    router.fallback(not_found).layer(middleware::from_fn(move |request, next| {
+        let api = Arc::clone(&api);
+        async move { api.guard.pass(request, next).await }
+    }))
+}
+
+fn serve(api: Arc<Api>, route: Route) -> MethodRouter {
+    let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
+    let route = Arc::new(route);
+    axum::routing::on(filter, move |request: Request| {
+        let (api, route) = (Arc::clone(&api), Arc::clone(&route));
+        async move { handle(api, &route, request).await }
+    })
+}
+
+async fn handle(api: Arc<Api>, route: &Route, request: Request) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let Some(caller) = parts.extensions.get::<Caller>().cloned() else {
+        return guard::unauthenticated().answer("");
+    };
+    let path = asked::path_of(&mut parts).await;
+    let correlation_id = caller.correlation_id.clone();
+    if let Err(failure) = route.admit(&caller, &path) {
+        api.guard.note_refused(&caller, route);
+        return failure.answer(&correlation_id);
+    }
+    let answered = (route.handler)(api, caller, Request::from_parts(parts, body)).await;
+    answered.unwrap_or_else(|failure| failure.answer(&correlation_id))
+}
+
+fn correlation_of(request: &Request) -> String {
+    request.extensions().get::<Caller>().map(|caller| caller.correlation_id.clone()).unwrap_or_default()
+}
+
+async fn refuse_method(request: Request, allowed: String) -> Response<Body> {
+    Failure::method(&allowed).answer(&correlation_of(&request))
+}
+
+async fn not_found(request: Request) -> Response<Body> {
+    Failure::new(ringfence_api::ErrorCode::NotFound, "there is nothing at this address")
+        .hint(format!("GET {PREFIX}/openapi.json has all addresses"))
+        .answer(&correlation_of(&request))
+}
+
+fn allowed(methods: &[Method]) -> String {
+    let mut all: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    if methods.contains(&Method::GET) {
+        all.push("HEAD");
+    }
+    all.sort_unstable();
+    all.join(", ")
+}
+
+/// Answers one request.
+pub(crate) async fn respond(mut router: Router, request: Request) -> Response<Body> {
+    use axum::response::IntoResponse as _;
+    use tower::Service as _;
+    match router.call(request).await {
+        Ok(response) => response,
+        Err(never) => never.into_response(),
+    }
+}

@@ -1,0 +1,119 @@
+//! Server-sent events: what happens to the plugins, as it happens, and on from where a client was cut off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use ringfence::event::{Event, Heard};
+use ringfence_api::{ErrorCode, PluginName};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::answer::Events;
+use super::asked::Asked;
+use super::error::Failure;
+use super::{Api, STREAMS_MAX};
+
+/// How long a stream is silent before it says that it is there.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// One stream of those that there may be.
+#[derive(Debug)]
+pub(super) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    /// # Errors
+    /// `busy` when there are too many.
+    pub(super) fn take(api: &Api) -> Result<Self, Failure> {
+        match Arc::clone(&api.streams).try_acquire_owned() {
+            Ok(permit) => Ok(Self { _permit: permit }),
+            Err(_) => Err(Failure::new(ErrorCode::Busy, format!("{STREAMS_MAX} streams are open already"))),
+        }
+    }
+}
+
+/// The text of one event.
+pub(super) struct Frame;
+
+impl Frame {
+    pub(super) fn of(event: &str, id: Option<u64>, data: &impl Serialize) -> Bytes {
+        // JSON has no line breaks, so it is one line of data.
+        let data = serde_json::to_string(data).unwrap_or_default();
+        let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+        format!("{id}event: {event}\ndata: {data}\n\n").into()
+    }
+
+    pub(super) fn keep_alive() -> Bytes {
+        Bytes::from_static(b": still here\n\n")
+    }
+}
+
+/// Everything that happens from now on, or since `Last-Event-ID` as far as it is still known.
+pub(super) async fn everything(asked: Asked<(), ()>) -> Result<Events, Failure> {
+    let since = match asked.header("last-event-id")? {
+        None => None,
+        Some(text) => Some(text.parse::<u64>().map_err(|_| {
+            Failure::new(ErrorCode::Usage, "`Last-Event-ID` is a number that the stream has given")
+        })?),
+    };
+    let slot = Slot::take(&asked.api)?;
+    let (missed, gap, mut subscription) = match since {
+        None => (Vec::new(), false, asked.host.subscribe()),
+        Some(seq) => {
+            let resumed = asked.host.subscribe_from(seq);
+            (resumed.missed, resumed.gap, resumed.subscription)
+        }
+    };
+    let own = asked.caller.plugin.clone();
+    let mut stop = asked.api.stop.clone();
+    Ok(Events::from(move |sender| async move {
+        let follow = async {
+            if sender.send(Frame::keep_alive()).await.is_err() {
+                return;
+            }
+            // How many were forgotten, nobody knows.
+            if gap && sender.send(Frame::of("missed", None, &json!({"count": null}))).await.is_err() {
+                return;
+            }
+            for event in missed {
+                if !tell(&sender, &Heard::Event(event), own.as_ref()).await {
+                    return;
+                }
+            }
+            loop {
+                let heard = tokio::time::timeout(KEEP_ALIVE, subscription.next()).await;
+                let goes_on = match heard {
+                    Ok(Some(heard)) => tell(&sender, &heard, own.as_ref()).await,
+                    Ok(None) => return,
+                    Err(_silent) => sender.send(Frame::keep_alive()).await.is_ok(),
+                };
+                if !goes_on {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = follow => {}
+            () = crate::server::stopped(&mut stop) => {}
+            () = sender.closed() => {}
+        }
+        drop(slot);
+    }))
+}
+
+/// Gives whether anybody listens.
+async fn tell(sender: &mpsc::Sender<Bytes>, heard: &Heard, own: Option<&PluginName>) -> bool {
+    let frame = match heard {
+        Heard::Event(event) if own.is_some_and(|own| *own != event.plugin) => return !sender.is_closed(),
+        Heard::Event(event) => frame_of(event),
+        Heard::Missed(count) => Frame::of("missed", None, &json!({"count": count})),
+    };
+    sender.send(frame).await.is_ok()
+}
+
+fn frame_of(event: &Event) -> Bytes {
+    Frame::of("plugin", Some(event.seq), event)
+}

@@ -1,1 +1,0 @@
-//! The MCP management server: eight tools over one host, on stdin and stdout or under `/mcp/admin`.

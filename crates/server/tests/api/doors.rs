@@ -1,0 +1,211 @@
+//! Who comes in: tokens, names, origins, media.
+
+use std::time::Duration;
+
+use ringfence_api::Role;
+use serde_json::json;
+
+use crate::client::{get, post, request};
+use crate::rig::Rig;
+
+/// Every route with what a request needs to be told apart from a wrong one.
+pub(crate) fn routes() -> Vec<(String, String)> {
+    let document = ringfence_server::api::document();
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let path = path.strip_prefix("/api/v1").unwrap();
+            all.push((
+                method.to_uppercase(),
+                path.replace("{name}", "nobody").replace("{id}", "1").replace("{event}", "onX"),
+            ));
+        }
+    }
+    assert!(all.len() > 30, "{all:?}");
+    all
+}
+
+#[test]
+fn api_01_without_a_token_that_holds_every_route_says_the_same() {
+    let rig = Rig::new();
+    let (id, revoked) = rig.token(Role::Admin, None, None);
+    rig.runtime.block_on(rig.host.revoke_token(&id.parse().unwrap())).unwrap();
+    let (_, expired) = rig.token(Role::Admin, None, Some(Duration::from_millis(1)));
+    let (_, good) = rig.token(Role::Admin, None, None);
+    std::thread::sleep(Duration::from_millis(20));
+    let wrong = good.replace(&good[good.len() - 6..], "AAAAAA");
+    let truncated = &good[..good.len() - 1];
+    let mut said = Vec::new();
+    for (method, path) in routes() {
+        if path == "/health" {
+            continue;
+        }
+        let bare = request(&method, &path);
+        for token in
+            [None, Some("nonsense"), Some(wrong.as_str()), Some(truncated), Some(&*expired), Some(&*revoked)]
+        {
+            let asked = token.map_or_else(|| bare.clone(), |token| bare.clone().token(token));
+            let answer = asked.send(rig.address);
+            assert_eq!(answer.status, 401, "{method} {path} {token:?}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            let mut document = answer.json();
+            document["error"]["correlation_id"] = json!(null);
+            said.push(document.to_string());
+        }
+        // The twin: with one that holds, it is something else. A stream would not end.
+        if path != "/stream" {
+            assert_ne!(rig.send_as(&good, &bare).status, 401, "{method} {path}");
+        }
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:?}");
+    // And what does not exist is not told to strangers either.
+    assert_eq!(get("/nothing").send(rig.address).status, 401);
+    assert_eq!(rig.send(&get("/nothing")).refusal(), (404, "not_found".to_owned()));
+}
+
+#[test]
+fn api_01_a_flood_of_wrong_tokens_is_held_up_and_the_owner_is_not() {
+    let rig = Rig::new();
+    let wrong = get("/plugins").token("rf_nobody_nothing");
+    let mut statuses = Vec::new();
+    for _ in 0..1_500 {
+        statuses.push(wrong.send(rig.address).status);
+    }
+    assert!(statuses.iter().take(900).all(|status| *status == 401));
+    assert_eq!(statuses.last(), Some(&429));
+    assert_eq!(rig.send(&get("/plugins")).status, 200);
+}
+
+#[test]
+fn api_03_a_token_is_taken_from_its_header_alone_and_is_never_shown_again() {
+    let rig = Rig::new();
+    let (id, token) = rig.token(Role::Viewer, None, None);
+    assert_eq!(get(&format!("/plugins?token={token}")).send(rig.address).status, 401);
+    assert_eq!(get(&format!("/plugins?access_token={token}")).send(rig.address).status, 401);
+    assert_eq!(get("/plugins").header("Cookie", &format!("token={token}")).send(rig.address).status, 401);
+    assert_eq!(
+        get("/plugins").header("Authorization", &format!("Basic {token}")).send(rig.address).status,
+        401
+    );
+    assert_eq!(rig.send_as(&token, &get("/plugins")).status, 200);
+    let listed = rig.send(&get("/tokens"));
+    assert!(listed.ok().as_array().unwrap().iter().any(|known| known["id"] == id.as_str()));
+    assert!(!String::from_utf8_lossy(&listed.body).contains(&token));
+    let audit = rig.send(&get("/audit"));
+    assert!(!String::from_utf8_lossy(&audit.body).contains(&token));
+}
+
+#[test]
+fn only_health_answers_strangers_and_says_one_word() {
+    let rig = Rig::new();
+    let answer = get("/health").send(rig.address);
+    assert_eq!(answer.ok(), json!({"status": "ok"}));
+    assert_eq!(request("POST", "/health").send(rig.address).status, 401);
+    let known = rig.send(&get("/health")).ok();
+    assert_eq!((&known["status"], &known["reasons"]), (&json!("ok"), &json!([])));
+}
+
+#[test]
+fn api_06_a_name_that_is_not_ours_is_refused_with_and_without_a_token() {
+    let rig = Rig::new();
+    let port = rig.address.port();
+    let good = [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        "LOCALHOST".to_owned(),
+        format!("[::1]:{port}"),
+    ];
+    for host in good {
+        assert_eq!(rig.send(&get("/plugins").header("Host", &host)).status, 200, "{host}");
+    }
+    let bad = [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "",
+        "169.254.169.254",
+        "a b",
+        "user@127.0.0.1@evil",
+    ];
+    for host in bad {
+        let answer = rig.send(&get("/plugins").header("Host", host));
+        assert!(matches!(answer.status, 400 | 403), "{host}: {}", answer.status);
+        assert_ne!(get("/health").header("Host", host).send(rig.address).status, 200, "{host}");
+    }
+    let two = rig.send(&get("/plugins").header("Host", "localhost").header("Host", "evil.example"));
+    assert!(matches!(two.status, 400 | 403), "{}", two.status);
+    let named = Rig::with(|options| options.names = vec!["ringfence.example".to_owned()]);
+    assert_eq!(named.send(&get("/plugins").header("Host", "ringfence.example")).status, 200);
+}
+
+#[test]
+fn api_07_other_pages_are_refused_and_nothing_is_shared_with_them() {
+    let rig = Rig::new();
+    let own = format!("http://{}", rig.address);
+    assert_eq!(rig.send(&get("/plugins").header("Origin", &own)).status, 200);
+    for origin in ["null", "http://evil.example", "http://127.0.0.1:1", "http://localhost", "file://", ""] {
+        let answer = rig.send(&get("/plugins").header("Origin", origin));
+        assert_eq!(answer.refusal(), (403, "forbidden".to_owned()), "{origin}");
+        assert!(answer.header("access-control-allow-origin").is_none());
+    }
+    let preflight = request("OPTIONS", "/plugins")
+        .header("Origin", "http://evil.example")
+        .header("Access-Control-Request-Method", "POST");
+    let answer = rig.send(&preflight);
+    assert_eq!(answer.status, 403);
+    assert!(answer.headers.iter().all(|(name, _)| !name.starts_with("access-control")));
+}
+
+#[test]
+fn api_05_what_a_form_can_send_changes_nothing() {
+    let rig = Rig::new();
+    let body = br#"{"role":"admin"}"#;
+    for media in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""] {
+        let answer = rig.send(&request("POST", "/tokens").body(media, body));
+        assert_eq!(answer.refusal(), (415, "unsupported_media_type".to_owned()), "{media}");
+    }
+    assert_eq!(rig.send(&get("/tokens")).ok().as_array().unwrap().len(), 1);
+    let twin = rig.send(&request("POST", "/tokens").body("application/json; charset=utf-8", body));
+    assert_eq!(twin.status, 201);
+    assert_eq!(rig.send(&get("/tokens")).ok().as_array().unwrap().len(), 2);
+    let changed = rig.send(&get("/plugins/nobody/activate"));
+    assert_eq!((changed.status, changed.header("allow")), (405, Some("POST")));
+}
+
+#[test]
+fn api_08_an_address_for_everybody_needs_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let home = ringfence::Home::at(directory.path().join("home"));
+        let host = ringfence::Host::builder().home(home).build().await.unwrap();
+        for address in [([0, 0, 0, 0], 0), ([127, 0, 0, 1], 0)] {
+            let listen = vec![ringfence_server::Listen::Tcp { address: address.into(), tls: None }];
+            let options = ringfence_server::ServerOptions { listen, ..Default::default() };
+            let bound = ringfence_server::Server::bind(host.clone(), options).await;
+            assert_eq!(bound.is_ok(), address.0 == [127, 0, 0, 1], "{bound:?}");
+        }
+        host.shutdown().await;
+    });
+}
+
+#[test]
+fn api_15_fields_that_nobody_asked_for_are_refused_and_failures_tell_no_paths() {
+    let rig = Rig::new();
+    for body in [
+        json!({"role": "viewer", "id": "mine"}),
+        json!({"role": "viewer", "token": "mine"}),
+        json!({"role": "root"}),
+        json!({"role": "viewer", "expires_in_s": -1}),
+        json!([]),
+    ] {
+        assert_eq!(rig.send(&post("/tokens", &body)).refusal().0, 400, "{body}");
+    }
+    let answer = rig.send(&post("/plugins", &json!({"path": "/etc", "trusted": true})));
+    assert_eq!(answer.refusal().0, 400);
+    let answer = rig.send(&post("/plugins", &json!({"path": "/etc"})));
+    assert_eq!(answer.refusal(), (403, "forbidden".to_owned()));
+    let home = rig.path("home");
+    assert!(!String::from_utf8_lossy(&answer.body).contains(&*home.to_string_lossy()));
+}

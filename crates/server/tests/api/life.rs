@@ -1,0 +1,168 @@
+//! A plugin's life over HTTP, from install to uninstall.
+
+use serde_json::json;
+
+use crate::client::{delete, get, post, put, request};
+use crate::rig::Rig;
+
+const CODE: &str = "import os\ndef which(a):\n    return os.environ.get('LANG', 'none')\n";
+const ASKS: &str = "permissions: ['env:read=LANG']\n\
+    config_schema: {type: object, properties: {target: {type: string, enum: [de, fr], default: de}, key: {type: string, writeOnly: true}}}\n";
+
+#[test]
+fn a_plugin_is_installed_consented_to_called_revoked_and_removed() {
+    let rig = Rig::new();
+    let secret = rig.path("secret");
+    std::fs::write(&secret, "treasure").unwrap();
+    let grant = format!("file:read={}", secret.display());
+    let code = format!("def which(a):\n    return open({secret:?}).read()\n");
+    let package = rig.package("p", "1.0.0", &format!("permissions: ['{grant}']\n"), &["which"], &code);
+    let installed = rig.send(&post("/plugins", &json!({"path": package})));
+    assert_eq!(installed.status, 201);
+    assert_eq!(installed.ok()["plugin"]["state"], "installed", "{}", installed.json());
+    // Nothing of it runs before somebody consents.
+    let early = rig.send(&request("POST", "/plugins/p/activate"));
+    assert_eq!(early.refusal(), (403, "consent_required".to_owned()));
+    let shown = rig.send(&get("/plugins/p")).ok();
+    assert!(shown["asks"].to_string().contains(&grant), "{shown}");
+
+    let granted = rig.send(&put("/plugins/p/grants", &json!({"permissions": [grant]}))).ok();
+    assert_eq!(granted[0]["permission"], grant.as_str());
+    assert_eq!(rig.send(&request("POST", "/plugins/p/activate")).ok()["state"], "active");
+    let call = post("/plugins/p/call", &json!({"tool": "which"}));
+    assert_eq!(rig.send(&call).ok(), json!({"result": "treasure"}));
+    assert_eq!(rig.send(&get("/plugins/p")).ok()["running"], true);
+
+    let less = rig.send(&put("/plugins/p/grants", &json!({"permissions": []}))).ok();
+    assert_eq!(less, json!([]));
+    let refused = rig.send(&call);
+    assert!(matches!(refused.status, 403 | 502), "{}", refused.json());
+    assert!(refused.json()["error"]["hint"].to_string().contains(&grant), "{}", refused.json());
+
+    assert_eq!(rig.send(&request("POST", "/plugins/p/deactivate")).ok()["state"], "inactive");
+    assert_eq!(rig.send(&call).refusal(), (409, "not_active".to_owned()));
+    assert_eq!(rig.send(&delete("/plugins/p")).status, 204);
+    assert_eq!(rig.send(&get("/plugins/p")).refusal(), (404, "not_found".to_owned()));
+}
+
+#[test]
+fn an_upgrade_that_asks_for_more_waits_and_a_rollback_goes_back() {
+    let rig = Rig::new();
+    rig.active("p", "", &["which"], "def which(a):\n    return 1\n");
+    let second = rig.package(
+        "p",
+        "2.0.0",
+        "permissions: ['env:read=LANG']\n",
+        &["which"],
+        "def which(a):\n    return 2\n",
+    );
+    let waits = rig.send(&post("/plugins/p/upgrade", &json!({"path": second}))).ok();
+    assert_eq!((&waits["done"], &waits["wider"]), (&json!(false), &json!(["env:read=LANG"])));
+    let call = post("/plugins/p/call", &json!({"tool": "which"}));
+    assert_eq!(rig.send(&call).ok()["result"], 1);
+    // Consent to what waits carries it out.
+    rig.send(&put("/plugins/p/grants", &json!({"permissions": ["env:read=LANG"]}))).ok();
+    assert_eq!(rig.send(&call).ok()["result"], 2);
+    assert_eq!(rig.send(&request("POST", "/plugins/p/rollback")).ok()["done"], true);
+    assert_eq!(rig.send(&call).ok()["result"], 1);
+}
+
+#[test]
+fn two_administrators_do_not_overwrite_each_other() {
+    let rig = Rig::new();
+    let package = rig.package("p", "1.0.0", ASKS, &["which"], CODE);
+    rig.send(&post("/plugins", &json!({"path": package, "grant": []}))).ok();
+    let read = rig.send(&get("/plugins/p/config"));
+    assert_eq!(read.ok(), json!({"target": "de"}));
+    let version = read.header("etag").unwrap().to_owned();
+    let change = |target: &str| put("/plugins/p/config", &json!({"target": target, "key": "s3cret"}));
+    let first = rig.send(&change("fr").header("If-Match", &version));
+    assert_eq!(first.ok(), json!({"target": "fr", "key": "***"}));
+    let second = rig.send(&change("de").header("If-Match", &version));
+    assert_eq!(second.refusal(), (412, "conflict".to_owned()));
+    assert_eq!(rig.send(&get("/plugins/p/config")).ok()["target"], "fr");
+    let new = first.header("etag").unwrap();
+    assert_eq!(rig.send(&change("de").header("If-Match", new)).ok()["target"], "de");
+    let broken = rig.send(&put("/plugins/p/config", &json!({"target": "it"})));
+    assert_eq!(broken.refusal(), (422, "schema_violation".to_owned()));
+
+    let grants = rig.send(&get("/plugins/p/grants"));
+    let version = grants.header("etag").unwrap().to_owned();
+    let grant =
+        put("/plugins/p/grants", &json!({"permissions": ["env:read=LANG"]})).header("If-Match", &version);
+    assert_eq!(rig.send(&grant).status, 200);
+    assert_eq!(rig.send(&grant).refusal(), (412, "conflict".to_owned()));
+}
+
+#[test]
+fn packages_come_from_the_directories_that_were_named_and_from_nowhere_else() {
+    let rig = Rig::new();
+    let package = rig.package("p", "1.0.0", "", &["which"], CODE);
+    let outside = rig.path("outside");
+    std::fs::create_dir(&outside).unwrap();
+    for file in ["plugin.yaml", "main.py"] {
+        std::fs::copy(package.join(file), outside.join(file)).unwrap();
+    }
+    std::os::unix::fs::symlink(&outside, rig.path("packages").join("link")).unwrap();
+    let packages = rig.path("packages");
+    let packages = packages.to_str().unwrap();
+    for path in [
+        outside.to_str().unwrap().to_owned(),
+        format!("{packages}/link"),
+        format!("{packages}/../outside"),
+        format!("{packages}x/p"),
+        "p-1.0.0".to_owned(),
+        String::new(),
+        format!("{packages}/p-1.0.0\0"),
+    ] {
+        let answer = rig.send(&post("/plugins", &json!({"path": path})));
+        assert!(matches!(answer.status, 400 | 403), "{path}: {}", answer.status);
+    }
+    assert_eq!(rig.send(&get("/plugins")).ok(), json!([]));
+    let missing = rig.send(&post("/plugins", &json!({"path": format!("{packages}/nothing")})));
+    assert_eq!(missing.refusal(), (404, "path_not_found".to_owned()));
+    assert_eq!(rig.send(&post("/plugins", &json!({"path": package}))).status, 201);
+}
+
+#[test]
+fn what_was_begun_is_done_though_its_caller_has_left() {
+    use std::io::Write as _;
+
+    let rig = Rig::new();
+    let slow = "import time\ntime.sleep(1)\ndef which(a):\n    return 1\n";
+    let package = rig.package("p", "1.0.0", "", &["which"], slow);
+    rig.send(&post("/plugins", &json!({"path": package, "grant": []}))).ok();
+    let mut stream = std::net::TcpStream::connect(rig.address).unwrap();
+    let request = request("POST", "/plugins/p/activate").token(&rig.admin);
+    stream.write_all(&request.bytes(rig.address)).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(stream);
+    for _ in 0..100 {
+        if rig.send(&get("/plugins/p")).ok()["state"] == "active" {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("it was not activated");
+}
+
+#[test]
+fn an_act_stands_in_the_audit_trail_under_the_request_and_its_token() {
+    let rig = Rig::new();
+    let package = rig.package("p", "1.0.0", ASKS, &["which"], CODE);
+    let body = json!({"path": package, "grant_requested": true});
+    let answer = rig.send(&post("/plugins", &body).header("X-Correlation-Id", "deploy-7"));
+    assert_eq!((answer.status, answer.header("x-correlation-id")), (201, Some("deploy-7")));
+    let records = rig.send(&get("/audit?correlation_id=deploy-7")).ok();
+    let events: Vec<&str> = records["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| record["event"].as_str().unwrap())
+        .collect();
+    assert!(events.contains(&"install") && events.contains(&"consent"), "{records}");
+    assert!(records.to_string().contains("token "), "{records}");
+    assert_eq!(rig.send(&get("/audit/verify")).ok()["bad"], json!(null));
+    let hostile = rig.send(&get("/plugins").header("X-Correlation-Id", "a b\u{7f}"));
+    assert_ne!(hostile.header("x-correlation-id"), Some("a b\u{7f}"));
+}

@@ -1,0 +1,103 @@
+//! What happens, as it happens.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use ringfence_api::Role;
+use serde_json::{Value, json};
+
+use crate::client::{Request, get, post};
+use crate::rig::Rig;
+
+struct Stream {
+    lines: std::io::Lines<BufReader<TcpStream>>,
+    last: Option<String>,
+}
+
+impl Stream {
+    fn open(rig: &Rig, request: &Request) -> Self {
+        let mut stream = TcpStream::connect(rig.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(&request.bytes(rig.address)).unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        // Its first comment: from here on nothing is missed.
+        while !lines.next().unwrap().unwrap().starts_with(':') {}
+        Self { lines, last: None }
+    }
+
+    fn next(&mut self) -> Value {
+        loop {
+            let line = self.lines.next().unwrap().unwrap();
+            if let Some(id) = line.strip_prefix("id: ") {
+                self.last = Some(id.to_owned());
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return serde_json::from_str(data).unwrap();
+            }
+        }
+    }
+
+    /// Reads until an event of this kind comes.
+    fn until(&mut self, event: &str) -> Value {
+        loop {
+            let data = self.next();
+            if data["kind"]["event"] == event {
+                return data;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_tells_what_happens_and_goes_on_where_it_was_cut_off() {
+    let rig = Rig::new();
+    let mut stream = Stream::open(&rig, &get("/stream").token(&rig.admin));
+    rig.active("p", "", &["hi"], "def hi(a):\n    return 'hi'\n");
+    let started = stream.until("started");
+    assert_eq!(started["plugin"], "p");
+    let last = stream.last.clone().unwrap();
+    drop(stream);
+    rig.send(&crate::client::request("POST", "/plugins/p/deactivate")).ok();
+    let resumed = get("/stream").token(&rig.admin).header("Last-Event-ID", &last);
+    let mut stream = Stream::open(&rig, &resumed);
+    let ended = stream.until("ended");
+    assert_eq!(ended["plugin"], "p");
+    assert!(ended["seq"].as_u64() > started["seq"].as_u64());
+    assert_eq!(rig.send(&get("/stream").header("Last-Event-ID", "x")).refusal().0, 400);
+}
+
+#[test]
+fn a_token_of_one_plugin_hears_of_that_plugin_alone() {
+    let rig = Rig::new();
+    let code = "def hi(a):\n    return 'hi'\n";
+    rig.active("mine", "", &["hi"], code);
+    rig.active("other", "", &["hi"], code);
+    let (_, token) = rig.token(Role::Viewer, Some("mine"), None);
+    let mut stream = Stream::open(&rig, &get("/stream").token(&token));
+    for name in ["other", "mine"] {
+        rig.send(&crate::client::request("POST", &format!("/plugins/{name}/deactivate"))).ok();
+    }
+    assert_eq!(stream.until("ended")["plugin"], "mine");
+}
+
+#[test]
+fn api_11_streams_that_nobody_reads_hold_nobody_up_and_end_with_the_server() {
+    let mut rig = Rig::new();
+    let request = get("/stream").token(&rig.admin).bytes(rig.address);
+    let idle: Vec<TcpStream> = (0..300)
+        .map(|_| {
+            let mut stream = TcpStream::connect(rig.address).unwrap();
+            stream.write_all(&request).unwrap();
+            stream
+        })
+        .collect();
+    let chatty = "import sys\ndef hi(a):\n    for n in range(2000):\n        print('x' * 100, file=sys.stderr)\n    return 'hi'\n";
+    rig.active("p", "", &["hi"], chatty);
+    assert_eq!(rig.send(&post("/plugins/p/call", &json!({"tool": "hi"}))).ok(), json!({"result": "hi"}));
+    assert_eq!(rig.send(&get("/plugins")).status, 200);
+    let begun = std::time::Instant::now();
+    rig.stop_server();
+    assert!(begun.elapsed() < Duration::from_secs(9), "streams ended by themselves: {:?}", begun.elapsed());
+    drop(idle);
+}
