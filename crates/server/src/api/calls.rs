@@ -148,6 +148,9 @@ pub(super) async fn executions(
 ) -> Result<Found<ExecutionPage>, Failure> {
     let ExecutionsQuery { plugin, before, limit } = asked.query.0;
     let limit = bounded("limit", limit, EXECUTIONS, ringfence::audit::AUDIT_PAGE_MAX)?;
+    if before.is_some_and(|before| before < 1) {
+        return Err(Failure::new(ErrorCode::Usage, "`before` is the `id` of an execution"));
+    }
     let plugin = match (&asked.caller.plugin, plugin) {
         (Some(own), Some(wanted)) if own.as_str() != wanted => return Err(super::route::only_for(own)),
         (Some(own), _) => Some(own.as_str().to_owned()),
