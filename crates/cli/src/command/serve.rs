@@ -206,6 +206,7 @@ async fn serve_host(
         listen: places,
         drain: config.server.drain_timeout,
         install_from: config.server.install_from.clone(),
+        names: config.server.names.clone(),
         ..ServerOptions::default()
     };
     let server = tokio::select! {

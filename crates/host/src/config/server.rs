@@ -9,8 +9,10 @@ use toml::de::{DeTable, DeValue};
 use super::Reader;
 use crate::units;
 
-pub(super) const SERVER: [&str; 6] =
-    ["drain_timeout", "install_from", "listen", "log", "tls_certificate", "tls_key"];
+pub(super) const SERVER: [&str; 7] =
+    ["drain_timeout", "install_from", "listen", "log", "names", "tls_certificate", "tls_key"];
+/// More names than any server is called by.
+const NAMES_MAX: usize = 64;
 /// More addresses than any machine serves one home on.
 const LISTEN_MAX: usize = 16;
 /// More directories would make every installation slow to judge.
@@ -90,7 +92,11 @@ pub struct ServerConfig {
     pub tls_certificate: Option<PathBuf>,
     /// Its private key in PEM form. Given with a certificate, and only then.
     pub tls_key: Option<PathBuf>,
-    /// Directories below which an installation over HTTP may take packages. Default: none, and only uploads are taken. At most 64.
+    /// Names by which it may be called beside its addresses and `localhost`: what a request's Host header may say. At most 64.
+    /// Default: none.
+    pub names: Vec<String>,
+    /// Directories below which an installation over HTTP may take packages. Default: none, and nothing is installed over HTTP.
+    /// At most 64.
     pub install_from: Vec<PathBuf>,
     /// How long requests that are under way may go on when the daemon stops; 10 s.
     pub drain_timeout: Duration,
@@ -104,6 +110,7 @@ impl Default for ServerConfig {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
             tls_certificate: None,
             tls_key: None,
+            names: Vec::new(),
             install_from: Vec::new(),
             drain_timeout: Duration::from_secs(10),
             log: LogLevel::default(),
@@ -121,6 +128,7 @@ impl Reader<'_> {
                 "listen" => self.listen(value, &mut server.listen),
                 "tls_certificate" => (server.tls_certificate, tls) = (self.absolute(value), Some(at)),
                 "tls_key" => (server.tls_key, tls) = (self.absolute(value), Some(at)),
+                "names" => self.names(value, &mut server.names),
                 "install_from" => self.paths(value, INSTALL_FROM_MAX, &mut server.install_from),
                 "drain_timeout" => self.require(value, units::parse_duration, &mut server.drain_timeout),
                 "log" => match value.get_ref() {
@@ -136,6 +144,28 @@ impl Reader<'_> {
         if has("tls_certificate") != has("tls_key") {
             let missing = if has("tls_key") { "tls_certificate" } else { "tls_key" };
             self.mistake(tls.unwrap_or_default(), &format!("'{missing}' is missing: TLS needs both"));
+        }
+    }
+
+    fn names(&mut self, value: &toml::Spanned<DeValue<'_>>, names: &mut Vec<String>) {
+        let at = value.span().start;
+        let DeValue::Array(items) = value.get_ref() else {
+            return self.mistake(at, "expected a list of host names, such as [\"ringfence.example.com\"]");
+        };
+        if items.len() > NAMES_MAX {
+            return self.mistake(at, &format!("at most {NAMES_MAX} names can be given"));
+        }
+        let is_name = |text: &str| {
+            let plain =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'[' | b']' | b':');
+            (1..=253).contains(&text.len()) && text.bytes().all(plain)
+        };
+        names.clear();
+        for item in items {
+            match item.get_ref() {
+                DeValue::String(text) if is_name(text) => names.push(text.to_string()),
+                _ => self.mistake(item.span().start, "expected a host name without a port"),
+            }
         }
     }
 
@@ -167,8 +197,9 @@ mod tests {
 
     #[test]
     fn the_daemon_is_on_loopback_and_installs_from_nowhere_unless_it_is_told_to() {
-        let ServerConfig { listen, tls_certificate, tls_key, install_from, drain_timeout, log } =
+        let ServerConfig { listen, tls_certificate, tls_key, names, install_from, drain_timeout, log } =
             Config::parse("").unwrap().server;
+        assert!(names.is_empty());
         assert_eq!(listen, ["127.0.0.1:7700".parse().unwrap()]);
         assert_eq!((tls_certificate, tls_key, install_from.len()), (None, None, 0));
         assert_eq!((drain_timeout.as_secs(), log), (10, LogLevel::Info));
@@ -178,13 +209,14 @@ mod tests {
     fn every_field_can_be_set() {
         let config = Config::parse(
             "[server]\nlisten = [\"0.0.0.0:443\", \"[::1]:0\"]\ntls_certificate = \"/etc/c.pem\"\ntls_key = \"/etc/k.pem\"\n\
-             install_from = [\"/srv/plugins\"]\ndrain_timeout = \"1m\"\nlog = \"debug\"\n",
+             names = [\"ringfence.example.com\"]\ninstall_from = [\"/srv/plugins\"]\ndrain_timeout = \"1m\"\nlog = \"debug\"\n",
         )
         .unwrap();
         let server = ServerConfig {
             listen: vec!["0.0.0.0:443".parse().unwrap(), "[::1]:0".parse().unwrap()],
             tls_certificate: Some("/etc/c.pem".into()),
             tls_key: Some("/etc/k.pem".into()),
+            names: vec!["ringfence.example.com".to_owned()],
             install_from: vec!["/srv/plugins".into()],
             drain_timeout: Duration::from_secs(60),
             log: LogLevel::Debug,
@@ -204,6 +236,8 @@ mod tests {
             ("[server]\ntls_certificate = \"c.pem\"\ntls_key = \"/k\"\n", "2:19: expected an absolute path"),
             ("[server]\ninstall_from = \"/srv\"\n", "2:16: expected a list of paths"),
             ("[server]\ninstall_from = [\"srv\"]\n", "2:17: expected an absolute path"),
+            ("[server]\nnames = \"a\"\n", "2:9: expected a list of host names"),
+            ("[server]\nnames = [\"a b\"]\n", "2:10: expected a host name"),
             ("[server]\ndrain_timeout = \"none\"\n", "2:17: this must be bounded"),
             ("[server]\nlog = \"loud\"\n", "2:7: choose off, error, warn, info, debug, trace"),
             ("[server]\nlisen = []\n", "2:1: unknown field 'lisen'; did you mean 'listen'?"),

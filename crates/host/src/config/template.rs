@@ -164,7 +164,9 @@ fn server() -> String {
 # The certificate chain, the server's own first, and its private key: files in PEM form.
 # tls_certificate = "/etc/ringfence/server.pem"
 # tls_key = "/etc/ringfence/server.key"
-# Directories below which an installation over HTTP may take packages. Without any, only uploaded packages are taken.
+# Names by which it may be called beside its addresses and localhost, such as ["ringfence.example.com"].
+#names = []
+# Directories below which an installation over HTTP may take packages. Without any, nothing is installed over HTTP.
 #install_from = []
 # How long requests that are under way may go on when it stops.
 #drain_timeout = "{drain}"

@@ -101,7 +101,7 @@ impl Guard {
         match named {
             Some(authority) if self.is_ours(authority.host()) => Ok(()),
             _ => Err(Failure::new(ErrorCode::Forbidden, "the Host header does not name this server")
-                .hint("use the address that the server has printed, or add the name to `server.names`")),
+                .hint("use the address that the server has printed, or add the name to `names` under `[server]` of config.toml")),
         }
     }
 

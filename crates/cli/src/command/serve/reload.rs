@@ -77,6 +77,7 @@ fn needs_restart(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
         ("server.listen", old.listen != new.listen),
         ("server.tls_certificate", old.tls_certificate != new.tls_certificate),
         ("server.tls_key", old.tls_key != new.tls_key),
+        ("server.names", old.names != new.names),
         ("server.install_from", old.install_from != new.install_from),
         ("server.drain_timeout", old.drain_timeout != new.drain_timeout),
     ];
