@@ -11,6 +11,7 @@ pub mod mcp;
 pub mod server;
 
 mod caller;
+mod impatient;
 mod tls;
 
 pub use caller::Caller;

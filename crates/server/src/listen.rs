@@ -175,7 +175,7 @@ async fn unix(path: PathBuf) -> Result<Bound, Error> {
     let failed = |error| cannot_bind(&shown, error);
     remove_dead(&path).await.map_err(failed)?;
     // Made under a name of its own and with its mode, then put in place: nobody connects in between.
-    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    let temporary = path.with_file_name(format!(".s{}", std::process::id()));
     let _left_over = std::fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary).map_err(failed)?;
     let made = std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(0o600))
@@ -200,7 +200,9 @@ async fn remove_dead(path: &Path) -> io::Result<()> {
         }
         Ok(_) => match tokio::net::UnixStream::connect(path).await {
             Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there")),
-            Err(_) => std::fs::remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+            // Full, or somebody else's: not ours to remove.
+            Err(error) => Err(error),
         },
     }
 }

@@ -18,16 +18,21 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Api};
+use crate::impatient::Impatient;
 use crate::listen::{self, Accepted, Bound, Listen, Peer, Places};
 use crate::mcp::{InstallFrom, Management, ManagementOptions, admin_router};
 
 /// Connections at once; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 16_384;
+/// Connections of the Unix sockets at once.
+pub const LOCAL_CONNECTIONS_MAX: usize = 1_024;
 /// How long the head of a request, or the handshake of TLS, may take.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes, and its fields.
 const HEAD_MAX_BYTES: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
+/// How long a client may leave what it is sent unread.
+const UNREAD_WAIT: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after the machine could not give a descriptor.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -133,24 +138,29 @@ impl Server {
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let mut accepting = JoinSet::new();
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        // Of their own, so that strangers who hold all others do not keep the owner out.
+        let local = Arc::new(Semaphore::new(LOCAL_CONNECTIONS_MAX));
         for place in self.places {
+            let connections = if place.address().is_some() { &connections } else { &local };
             let accept = Accept {
-                place,
                 router: self.router.clone(),
-                connections: Arc::clone(&connections),
+                connections: Arc::clone(connections),
+                place,
                 stop: self.stop.subscribe(),
             };
             accepting.spawn(accept.run());
         }
-        stop.await;
+        tokio::select! {
+            () = stop => {}
+            () = self.api.watch_leases() => {}
+        }
         // Nobody may be left to be told.
         let _nobody = self.stop.send(true);
-        self.api.runs.cancel_all();
+        self.api.runs.close();
         let (management, drain) = (self.management, self.drain);
-        let drained = async {
-            while accepting.join_next().await.is_some() {}
-            management.settle(drain).await
-        };
+        let connections = async { while accepting.join_next().await.is_some() {} };
+        // What was begun goes on although its connection is gone.
+        let drained = async { tokio::join!(connections, self.api.settle(), management.settle(drain)).2 };
         if !tokio::time::timeout(drain, drained).await.is_ok_and(|settled| settled) {
             tracing::warn!("requests were cut off: they did not end in time");
         }
@@ -228,7 +238,7 @@ where
             .header_read_timeout(HEAD_WAIT)
             .max_buf_size(HEAD_MAX_BYTES)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Impatient::new(stream, UNREAD_WAIT)), service)
     );
     let served = tokio::select! {
         served = connection.as_mut() => served,

@@ -361,7 +361,31 @@ impl Host {
     /// # Cancel safety
     /// Dropped, it is written or it is not; the plugin may not have been told.
     pub async fn set_config(&self, name: &str, config: Value) -> Result<Value, Error> {
-        self.write_config(name, config, super::settings::replaced).await
+        self.write_config(name, config, None, super::settings::replaced).await
+    }
+
+    /// The same for a change that was made from this revision ([`Host::config_revision`]).
+    ///
+    /// # Errors
+    /// As for [`Host::set_config`]; `conflict` when the configuration has another revision by now.
+    ///
+    /// # Cancel safety
+    /// As for [`Host::set_config`].
+    pub async fn set_config_at(&self, name: &str, config: Value, revision: i64) -> Result<Value, Error> {
+        self.write_config(name, config, Some(revision), super::settings::replaced).await
+    }
+
+    /// How often the configuration was written; 0 when it never was. It grows also when only a secret has changed.
+    ///
+    /// # Errors
+    /// `not_found`.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn config_revision(&self, name: &str) -> Result<i64, Error> {
+        let row = self.row(&plugin_name(name)?).await?;
+        let store = self.context().store.clone();
+        store.run(move |store| Ok(stored_config(store, &row)?.1)).await
     }
 
     /// Sets these members of the configuration and leaves the others as they are stored, after judging the whole by its
@@ -373,7 +397,7 @@ impl Host {
     /// # Cancel safety
     /// As for [`Host::set_config`].
     pub async fn change_config(&self, name: &str, changes: Value) -> Result<Value, Error> {
-        self.write_config(name, changes, super::settings::changed).await
+        self.write_config(name, changes, None, super::settings::changed).await
     }
 
     /// Writes what `settled` makes of what is given and what is stored.
@@ -381,6 +405,7 @@ impl Host {
         &self,
         name: &str,
         given: Value,
+        expected: Option<i64>,
         settled: fn(Option<&CompiledSchema>, Value, &Value) -> Result<Value, Error>,
     ) -> Result<Value, Error> {
         let plugin = plugin_name(name)?;
@@ -399,6 +424,11 @@ impl Host {
                 loop {
                     tries += 1;
                     let (old, revision) = stored_config(store, &row)?;
+                    if expected.is_some_and(|expected| expected != revision) {
+                        let message = "the configuration was changed since it was read";
+                        return Err(Error::new(ErrorCode::Conflict, message)
+                            .with_hint("read it again and repeat the change"));
+                    }
                     let config = settled(schema.as_ref(), given.clone(), &old)?;
                     super::judge(schema.as_ref(), &config, "the configuration")?;
                     // What is stored can be given to the plugin.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::error::Failure;
+use super::lease::{Ended, Lease};
 use crate::Caller;
 
 /// How long a body may take to arrive.
@@ -30,6 +31,7 @@ pub(crate) struct Asked<Q, B> {
     pub(crate) host: Host,
     path: Vec<(String, String)>,
     headers: HeaderMap,
+    lease: Lease,
     pub(crate) query: Q,
     pub(crate) body: B,
 }
@@ -70,11 +72,18 @@ impl<Q: Wanted, B: Sent> Asked<Q, B> {
         let bytes = collect(body, &parts.headers, api.body_max).await?;
         let body = B::read(&bytes, &parts.headers)?;
         let host = api.host_for(&caller);
-        Ok(Self { api, caller, host, path, headers: parts.headers, query, body })
+        // Whoever came without one would be nobody.
+        let lease = parts.extensions.remove::<Lease>().ok_or_else(super::guard::unauthenticated)?;
+        Ok(Self { api, caller, host, path, headers: parts.headers, lease, query, body })
     }
 }
 
 impl<Q, B> Asked<Q, B> {
+    /// The end of the caller's token, for a stream.
+    pub(super) fn ended(&self) -> Ended {
+        self.api.leases.take(&self.lease)
+    }
+
     /// What stands in the place of `{name}`.
     pub(crate) fn name(&self) -> &str {
         self.part("name")
@@ -83,6 +92,11 @@ impl<Q, B> Asked<Q, B> {
     /// What stands in the place of `{part}`.
     pub(crate) fn part(&self, part: &str) -> &str {
         self.path.iter().find(|(name, _)| name == part).map_or("", |(_, value)| value)
+    }
+
+    /// Whether the request says which version it was made from.
+    pub(super) fn names_a_version(&self) -> bool {
+        self.headers.contains_key("if-match")
     }
 
     /// A header that has a meaning for us.

@@ -113,7 +113,7 @@ pub(super) async fn call(asked: Asked<(), Json<CallBody>>) -> Result<Written<Cal
     let (api, host, body) = (asked.api, asked.host, asked.body.0);
     let arguments = raw(&body.arguments.unwrap_or_else(|| Value::Object(Map::new())))?;
     let tool = body.tool;
-    let answer = api.keys.once(key, async move {
+    let answer = api.keys.once(key, String::len, async move {
         let answer = host.call_with(&name, &tool, &arguments, &options).await?;
         Ok(format!("{{\"result\":{}}}", answer.get()))
     });

@@ -98,8 +98,25 @@ pub(crate) struct ExecAnswer {
     pub stderr: Option<String>,
 }
 
-/// Each with its number, once it is recorded; dropping the sender cancels it.
-type Runs = Arc<Mutex<HashMap<u64, (Option<RunId>, oneshot::Sender<()>)>>>;
+type Runs = Arc<Mutex<Going>>;
+
+/// A run that goes on.
+#[derive(Debug)]
+struct GoingOn {
+    /// Its number, once it is recorded.
+    id: Option<RunId>,
+    /// Dropping it cancels the run; taken out when somebody has.
+    cancel: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Going {
+    all: HashMap<u64, GoingOn>,
+    /// Never used twice: the end of one run is not that of a later one.
+    next: u64,
+    /// The server stops: nothing is begun any more.
+    closed: bool,
+}
 
 /// Runs that this server has begun and that go on.
 #[derive(Debug, Default)]
@@ -110,31 +127,39 @@ pub(crate) struct Live {
 impl Live {
     /// Asks a run to end. Gives whether it is one of ours that goes on.
     pub(super) fn cancel(&self, id: RunId) -> bool {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = all.iter().find(|(_, (known, _))| *known == Some(id)).map(|(key, _)| *key);
-        found.and_then(|key| all.remove(&key)).is_some()
+        let mut going = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = going.all.values_mut().find(|run| run.id == Some(id));
+        found.map(|run| run.cancel = None).is_some()
     }
 
-    /// Ends all of them, for a server that stops.
-    pub(crate) fn cancel_all(&self) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Ends all of them and begins no more, for a server that stops.
+    pub(crate) fn close(&self) {
+        let mut going = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        going.closed = true;
+        for run in going.all.values_mut() {
+            run.cancel = None;
+        }
     }
 
     fn begin(&self) -> Result<(u64, oneshot::Receiver<()>), Failure> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= EXECS_MAX {
+        let mut going = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if going.closed {
+            return Err(Failure::new(ErrorCode::Busy, "the server stops, and begins nothing any more"));
+        }
+        if going.all.len() >= EXECS_MAX {
             let message = format!("{EXECS_MAX} commands run already");
             return Err(Failure::new(ErrorCode::Busy, message).hint("try again when one has ended"));
         }
-        let key = (0..).find(|key| !all.contains_key(key)).unwrap_or_default();
-        let (sender, cancelled) = oneshot::channel();
-        all.insert(key, (None, sender));
+        let key = going.next;
+        going.next = key.wrapping_add(1);
+        let (cancel, cancelled) = oneshot::channel();
+        going.all.insert(key, GoingOn { id: None, cancel: Some(cancel) });
         Ok((key, cancelled))
     }
 
     fn name(&self, key: u64, id: RunId) {
-        if let Some(entry) = self.all.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&key) {
-            entry.0 = Some(id);
+        if let Some(run) = self.all.lock().unwrap_or_else(PoisonError::into_inner).all.get_mut(&key) {
+            run.id = Some(id);
         }
     }
 }
@@ -147,7 +172,7 @@ struct Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&self.key);
     }
 }
 
@@ -160,7 +185,7 @@ pub(super) async fn begin(asked: Asked<(), Json<ExecBody>>) -> Result<Made<ExecA
     let told = listeners.subscribe(4);
     let mut run = asked.host.exec_with(&exec, listeners)?;
     let (ended, end) = oneshot::channel();
-    tokio::spawn(async move {
+    asked.api.begin(async move {
         let captured = tokio::select! {
             captured = &mut run => captured,
             _dropped = &mut cancelled => {

@@ -15,6 +15,7 @@ use ringfence::Host;
 use ringfence_api::{ErrorCode, Role};
 
 use super::error::Failure;
+use super::lease::Lease;
 use super::rate::Buckets;
 use super::route::Route;
 use super::{PREFIX, health};
@@ -84,8 +85,9 @@ impl Guard {
         self.judge_origin(request)?;
         let given = bearer(request.headers())?.map(str::to_owned);
         let is_open = is_open(request);
-        let caller = self.caller(peer, given, is_open, correlation_id).await?;
+        let (caller, lease) = self.caller(peer, given, is_open, correlation_id).await?;
         request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(lease);
         Ok(())
     }
 
@@ -132,23 +134,21 @@ impl Guard {
         given: Option<String>,
         is_open: bool,
         correlation_id: &str,
-    ) -> Result<Caller, Failure> {
-        let caller = |actor: String, role, plugin| Caller {
-            actor,
-            role,
-            plugin,
-            correlation_id: correlation_id.to_owned(),
+    ) -> Result<(Caller, Lease), Failure> {
+        let caller = |actor: String, role, plugin, token| {
+            let correlation_id = correlation_id.to_owned();
+            (Caller { actor, role, plugin, correlation_id }, Lease(token))
         };
         let address = match (peer, &given) {
             (Peer::Unix { uid, trusted: true }, None) => {
-                return Ok(caller(format!("socket, uid {uid}"), Role::Admin, None));
+                return Ok(caller(format!("socket, uid {uid}"), Role::Admin, None, None));
             }
             (Peer::Tcp(address), _) => Some(address.ip()),
             (Peer::Unix { .. }, _) => None,
         };
         let Some(token) = given else {
             return match is_open {
-                true => Ok(caller(String::new(), Role::Viewer, None)),
+                true => Ok(caller(String::new(), Role::Viewer, None, None)),
                 false => Err(self.wrong(address, "no token")),
             };
         };
@@ -157,7 +157,7 @@ impl Guard {
                 if self.requests.as_ref().is_some_and(|all| !all.take(known.id.as_str())) {
                     return Err(Failure::new(ErrorCode::RateLimited, "this token sends too many requests"));
                 }
-                Ok(caller(format!("token {}", known.id), known.role, known.plugin))
+                Ok(caller(format!("token {}", known.id), known.role, known.plugin, Some(known.id)))
             }
             None => Err(self.wrong(address, "a wrong token")),
         }

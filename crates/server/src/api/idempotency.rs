@@ -22,6 +22,8 @@ use super::error::Failure;
 pub(crate) const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Answers that are kept at most.
 const KEYS_MAX: usize = 4_096;
+/// What all kept answers together may take, in bytes.
+const BYTES_MAX: usize = 64 << 20;
 /// The header that names a key: 1 to 256 printable characters.
 const HEADER: &str = "idempotency-key";
 
@@ -58,6 +60,8 @@ type Outcome = Result<Arc<dyn std::any::Any + Send + Sync>, (ErrorCode, String, 
 struct Known {
     digest: [u8; 32],
     since: Instant,
+    /// Of the answer.
+    bytes: usize,
     outcome: Arc<OnceCell<Outcome>>,
 }
 
@@ -75,19 +79,25 @@ impl Keys {
     pub(super) async fn once<T: Clone + Send + Sync + 'static>(
         &self,
         key: Option<Key>,
+        bytes: fn(&T) -> usize,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Failure> {
         let Some(key) = key else { return work.await.map_err(Failure::from) };
         let id = key.id.clone();
         let cell = self.cell(key)?;
+        let mut size = None;
         let outcome = cell
             .get_or_init(|| async {
                 let done = work.await;
+                size = done.as_ref().ok().map(bytes);
                 done.map(|done| Arc::new(done) as Arc<dyn std::any::Any + Send + Sync>).map_err(|error| {
                     (error.code(), error.message().to_owned(), error.hint().map(str::to_owned))
                 })
             })
             .await;
+        if let Some(size) = size {
+            self.weigh(&id, &cell, size);
+        }
         match outcome {
             // The digest covers the kind of request, so the type is the one that was kept.
             Ok(done) => done
@@ -103,6 +113,19 @@ impl Keys {
                     Some(hint) => failure.hint(hint.clone()),
                     None => failure,
                 })
+            }
+        }
+    }
+
+    /// Notes how large a kept answer is, and forgets the oldest ones when all of them are too large.
+    fn weigh(&self, id: &(String, String), cell: &Arc<OnceCell<Outcome>>, size: usize) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get_mut(id).filter(|known| Arc::ptr_eq(&known.outcome, cell)) {
+            known.bytes = size;
+        }
+        while all.values().map(|known| known.bytes).sum::<usize>() > BYTES_MAX {
+            if !evict(&mut all, &id.0) {
+                return;
             }
         }
     }
@@ -128,33 +151,39 @@ impl Keys {
             }
             return Ok(Arc::clone(&known.outcome));
         }
-        if all.len() >= KEYS_MAX {
-            let oldest = all.iter().filter(|(_, known)| known.outcome.initialized());
-            if let Some(id) = oldest.min_by_key(|(_, known)| known.since).map(|(id, _)| id.clone()) {
-                all.remove(&id);
-            }
-        }
-        if all.len() >= KEYS_MAX {
+        if all.len() >= KEYS_MAX && !evict(&mut all, &key.id.0) {
             return Err(Failure::new(ErrorCode::Busy, "too many requests with keys are under way"));
         }
         let outcome = Arc::default();
-        all.insert(key.id, Known { digest: key.digest, since: now, outcome: Arc::clone(&outcome) });
+        all.insert(key.id, Known { digest: key.digest, since: now, bytes: 0, outcome: Arc::clone(&outcome) });
         Ok(outcome)
     }
 }
 
-/// Whether something may have been done before this failure.
+/// Forgets the oldest answer: the caller's own, or, where it has none, anybody's. Gives whether there was one.
+fn evict(all: &mut HashMap<(String, String), Known>, caller: &str) -> bool {
+    let oldest = |own: bool| {
+        all.iter()
+            .filter(|(id, known)| known.outcome.initialized() && (!own || id.0 == caller))
+            .min_by_key(|(_, known)| known.since)
+            .map(|(id, _)| id.clone())
+    };
+    let found = oldest(true).or_else(|| oldest(false));
+    found.and_then(|id| all.remove(&id)).is_some()
+}
+
+/// Whether something may have been done before this failure: all but those that are raised before anything is.
 fn may_have_done(code: ErrorCode) -> bool {
-    matches!(
+    !matches!(
         code,
-        ErrorCode::PluginFailed
-            | ErrorCode::Timeout
-            | ErrorCode::Violation
-            | ErrorCode::SchemaViolation
-            | ErrorCode::PermissionDenied
-            | ErrorCode::Cancelled
-            | ErrorCode::Io
-            | ErrorCode::Internal
+        ErrorCode::Usage
+            | ErrorCode::InvalidPermission
+            | ErrorCode::LimitInvalid
+            | ErrorCode::InvalidManifest
+            | ErrorCode::InvalidPackage
+            | ErrorCode::PathNotFound
+            | ErrorCode::ConsentRequired
+            | ErrorCode::AlreadyInstalled
     )
 }
 
@@ -175,14 +204,16 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(done.fetch_add(1, Ordering::SeqCst))
         };
-        let (first, second) =
-            tokio::join!(keys.once(key("a", "k", 1), work()), keys.once(key("a", "k", 1), work()));
+        let (first, second) = tokio::join!(
+            keys.once(key("a", "k", 1), |_| 0, work()),
+            keys.once(key("a", "k", 1), |_| 0, work())
+        );
         assert_eq!((first.unwrap(), second.unwrap()), (0, 0));
-        assert_eq!(keys.once(key("a", "k", 1), work()).await.unwrap(), 0);
+        assert_eq!(keys.once(key("a", "k", 1), |_| 0, work()).await.unwrap(), 0);
         // Somebody else's key, another key, and none: each does it.
-        assert_eq!(keys.once(key("b", "k", 1), work()).await.unwrap(), 1);
-        assert_eq!(keys.once(key("a", "l", 1), work()).await.unwrap(), 2);
-        assert_eq!(keys.once(None, work()).await.unwrap(), 3);
+        assert_eq!(keys.once(key("b", "k", 1), |_| 0, work()).await.unwrap(), 1);
+        assert_eq!(keys.once(key("a", "l", 1), |_| 0, work()).await.unwrap(), 2);
+        assert_eq!(keys.once(None, |_| 0, work()).await.unwrap(), 3);
     }
 
     #[tokio::test]
@@ -190,21 +221,37 @@ mod tests {
         let keys = Keys::default();
         let fails = |code| async move { Err::<(), _>(Error::new(code, "no").with_hint("later")) };
         let works = || async { Ok(()) };
-        let failed = keys.once(key("a", "k", 1), fails(ErrorCode::PluginFailed)).await.unwrap_err();
+        let failed = keys.once(key("a", "k", 1), |_| 0, fails(ErrorCode::PluginFailed)).await.unwrap_err();
         assert_eq!(failed.error.code(), ErrorCode::PluginFailed);
-        let again = keys.once(key("a", "k", 1), works()).await.unwrap_err().error;
+        let again = keys.once(key("a", "k", 1), |_| 0, works()).await.unwrap_err().error;
         assert_eq!((again.code(), again.hint()), (ErrorCode::PluginFailed, Some("later")));
         // Nothing was done: the same key works when it is tried again.
-        assert!(keys.once(key("a", "busy", 1), fails(ErrorCode::Busy)).await.is_err());
-        assert!(keys.once(key("a", "busy", 1), works()).await.is_ok());
-        assert_eq!(keys.once(key("a", "k", 2), works()).await.unwrap_err().error.code(), ErrorCode::Conflict);
+        assert!(keys.once(key("a", "asked", 1), |_| 0, fails(ErrorCode::ConsentRequired)).await.is_err());
+        assert!(keys.once(key("a", "asked", 1), |_| 0, works()).await.is_ok());
+        assert_eq!(
+            keys.once(key("a", "k", 2), |_| 0, works()).await.unwrap_err().error.code(),
+            ErrorCode::Conflict
+        );
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded_in_bytes_and_each_callers_own_go_first() {
+        let keys = Keys::default();
+        let large = |_: &()| BYTES_MAX / 2;
+        keys.once(key("admin", "install", 1), |_| 100, async { Ok(()) }).await.unwrap();
+        for number in 0..5 {
+            keys.once(key("a", &number.to_string(), 1), large, async { Ok(()) }).await.unwrap();
+        }
+        let all = keys.all.lock().unwrap();
+        assert!(all.values().map(|known| known.bytes).sum::<usize>() <= BYTES_MAX);
+        assert!(all.contains_key(&("admin".to_owned(), "install".to_owned())));
     }
 
     #[tokio::test]
     async fn keys_are_bounded_and_the_oldest_goes_first() {
         let keys = Keys::default();
         for number in 0..=KEYS_MAX {
-            keys.once(key("a", &number.to_string(), 1), async { Ok(()) }).await.unwrap();
+            keys.once(key("a", &number.to_string(), 1), |_| 0, async { Ok(()) }).await.unwrap();
         }
         let all = keys.all.lock().unwrap();
         assert_eq!(all.len(), KEYS_MAX);

@@ -9,6 +9,7 @@ mod exec;
 mod guard;
 mod health;
 mod idempotency;
+mod lease;
 mod metrics;
 mod openapi;
 mod plugins;
@@ -31,7 +32,8 @@ use axum::http::{Method, Response};
 use axum::middleware;
 use axum::routing::{MethodFilter, MethodRouter};
 use ringfence::Host;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::task::JoinHandle;
 
 pub use error::{ErrorDetail, ErrorDocument};
 pub use openapi::document;
@@ -45,6 +47,8 @@ use route::Route;
 pub const PREFIX: &str = "/api/v1";
 /// Server-sent streams at once; further ones are refused.
 pub const STREAMS_MAX: usize = 12_288;
+/// Verifications of the audit trail and scans of the plugin directories at once; further ones are refused.
+pub const LONG_LOOKS_MAX: usize = 2;
 /// Commands that `POST /exec` runs at once; further ones are refused.
 pub const EXECS_MAX: usize = 64;
 
@@ -57,10 +61,16 @@ pub(crate) struct Api {
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) runs: exec::Live,
     pub(crate) keys: idempotency::Keys,
+    /// Streams of tokens that may end.
+    pub(crate) leases: lease::Leases,
+    /// Looks through the whole audit trail or all packages, a few at once.
+    pub(crate) long_looks: Semaphore,
+    /// What was begun and is not done yet.
+    acts: watch::Sender<usize>,
     /// Changes of one plugin's settings, one after another, so that a version that was judged is still the one that is changed.
     pub(crate) versions: version::Turns,
     /// Told when the server stops: streams end then.
-    pub(crate) stop: tokio::sync::watch::Receiver<bool>,
+    pub(crate) stop: watch::Receiver<bool>,
     document: std::sync::OnceLock<String>,
 }
 
@@ -75,7 +85,7 @@ impl Api {
         host: Host,
         options: &ServerOptions,
         names: Vec<String>,
-        stop: tokio::sync::watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
             guard: Guard::new(host.clone(), names, options.requests_per_second),
@@ -85,6 +95,9 @@ impl Api {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             runs: exec::Live::default(),
             keys: idempotency::Keys::default(),
+            leases: lease::Leases::default(),
+            long_looks: Semaphore::new(LONG_LOOKS_MAX),
+            acts: watch::Sender::new(0),
             versions: version::Turns::default(),
             stop,
             document: std::sync::OnceLock::new(),
@@ -104,12 +117,66 @@ impl Api {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, tokio::task::JoinError> {
-        tokio::spawn(work).await
+        self.begin(work).await
+    }
+
+    /// Begins work that the end of the server waits for.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let act = Act::begin(&self.acts);
+        tokio::spawn(async move {
+            let done = work.await;
+            drop(act);
+            done
+        })
+    }
+
+    /// Waits until everything that was begun is done. Cancel safe.
+    pub(crate) async fn settle(&self) {
+        let mut acts = self.acts.subscribe();
+        // Its sender is ours: it does not end before us.
+        let _none = acts.wait_for(|acts| *acts == 0).await.is_ok();
+    }
+
+    /// Ends the streams of tokens that hold no more, for as long as it is polled.
+    pub(crate) async fn watch_leases(&self) {
+        self.leases.watch(&self.host).await;
+    }
+
+    /// One of the few looks that take long.
+    ///
+    /// # Errors
+    /// `busy` when others are at it.
+    pub(crate) fn long_look(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.long_looks.try_acquire().map_err(|_| {
+            let message = format!("{LONG_LOOKS_MAX} requests of this kind are under way already");
+            Failure::new(ringfence_api::ErrorCode::Busy, message).hint("try again when they are answered")
+        })
     }
 
     /// The OpenAPI document as text.
     pub(crate) fn document(&self) -> String {
         self.document.get_or_init(|| serde_json::to_string(&document()).unwrap_or_default()).clone()
+    }
+}
+
+/// One thing that was begun, counted as long as it lives.
+struct Act {
+    acts: watch::Sender<usize>,
+}
+
+impl Act {
+    fn begin(acts: &watch::Sender<usize>) -> Self {
+        acts.send_modify(|acts| *acts += 1);
+        Self { acts: acts.clone() }
+    }
+}
+
+impl Drop for Act {
+    fn drop(&mut self) {
+        self.acts.send_modify(|acts| *acts = acts.saturating_sub(1));
     }
 }
 

@@ -8,7 +8,7 @@ use ringfence::host::UpgradeOptions;
 use ringfence::lifecycle::LogLine;
 use ringfence::metrics::ResourceSample;
 use ringfence::plugin::{Consent, Installed, KeepData, PluginDetails, PluginSummary, Scan, Upgraded};
-use ringfence_api::{Denial, ErrorCode, Permission};
+use ringfence_api::{Denial, ErrorCode, Permission, PluginState, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -130,7 +130,9 @@ pub(super) async fn install(asked: Asked<(), Json<InstallBody>>) -> Result<Made<
     let (api, host, body) = (asked.api, asked.host, asked.body.0);
     let consent = ConsentBody { grant: body.grant, grant_requested: body.grant_requested }.consent()?;
     let path = permitted(&api.install_from, &body.path)?;
-    let installed = api.keys.once(key, async move { host.install(&path, consent).await }).await?;
+    // The size of a report of a scan, which is bounded; the exact number does not matter.
+    let size = |installed: &Installed| installed.scan.findings.len() * 1_024 + 4_096;
+    let installed = api.keys.once(key, size, async move { host.install(&path, consent).await }).await?;
     Ok(Made(installed))
 }
 
@@ -141,10 +143,23 @@ pub(super) async fn uninstall(asked: Asked<Query<UninstallQuery>, ()>) -> Result
 }
 
 pub(super) async fn scan(asked: Asked<(), ()>) -> Result<Found<Scan>, Failure> {
+    let _one_of_few = asked.api.long_look()?;
     Ok(Found(asked.host.scan().await?))
 }
 
 pub(super) async fn activate(asked: Asked<(), ()>) -> Result<Found<PluginSummary>, Failure> {
+    if asked.caller.role < Role::Admin {
+        let plugin = asked.host.show(asked.name()).await?;
+        if plugin.state == PluginState::Quarantined {
+            let message = format!(
+                "{} is quarantined, and the role {} does not release it",
+                plugin.name,
+                Role::Operator
+            );
+            return Err(Failure::new(ErrorCode::Quarantined, message)
+                .hint("an administrator reads the reason and activates it"));
+        }
+    }
     Ok(Found(asked.host.activate(asked.name()).await?))
 }
 

@@ -22,6 +22,8 @@ const RUNS_MAX: usize = 200;
 const RUNS: usize = 50;
 /// How often the record of a run that goes on is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// And how seldom, while nothing comes.
+const LOOK_SELDOM: Duration = Duration::from_millis(800);
 
 /// Which runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -106,9 +108,13 @@ pub(super) async fn stream(asked: Asked<(), ()>) -> Result<Events, Failure> {
     let looked = store.clone();
     let tail = blocking(move || Ok(looked.show(id)?.follow())).await?;
     let mut stop = asked.api.stop.clone();
+    let mut ended = asked.ended();
     Ok(Events::from(move |sender| async move {
+        let gone = sender.clone();
         let follow = Follow { store, id, sender };
         tokio::select! {
+            () = gone.closed() => {}
+            () = ended.wait() => {}
             () = follow.run(tail, from) => {}
             () = crate::server::stopped(&mut stop) => {}
         }
@@ -126,13 +132,13 @@ impl Follow {
     /// Sends pieces until the run is over or nobody listens. The id of a piece is the place behind it, in bytes.
     async fn run(self, mut tail: Tail, from: u64) {
         let mut decoder = Decoder::default();
-        let mut idle = Duration::ZERO;
+        let (mut idle, mut rest) = (Duration::ZERO, LOOK_EVERY);
         loop {
             let (store, id) = (self.store.clone(), self.id);
             let Ok((next, pieces, over)) = blocking(move || read(&store, id, tail)).await else { return };
             tail = next;
             if !pieces.is_empty() {
-                idle = Duration::ZERO;
+                (idle, rest) = (Duration::ZERO, LOOK_EVERY);
             }
             for (behind, piece) in pieces {
                 if !self.send(&mut decoder, behind, piece, from).await {
@@ -144,8 +150,9 @@ impl Follow {
                 let _gone = self.sender.send(Frame::of("end", None, &report)).await;
                 return;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
-            idle += LOOK_EVERY;
+            tokio::time::sleep(rest).await;
+            idle += rest;
+            rest = (rest * 2).min(LOOK_SELDOM);
             if idle >= KEEP_ALIVE {
                 idle = Duration::ZERO;
                 if self.sender.send(Frame::keep_alive()).await.is_err() {

@@ -1,7 +1,8 @@
 //! Configuration and grants of a plugin, each with a version.
 
+use ringfence::Host;
 use ringfence::plugin::{Consent, GrantInfo};
-use ringfence_api::Permission;
+use ringfence_api::{ErrorCode, Permission};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -26,19 +27,40 @@ pub(crate) struct GrantsBody {
 }
 
 pub(super) async fn config(asked: Asked<(), ()>) -> Result<Versioned<Value>, Failure> {
-    Ok(versioned(asked.host.config(asked.name()).await?))
+    let (document, revision) = read_config(&asked.host, asked.name()).await?;
+    Ok(Versioned { document, version: version::of(&revision) })
 }
 
 pub(super) async fn set_config(asked: Asked<(), Json<ConfigDocument>>) -> Result<Versioned<Value>, Failure> {
     let name = asked.name().to_owned();
     let _turn = asked.api.versions.take(&name).await;
-    version::judge(&asked, &version::of(&asked.host.config(&name).await?))?;
+    let (_, revision) = read_config(&asked.host, &name).await?;
+    version::judge(&asked, &version::of(&revision))?;
+    let names_a_version = asked.names_a_version();
     let given = Value::Object(asked.body.0.0);
-    Ok(versioned(asked.host.set_config(&name, given).await?))
+    // Whoever named a version has it held against the store: another process may write meanwhile.
+    if names_a_version {
+        asked.host.set_config_at(&name, given, revision.0).await?;
+    } else {
+        asked.host.set_config(&name, given).await?;
+    }
+    let (document, revision) = read_config(&asked.host, &name).await?;
+    Ok(Versioned { document, version: version::of(&revision) })
+}
+
+/// What tells two configurations apart, of secrets too: how often it was written, and for which package.
+type Revision = (i64, String);
+
+async fn read_config(host: &Host, name: &str) -> Result<(Value, Revision), Failure> {
+    // The revision first: what is written in between makes the version too old, not too new.
+    let revision = host.config_revision(name).await?;
+    let digest = host.show(name).await?.digest;
+    Ok((host.config(name).await?, (revision, digest)))
 }
 
 pub(super) async fn grants(asked: Asked<(), ()>) -> Result<Versioned<Vec<GrantInfo>>, Failure> {
-    Ok(versioned(asked.host.grants(asked.name()).await?))
+    let (document, version, _) = read_grants(&asked.host, asked.name()).await?;
+    Ok(Versioned { document, version })
 }
 
 pub(super) async fn set_grants(
@@ -46,13 +68,23 @@ pub(super) async fn set_grants(
 ) -> Result<Versioned<Vec<GrantInfo>>, Failure> {
     let name = asked.name().to_owned();
     let _turn = asked.api.versions.take(&name).await;
-    version::judge(&asked, &version::of(&asked.host.grants(&name).await?))?;
+    let (_, version, waits) = read_grants(&asked.host, &name).await?;
+    version::judge(&asked, &version)?;
+    if waits && !asked.names_a_version() {
+        let message = "an upgrade waits for consent, which this would carry out";
+        return Err(Failure::new(ErrorCode::Conflict, message)
+            .hint("read GET /plugins/{name} and its grants, and send the ETag of these in If-Match"));
+    }
     let wanted = asked.body.0.permissions;
     asked.host.consent(&name, Consent::Only(wanted)).await?;
-    Ok(versioned(asked.host.grants(&name).await?))
+    let (document, version, _) = read_grants(&asked.host, &name).await?;
+    Ok(Versioned { document, version })
 }
 
-fn versioned<T: Serialize>(document: T) -> Versioned<T> {
-    let version = version::of(&document);
-    Versioned { document, version }
+/// The grants, their version, and whether an upgrade waits. The version is of the packages, too: consent is to one of them.
+async fn read_grants(host: &Host, name: &str) -> Result<(Vec<GrantInfo>, String, bool), Failure> {
+    let details = host.show(name).await?;
+    let pending = details.pending.map(|pending| pending.digest);
+    let version = version::of(&(&details.grants, &details.digest, &pending));
+    Ok((details.grants, version, pending.is_some()))
 }

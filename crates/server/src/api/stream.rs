@@ -69,6 +69,7 @@ pub(super) async fn everything(asked: Asked<(), ()>) -> Result<Events, Failure> 
     };
     let own = asked.caller.plugin.clone();
     let mut stop = asked.api.stop.clone();
+    let mut ended = asked.ended();
     Ok(Events::from(move |sender| async move {
         let follow = async {
             if sender.send(Frame::keep_alive()).await.is_err() {
@@ -99,6 +100,7 @@ pub(super) async fn everything(asked: Asked<(), ()>) -> Result<Events, Failure> 
             () = follow => {}
             () = crate::server::stopped(&mut stop) => {}
             () = sender.closed() => {}
+            () = ended.wait() => {}
         }
         drop(slot);
     }))

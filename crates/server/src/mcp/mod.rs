@@ -226,6 +226,11 @@ impl Management {
         if caller.role < tool.role() {
             let (name, needed, has) = (tool.name(), tool.role(), caller.role);
             let message = format!("{name} needs the role {needed}; the caller has {has}");
+            if let Hosts::Resident(host) = &self.inner.hosts {
+                let id = Some(caller.correlation_id.clone());
+                host.acting_as(caller.actor.as_str(), id)
+                    .access_denied("the role of the token", "/mcp/admin");
+            }
             return Err(Error::new(ErrorCode::Forbidden, message).with_hint("use a token with that role"));
         }
         let permit = Arc::clone(&self.inner.calls).try_acquire_owned().map_err(|_| {

@@ -56,12 +56,21 @@ fn an_upgrade_that_asks_for_more_waits_and_a_rollback_goes_back() {
         &["which"],
         "def which(a):\n    return 2\n",
     );
+    let before = rig.send(&get("/plugins/p/grants")).header("etag").unwrap().to_owned();
     let waits = rig.send(&post("/plugins/p/upgrade", &json!({"path": second}))).ok();
     assert_eq!((&waits["done"], &waits["wider"]), (&json!(false), &json!(["env:read=LANG"])));
     let call = post("/plugins/p/call", &json!({"tool": "which"}));
     assert_eq!(rig.send(&call).ok()["result"], 1);
-    // Consent to what waits carries it out.
-    rig.send(&put("/plugins/p/grants", &json!({"permissions": ["env:read=LANG"]}))).ok();
+    // Consent to what waits carries it out, and nobody consents to what they have not seen.
+    let consent = put("/plugins/p/grants", &json!({"permissions": ["env:read=LANG"]}));
+    assert_eq!(rig.send(&consent).refusal(), (412, "conflict".to_owned()));
+    assert_eq!(
+        rig.send(&consent.clone().header("If-Match", &before)).refusal(),
+        (412, "conflict".to_owned())
+    );
+    assert_eq!(rig.send(&call).ok()["result"], 1);
+    let now = rig.send(&get("/plugins/p/grants")).header("etag").unwrap().to_owned();
+    rig.send(&consent.header("If-Match", &now)).ok();
     assert_eq!(rig.send(&call).ok()["result"], 2);
     assert_eq!(rig.send(&request("POST", "/plugins/p/rollback")).ok()["done"], true);
     assert_eq!(rig.send(&call).ok()["result"], 1);
@@ -83,6 +92,11 @@ fn two_administrators_do_not_overwrite_each_other() {
     assert_eq!(rig.send(&get("/plugins/p/config")).ok()["target"], "fr");
     let new = first.header("etag").unwrap();
     assert_eq!(rig.send(&change("de").header("If-Match", new)).ok()["target"], "de");
+    // A change of a secret alone is a change, too.
+    let read = rig.send(&get("/plugins/p/config")).header("etag").unwrap().to_owned();
+    rig.send(&put("/plugins/p/config", &json!({"target": "de", "key": "an0ther"}))).ok();
+    let late = put("/plugins/p/config", &json!({"target": "de", "key": "third"})).header("If-Match", &read);
+    assert_eq!(rig.send(&late).refusal(), (412, "conflict".to_owned()));
     let broken = rig.send(&put("/plugins/p/config", &json!({"target": "it"})));
     assert_eq!(broken.refusal(), (422, "schema_violation".to_owned()));
 
@@ -144,6 +158,41 @@ fn what_was_begun_is_done_though_its_caller_has_left() {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     panic!("it was not activated");
+}
+
+#[test]
+fn what_was_begun_is_done_before_the_server_has_ended_though_its_caller_has_left() {
+    use std::io::Write as _;
+
+    let mut rig = Rig::new();
+    let slow = "import time\ntime.sleep(1)\ndef which(a):\n    return 1\n";
+    let package = rig.package("p", "1.0.0", "", &["which"], slow);
+    rig.send(&post("/plugins", &json!({"path": package, "grant": []}))).ok();
+    let mut stream = std::net::TcpStream::connect(rig.address).unwrap();
+    let request = request("POST", "/plugins/p/activate").token(&rig.admin);
+    stream.write_all(&request.bytes(rig.address)).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(stream);
+    rig.stop_server();
+    let shown = rig.runtime.block_on(rig.host.show("p")).unwrap();
+    assert_eq!(shown.state, ringfence_api::PluginState::Active);
+}
+
+#[test]
+fn an_operator_does_not_release_a_quarantine_and_an_administrator_does() {
+    let rig = Rig::new();
+    rig.active("p", "", &["die"], "import os\ndef die(a):\n    os._exit(1)\n");
+    let (_, operator) = rig.token(ringfence_api::Role::Operator, None, None);
+    let die = post("/plugins/p/call", &json!({"tool": "die"}));
+    for _ in 0..60 {
+        if rig.send_as(&operator, &die).refusal().1 == "quarantined" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    let activate = request("POST", "/plugins/p/activate");
+    assert_eq!(rig.send_as(&operator, &activate).refusal(), (409, "quarantined".to_owned()));
+    assert_eq!(rig.send(&activate).ok()["state"], "active");
 }
 
 #[test]

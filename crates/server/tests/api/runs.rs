@@ -99,6 +99,12 @@ fn a_run_that_goes_on_is_ended_by_a_request_and_by_the_end_of_the_server() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!((ended(first), ended(second)), (json!("cancelled"), json!(null)));
+    // The end of one is not that of a later one.
+    let third = begin();
+    let fourth = begin();
+    assert_eq!(rig.send(&request("POST", &format!("/runs/{third}/cancel"))).status, 204);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!((ended(fourth), ended(second)), (json!(null), json!(null)));
     let again = rig.send(&request("POST", &format!("/runs/{first}/cancel")));
     assert_eq!(again.refusal(), (409, "not_active".to_owned()));
     assert_eq!(rig.send(&request("POST", "/runs/999/cancel")).refusal().0, 404);

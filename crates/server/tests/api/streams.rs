@@ -101,3 +101,22 @@ fn api_11_streams_that_nobody_reads_hold_nobody_up_and_end_with_the_server() {
     assert!(begun.elapsed() < Duration::from_secs(9), "streams ended by themselves: {:?}", begun.elapsed());
     drop(idle);
 }
+
+#[test]
+fn a_stream_ends_with_the_token_that_opened_it_and_others_go_on() {
+    let rig = Rig::new();
+    let (id, token) = rig.token(Role::Viewer, None, None);
+    let (_, brief) = rig.token(Role::Viewer, None, Some(Duration::from_secs(2)));
+    let (_, other) = rig.token(Role::Viewer, None, None);
+    let open = |token: &str| Stream::open(&rig, &get("/stream").token(token));
+    let (revoked, expired, mut goes_on) = (open(&token), open(&brief), open(&other));
+    // Taken back beside the server, as another process does.
+    rig.runtime.block_on(rig.host.revoke_token(&id.parse().unwrap())).unwrap();
+    for mut stream in [revoked, expired] {
+        let begun = std::time::Instant::now();
+        while stream.lines.next().is_some_and(|line| line.is_ok()) {}
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    }
+    rig.active("p", "", &["hi"], "def hi(a):\n    return 'hi'\n");
+    assert_eq!(goes_on.until("started")["plugin"], "p");
+}
