@@ -41,7 +41,7 @@ impl Host {
     ///
     /// # Errors
     /// `usage` for a life of nothing or of more than 100 years, and for a description of more than 200 bytes; `not_found`
-    /// without the plugin that it is for; `quota` above [`TOKENS_MAX`](crate::token::TOKENS_MAX) tokens; `io` and `busy` of the
+    /// without the plugin that it is for; `quota` above [`TOKENS_MAX`] tokens; `io` and `busy` of the
     /// store.
     ///
     /// # Cancel safety
