@@ -362,7 +362,7 @@ async fn closed() -> (Rig, std::path::PathBuf) {
 #[tokio::test]
 async fn a_trail_that_was_changed_is_found_at_its_first_bad_record() {
     for (sql, expected) in [
-        ("UPDATE audit SET body = replace(body, 'status 4', 'status 0') WHERE seq = 5", 5),
+        ("UPDATE audit SET body = replace(body, 'status 4', 'status 0') WHERE seq = 6", 6),
         ("UPDATE audit SET event = 'stop' WHERE seq = 5", 5),
         ("UPDATE audit SET at_ms = at_ms - 1 WHERE seq = 2", 2),
         ("DELETE FROM audit WHERE seq = 4", 4),
