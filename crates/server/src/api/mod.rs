@@ -230,7 +230,9 @@ async fn handle(api: Arc<Api>, route: &Route, request: Request) -> Response<Body
     let path = asked::path_of(&mut parts).await;
     let correlation_id = caller.correlation_id.clone();
     if let Err(failure) = route.admit(&caller, &path) {
-        api.guard.note_refused(&caller, route);
+        if failure.error.code() == ringfence_api::ErrorCode::Forbidden {
+            api.guard.note_refused(&caller, route);
+        }
         return failure.answer(&correlation_id);
     }
     let answered = (route.handler)(api, caller, Request::from_parts(parts, body)).await;

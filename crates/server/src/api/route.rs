@@ -164,7 +164,7 @@ impl Route {
     /// Whether a caller may use it.
     ///
     /// # Errors
-    /// `forbidden`, naming the role that it takes.
+    /// `forbidden`, naming the role that it takes; `not_found` for what cannot be the name of a plugin.
     pub(crate) fn admit(&self, caller: &Caller, path: &[(String, String)]) -> Result<(), Failure> {
         let Access::Role(role) = self.access else { return Ok(()) };
         if caller.role < role {
@@ -172,8 +172,18 @@ impl Route {
             return Err(Failure::new(ErrorCode::Forbidden, message)
                 .hint(format!("`ringfence token create --role {role}` makes one that has it")));
         }
-        let Some(own) = &caller.plugin else { return Ok(()) };
+        self.judge_plugin(caller, path)
+    }
+
+    /// What cannot be a plugin's name is no plugin's, before anything is looked up or remembered under it.
+    fn judge_plugin(&self, caller: &Caller, path: &[(String, String)]) -> Result<(), Failure> {
         let named = path.iter().find(|(name, _)| name == "name").map(|(_, value)| value.as_str());
+        let is_name = named.is_none_or(|named| named.parse::<PluginName>().is_ok());
+        if !is_name && caller.plugin.is_none() {
+            return Err(Failure::new(ErrorCode::NotFound, "no plugin has such a name")
+                .hint("GET /api/v1/plugins has those that are installed"));
+        }
+        let Some(own) = &caller.plugin else { return Ok(()) };
         match self.reach {
             Reach::Filtered => Ok(()),
             Reach::Named if named == Some(own.as_str()) => Ok(()),
