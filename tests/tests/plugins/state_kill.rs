@@ -120,6 +120,10 @@ impl Trials {
         for line in self.place.world.text("out/trace").lines() {
             let Some((thread, rest)) = line.split_once(' ') else { continue };
             let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
+            // A number that exists nowhere, which the self-check of a sandbox tries: strace has no name to inject at.
+            if call.starts_with("syscall_") {
+                continue;
+            }
             *by_thread.entry((thread.to_owned(), call.to_owned())).or_default() += 1;
         }
         let mut most = BTreeMap::new();
