@@ -104,7 +104,7 @@ fn state_05_15_a_home_or_a_database_that_somebody_holds() {
         running.wait_for("held");
         running
     };
-    let lock = "import fcntl, sys, time\nfile = open(sys.argv[1])\nfcntl.flock(file, fcntl.LOCK_EX)\nprint('held')\ntime.sleep(60)";
+    let lock = "import fcntl, os, sys, time\nfile = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)\nfcntl.flock(file, fcntl.LOCK_EX)\nprint('held')\ntime.sleep(60)";
     let holder = hold("daemon.lock", lock);
     let begun = Instant::now();
     place.refused(&["serve", "--listen", "127.0.0.1:0"], 8, "busy");
