@@ -17,9 +17,6 @@ use crate::host;
 /// How long acts that are under way may go on after a signal.
 const ACTS_TIME: Duration = Duration::from_secs(10);
 
-/// Where a daemon of the home listens, below it.
-const DAEMON_SOCKET: &str = "daemon.sock";
-
 #[derive(Debug, Args)]
 #[command(
     after_help = "An AI client starts this by itself; docs/mcp.md says how to tell it. The client may list, install, activate, \
@@ -41,7 +38,7 @@ pub(crate) fn run(_: &McpArguments) -> ExitCode {
         Err(error) => return host::failed(&error, false),
     };
     let options = ManagementOptions { install_from: InstallFrom::Anywhere, page: None };
-    let management = Management::opening(builder, home.path().join(DAEMON_SOCKET), options);
+    let management = Management::opening(builder, home.daemon_socket(), options);
     let caller = Caller {
         actor: host::actor_by("mcp"),
         role: Role::Admin,

@@ -237,7 +237,7 @@ impl Daemon {
 
 /// Where a daemon of this home listens.
 pub(crate) fn socket(home: &Home) -> PathBuf {
-    home.path().join("daemon.sock")
+    home.daemon_socket()
 }
 
 /// What is said where only a daemon can help.

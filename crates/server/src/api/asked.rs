@@ -45,7 +45,6 @@ pub(crate) trait Wanted: Sized + Send + 'static {
 /// A body, or none.
 pub(crate) trait Sent: Sized + Send + 'static {
     const MEDIA: Option<&'static str>;
-    const OPTIONAL: bool = false;
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
     fn read(bytes: &[u8], headers: &HeaderMap) -> Result<Self, Failure>;
 }
@@ -57,10 +56,6 @@ pub(crate) struct Query<T>(pub(crate) T);
 /// A body that is this type, as JSON.
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
-
-/// The same, or its default where nothing was sent.
-#[derive(Debug)]
-pub(crate) struct MaybeJson<T>(pub(crate) T);
 
 impl<Q: Wanted, B: Sent> Asked<Q, B> {
     /// # Errors
@@ -203,21 +198,5 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Sent for Json<T> {
         serde_json::from_slice(bytes)
             .map(Self)
             .map_err(|error| Failure::new(ErrorCode::Usage, format!("in the body: {error}")))
-    }
-}
-
-impl<T: DeserializeOwned + JsonSchema + Default + Send + 'static> Sent for MaybeJson<T> {
-    const MEDIA: Option<&'static str> = Some("application/json");
-    const OPTIONAL: bool = true;
-
-    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
-        Some(generator.subschema_for::<T>())
-    }
-
-    fn read(bytes: &[u8], headers: &HeaderMap) -> Result<Self, Failure> {
-        if bytes.is_empty() {
-            return Ok(Self(T::default()));
-        }
-        Json::read(bytes, headers).map(|Json(sent)| Self(sent))
     }
 }

@@ -85,7 +85,7 @@ fn operation(route: &Route, answers: &mut SchemaGenerator, bodies: &mut SchemaGe
     if let (Some(media), Some(schema)) = (route.body.media, (route.body.schema)(bodies))
         && let Some(fields) = operation.as_object_mut()
     {
-        let body = json!({"required": !route.body_is_optional, "content": {media: {"schema": schema}}});
+        let body = json!({"required": true, "content": {media: {"schema": schema}}});
         fields.insert("requestBody".to_owned(), body);
     }
     if route.access == Access::Open

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Done, Found, Made};
-use super::asked::{Asked, Json, MaybeJson, Query};
+use super::asked::{Asked, Json, Query};
 use super::error::Failure;
 use super::idempotency;
 
@@ -176,14 +176,9 @@ pub(super) async fn upgrade(asked: Asked<(), Json<UpgradeBody>>) -> Result<Found
     Ok(Found(asked.host.upgrade(&path, consent, options).await?))
 }
 
-pub(super) async fn rollback(asked: Asked<(), MaybeJson<Nothing>>) -> Result<Found<Upgraded>, Failure> {
+pub(super) async fn rollback(asked: Asked<(), ()>) -> Result<Found<Upgraded>, Failure> {
     Ok(Found(asked.host.rollback(asked.name()).await?))
 }
-
-/// A body without fields.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
 
 pub(super) async fn logs(asked: Asked<Query<LogQuery>, ()>) -> Result<Found<Vec<LogLine>>, Failure> {
     let lines = bounded("lines", asked.query.0.lines, LINES, LINES_MAX)?;

@@ -50,8 +50,6 @@ pub(crate) struct Route {
     pub(crate) operation: &'static str,
     pub(crate) answer: Described,
     pub(crate) body: Described,
-    /// Whether a request may go without its body.
-    pub(crate) body_is_optional: bool,
     pub(crate) query: fn(&mut SchemaGenerator) -> Option<Schema>,
     /// Headers of a request that mean something.
     pub(crate) headers: Vec<(&'static str, &'static str)>,
@@ -143,7 +141,6 @@ impl Route {
             operation,
             answer: Described { status: A::STATUS, media: A::MEDIA, schema: A::schema },
             body: Described { status: 0, media: B::MEDIA, schema: B::schema },
-            body_is_optional: B::OPTIONAL,
             query: Q::schema,
             headers: Vec::new(),
             handler,

@@ -78,6 +78,18 @@ fn api_01_a_flood_of_wrong_tokens_is_held_up_and_the_owner_is_not() {
 }
 
 #[test]
+fn api_01_one_token_that_asks_too_often_is_held_up_and_another_is_not() {
+    let rig = Rig::with(|options| options.requests_per_second = Some(5));
+    let (_, busy) = rig.token(Role::Viewer, None, None);
+    let statuses: Vec<u16> = (0..40).map(|_| rig.send_as(&busy, &get("/plugins")).status).collect();
+    assert!(statuses.iter().take(10).all(|status| *status == 200), "{statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert_eq!(rig.send(&get("/plugins")).status, 200);
+    let lifted = Rig::with(|options| options.requests_per_second = None);
+    assert!((0..40).all(|_| lifted.send(&get("/plugins")).status == 200), "the twin");
+}
+
+#[test]
 fn api_03_a_token_is_taken_from_its_header_alone_and_is_never_shown_again() {
     let rig = Rig::new();
     let (id, token) = rig.token(Role::Viewer, None, None);
