@@ -33,6 +33,7 @@
 //! | `token_revoke` | `id` `reason` `by` |
 //! | `prune` | `up_to` `hash` `removed` `by`: the records up to that number were removed |
 //! | `access_denied` | `reason` `route` `count` `by`: somebody was refused at the door of the API; alike ones within a minute are counted |
+//! | `policy` | `state` (`absent`, `in_force`, `last_good`, `unusable`) `digest` (SHA-256 of the text that holds) `rules` `finding`: written when another policy than before was found to hold |
 //! | `dev_unsandboxed` | `package` |
 //! | `audit_gap` | `anchored` `found`: the end was cut off before this record |
 //!

@@ -273,10 +273,14 @@ fn target(
         return Err(Error::new(ErrorCode::InvalidManifest, notes.join("\n"))
             .with_hint("`ringfence check PATH` lists them, too"));
     };
-    context.policy.admit(&ringfence_policy::Candidate {
+    let owner = Owner::new(loaded.manifest.name.clone(), "dev");
+    let admitted = context.policy.admit(&ringfence_policy::Candidate {
         name: loaded.manifest.name.as_str(),
         publisher: Owner::unsigned(&loaded.manifest).publisher(),
         digest: "",
+    });
+    admitted.map_err(|error| {
+        context.refused_by_policy(owner.subject(), "dev", package.display().to_string(), error)
     })?;
     crate::runtime::check_code(package, &loaded.manifest, &context.world(&context.config()))?;
     let requested = loaded
@@ -288,7 +292,7 @@ fn target(
     let source = Source {
         package: package.to_owned(),
         data,
-        owner: Owner::new(loaded.manifest.name.clone(), "dev"),
+        owner,
         digest: "dev".to_owned(),
         grants: requested.into_iter().map(|(permission, _)| permission).collect(),
         config: Value::Object(serde_json::Map::new()),

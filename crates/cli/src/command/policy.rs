@@ -239,11 +239,28 @@ fn simulation(simulated: &Simulated) -> Result<Answer, Error> {
             about.trim_start_matches(": ").to_owned(),
         ]);
     }
-    let more = simulated.differences.len().saturating_sub(SHOWN_MAX);
+    let mut limits = Table::new(["PLUGIN", "LIMIT", "WAS", "WOULD BE", "ABOUT"]).last_whole();
+    for one in simulated.limits.iter().take(SHOWN_MAX) {
+        let shown = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+        limits.row([
+            one_line(&one.plugin),
+            one.limit.clone(),
+            shown(one.was),
+            shown(one.now),
+            one.because.clone(),
+        ]);
+    }
+    let more = simulated.differences.len().saturating_sub(SHOWN_MAX)
+        + simulated.limits.len().saturating_sub(SHOWN_MAX);
     let differing: u64 = simulated.differences.iter().map(|one| one.count).sum();
+    let tables: Vec<String> =
+        [table.for_stdout(), limits.for_stdout()].into_iter().filter(|table| !table.is_empty()).collect();
     let mut answer = Answer::of(simulated)?
-        .text(table.for_stdout())
+        .text(tables.join("\n"))
         .talk(format!("{differing} of {} recorded decisions would come out otherwise", simulated.decisions));
+    if !simulated.limits.is_empty() {
+        answer = answer.talk(format!("{} limits would be others", simulated.limits.len()));
+    }
     if more > 0 {
         answer = answer.talk(format!("{more} more lines with --json"));
     }
@@ -309,6 +326,13 @@ mod tests {
                 last_at_ms: 0,
             }],
             left_out: 0,
+            limits: vec![ringfence::host::LimitDifference {
+                plugin: "notes".to_owned(),
+                limit: "memory_bytes".to_owned(),
+                was: Some(500),
+                now: None,
+                because: "no ceiling lowers it any more".to_owned(),
+            }],
         };
         let text = simulation(&simulated).unwrap().for_people();
         let lines: Vec<&str> = text.lines().collect();
@@ -317,6 +341,10 @@ mod tests {
             lines[1].ends_with("env:read=A: the policy denies it by 'deny env:read' (new.toml:1)"),
             "{text}"
         );
-        assert_eq!(lines[2], "2 of 7 recorded decisions would come out otherwise");
+        assert!(lines[4].starts_with("notes   memory_bytes  500  none "), "{text}");
+        assert_eq!(
+            lines[5..],
+            ["2 of 7 recorded decisions would come out otherwise", "1 limits would be others"]
+        );
     }
 }

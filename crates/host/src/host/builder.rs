@@ -197,7 +197,8 @@ impl HostBuilder {
         };
         let host = Host { inner: Arc::new(inner), actor };
         host.context().belongs_to(host.downgrade());
-        host.watch_policy();
+        let noted = host.note_policy().await;
+        host.watch_policy(noted);
         if starts {
             host.start_all().await?;
         }

@@ -311,7 +311,7 @@ pub(super) fn broken_manifest(error: ringfence_api::PermissionError) -> Error {
     Error::new(ErrorCode::InvalidManifest, "the installed manifest").with_source(error)
 }
 
-fn limits_info(limits: &PluginLimits) -> LimitsInfo {
+pub(super) fn limits_info(limits: &PluginLimits) -> LimitsInfo {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     LimitsInfo {
         init_timeout_ms: ms(limits.init_timeout),

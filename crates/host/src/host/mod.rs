@@ -35,7 +35,7 @@ use crate::{Config, Error, Home};
 pub use builder::HostBuilder;
 pub use change::UpgradeOptions;
 pub use policy::{Explained, ExplainedBy, POLICY_LOOK_EVERY};
-pub use simulate::{Difference, Simulated};
+pub use simulate::{Difference, LimitDifference, Simulated};
 pub use tokens::TOKEN_USE_EVERY;
 pub use trail::{ACCESS_RECORDS_MAX, ACCESS_WINDOW, AuditExport};
 

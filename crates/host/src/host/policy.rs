@@ -16,7 +16,7 @@ use crate::Error;
 use crate::clock::now_ms;
 use crate::exec::translate::{Resolution, vars_of_home};
 use crate::lifecycle::{Command, Context, Instance, Move, Occasion, Supervisor, Target, Why, effective};
-use crate::policy::PolicyStatus;
+use crate::policy::{Known, PolicyStatus};
 use crate::store::{Actor, PackageRow};
 
 /// How often a host looks whether the policy is another one, while a plugin runs.
@@ -242,10 +242,24 @@ impl Host {
         }
     }
 
+    /// Records which policy holds, unless the audit trail says so already. What cannot be recorded is tried again at the next
+    /// look; the policy holds all the same.
+    pub(super) async fn note_policy(&self) -> Option<Arc<Known>> {
+        let context = Arc::clone(self.context());
+        let noted = self.context().store.run(move |store| {
+            let known = context.policy.now();
+            store.note_policy(known.event())?;
+            Ok(known)
+        });
+        let failed =
+            |error: &Error| tracing::error!(error = %error.chain(), "the policy could not be recorded");
+        noted.await.inspect_err(failed).ok()
+    }
+
     /// Holds what runs to the policy, a few times a second.
-    pub(super) fn watch_policy(&self) {
+    pub(super) fn watch_policy(&self, noted: Option<Arc<Known>>) {
         let host = Arc::downgrade(&self.inner);
-        let watch = tokio::spawn(watch(host));
+        let watch = tokio::spawn(watch(host, noted));
         if let Ok(mut place) = self.inner.watch.lock() {
             *place = Some(watch);
         }
@@ -265,7 +279,8 @@ async fn kill_after_grace(instance: &Instance) {
     }
 }
 
-async fn watch(host: Weak<Inner>) {
+/// `noted` is the policy that was last recorded.
+async fn watch(host: Weak<Inner>, mut noted: Option<Arc<Known>>) {
     // One task for each plugin at most: the lock of its target lets the others pass at once.
     let mut judging = JoinSet::new();
     loop {
@@ -273,6 +288,11 @@ async fn watch(host: Weak<Inner>) {
         while judging.try_join_next().is_some() {}
         let Some(inner) = host.upgrade() else { return };
         let host = Host { actor: inner.actor.clone(), inner };
+        let known = host.context().policy.unchanged();
+        let is_noted = matches!((&known, &noted), (Some(known), Some(noted)) if Arc::ptr_eq(known, noted));
+        if !is_noted {
+            noted = host.note_policy().await;
+        }
         for (supervisor, instance) in host.running() {
             let unweighed = {
                 let target = &instance.target;

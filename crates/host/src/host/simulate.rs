@@ -1,5 +1,9 @@
 //! What another policy would have done: the recorded decisions, judged again.
 
+mod limits;
+
+pub use limits::LimitDifference;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use ringfence_api::Permission;
@@ -62,10 +66,13 @@ pub struct Simulated {
     pub differences: Vec<Difference>,
     /// Further different ones, beyond 10,000.
     pub left_out: u64,
+    /// Limits of what is installed that would be others; what was ended by a limit is not judged again.
+    pub limits: Vec<LimitDifference>,
 }
 
 impl Host {
-    /// Judges every recorded decision again, as if this policy had held, and gives those that come out otherwise.
+    /// Judges every recorded decision again, as if this policy had held, and gives those that come out otherwise; and the
+    /// limits of what is installed that would be others.
     ///
     /// A policy takes away and never grants: what was denied for want of a grant stays denied.
     ///
@@ -81,6 +88,7 @@ impl Host {
             .run(move |store| {
                 let mut replay = Replay::new(&policy, vars_of_home(&context.home)?);
                 store.flush(std::time::Duration::from_secs(2))?;
+                replay.result.limits = limits::limits(&context, &policy)?;
                 let mut after = None;
                 loop {
                     let page = store.audit_list(&AuditFilter::default(), after, PAGE)?;

@@ -8,7 +8,7 @@ use ringfence_policy::{Candidate, Ceilings, PluginPolicy, Policy};
 
 use super::file::{self, Owner, Seen};
 use super::{Finding, PolicyState, PolicyStatus, unusable};
-use crate::store::PluginRow;
+use crate::store::{AuditEvent, PluginRow};
 use crate::{Error, Home};
 
 /// The policy of one home, as far as this process knows it.
@@ -28,6 +28,8 @@ pub(crate) struct Known {
     /// Grows whenever something else holds.
     pub(crate) generation: u64,
     pub(crate) standing: Standing,
+    /// SHA-256 of the text that holds, in hex; `None` when none does.
+    digest: Option<String>,
 }
 
 /// What holds.
@@ -67,6 +69,25 @@ pub(crate) struct PluginRules {
 }
 
 impl Known {
+    fn state(&self) -> PolicyState {
+        match self.standing {
+            Standing::Absent => PolicyState::Absent,
+            Standing::InForce(_) => PolicyState::InForce,
+            Standing::LastGood(..) => PolicyState::LastGood,
+            Standing::Unusable(_) => PolicyState::Unusable,
+        }
+    }
+
+    /// What the audit trail says of it.
+    pub(crate) fn event(&self) -> AuditEvent {
+        AuditEvent::Policy {
+            state: self.state(),
+            digest: self.digest.clone(),
+            rules: self.standing.policy().map_or(0, |policy| policy.rules.len()),
+            finding: self.standing.findings().first().map(ToString::to_string),
+        }
+    }
+
     fn about(&self, plugin: &str) -> PluginRules {
         let policy = self.standing.policy();
         PluginRules {
@@ -80,7 +101,7 @@ impl Known {
 impl Keeper {
     /// Reads nothing yet.
     pub(crate) fn new(home: &Home) -> Self {
-        let known = Known { seen: None, generation: 0, standing: Standing::Absent };
+        let known = Known { seen: None, generation: 0, standing: Standing::Absent, digest: None };
         Self {
             home: home.clone(),
             path: home.policy_file(),
@@ -101,12 +122,12 @@ impl Keeper {
         let before = self.last();
         // Looked at before it is read: what changes meanwhile is another file at the next look.
         let seen = file::look(&self.path);
-        let standing = self.read(&before.standing);
+        let (standing, digest) = self.read(&before);
         let same = matches!((&before.standing, &standing), (Standing::Absent, Standing::Absent))
             || standing.policy().is_some() && standing.policy() == before.standing.policy();
         warn(&self.path, &before.standing, &standing);
         let generation = before.generation + u64::from(!same);
-        let known = Arc::new(Known { seen: Some(seen), generation, standing });
+        let known = Arc::new(Known { seen: Some(seen), generation, standing, digest });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&known);
         known
     }
@@ -122,22 +143,26 @@ impl Keeper {
         (known.seen == Some(file::look(&self.path))).then_some(known)
     }
 
-    fn read(&self, before: &Standing) -> Standing {
+    fn read(&self, before: &Known) -> (Standing, Option<String>) {
+        let good = before.standing.policy();
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let read = match file::read(&self.path, Owner::Trusted) {
-            Ok(None) => match before.policy() {
+            Ok(None) => match good {
                 Some(_) => Err(vec![Finding::whole(
                     "it is gone; to lift it while this host runs, write default = \"allow\" into it",
                 )]),
-                None => return Standing::Absent,
+                None => return (Standing::Absent, None),
             },
-            Ok(Some(text)) => super::parse(&text, &name, &self.home),
+            Ok(Some(text)) => super::parse(&text, &name, &self.home)
+                .map(|policy| (policy, crate::store::sha256_hex(text.as_bytes()))),
             Err(findings) => Err(findings),
         };
-        match (read, before.policy()) {
-            (Ok(policy), _) => Standing::InForce(Arc::new(policy)),
-            (Err(findings), Some(good)) => Standing::LastGood(Arc::clone(good), findings),
-            (Err(findings), None) => Standing::Unusable(findings),
+        match (read, good) {
+            (Ok((policy, digest)), _) => (Standing::InForce(Arc::new(policy)), Some(digest)),
+            (Err(findings), Some(good)) => {
+                (Standing::LastGood(Arc::clone(good), findings), before.digest.clone())
+            }
+            (Err(findings), None) => (Standing::Unusable(findings), None),
         }
     }
 
@@ -209,12 +234,7 @@ impl Keeper {
     pub(crate) fn status(&self) -> PolicyStatus {
         let known = self.now();
         PolicyStatus {
-            state: match known.standing {
-                Standing::Absent => PolicyState::Absent,
-                Standing::InForce(_) => PolicyState::InForce,
-                Standing::LastGood(..) => PolicyState::LastGood,
-                Standing::Unusable(_) => PolicyState::Unusable,
-            },
+            state: known.state(),
             file: self.path.display().to_string(),
             rules: known.standing.policy().map_or(0, |policy| policy.rules.len()),
             findings: known.standing.findings().to_vec(),

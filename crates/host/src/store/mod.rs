@@ -27,6 +27,7 @@ mod layout;
 mod meta;
 mod owner;
 mod plugins;
+mod policy;
 mod readers;
 mod seal;
 mod standing;
@@ -48,9 +49,7 @@ use data::{DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYT
 pub(crate) use grants::{Consent, GrantRow, Trusted};
 pub(crate) use guest::SqliteDatabase;
 pub(crate) use history::ResourceRow;
-#[cfg(test)]
-pub(crate) use key::sha256_hex;
-pub(crate) use key::{hex, same};
+pub(crate) use key::{hex, same, sha256_hex};
 pub(crate) use layout::Layout;
 pub(crate) use owner::Owner;
 pub(crate) use plugins::{PackageRow, PluginRow, StateChange};

@@ -110,10 +110,13 @@ async fn a_grant_of_which_nothing_would_be_left_is_refused_with_rule_and_line() 
 #[tokio::test]
 async fn a_denied_grant_is_taken_from_a_running_plugin_within_a_second_without_any_call() {
     let rig = Rig::new().await;
-    let code = "import os\ndef env(arguments):\n    return os.environ.get('PATH_OF_TEST')\n";
-    rig.active("env", "permissions: ['env:read=PATH_OF_TEST', 'env:read=HOME']\n", &["env"], code).await;
+    // A variable that every test has.
+    let code = "import os\ndef env(arguments):\n    return os.environ.get('CARGO_PKG_NAME')\n";
+    let head = "permissions: ['env:read=CARGO_PKG_NAME', 'env:read=CARGO_PKG_VERSION']\n";
+    rig.active("env", head, &["env"], code).await;
+    assert_eq!(rig.call("env", "env").await.unwrap(), env!("CARGO_PKG_NAME"), "while it is granted");
     let mut ends = rig.host.subscribe();
-    put(&rig, "deny = [\"env:read=HOME\"]\n");
+    put(&rig, "deny = [\"env:read=CARGO_PKG_NAME\"]\n");
     let begun = Instant::now();
     let stopped = async {
         loop {
@@ -127,6 +130,7 @@ async fn a_denied_grant_is_taken_from_a_running_plugin_within_a_second_without_a
     tokio::time::timeout(Duration::from_secs(1), stopped).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     rig.until("env", PluginState::Active).await;
+    assert_eq!(rig.call("env", "env").await.unwrap(), json!(null), "it is gone");
     rig.host.shutdown().await;
 }
 
@@ -346,6 +350,16 @@ async fn simulate_says_what_another_policy_would_have_done() {
     let deny = simulate("deny = [\"file:read\"]\n").await;
     assert!(differs(&deny).contains(&"reader grant allowed->denied".to_owned()), "{:?}", differs(&deny));
     assert!(deny.decisions > 3 && deny.records >= deny.differences.len() as u64);
+    assert!(deny.limits.is_empty(), "{:?}", deny.limits);
+    let lower = simulate("default = \"allow\"\n[limits]\nmemory = \"100MB\"\n").await;
+    let limit = |d: &ringfence::host::LimitDifference| (d.limit.clone(), d.was, d.now, d.because.clone());
+    let memory = ("memory_bytes".to_owned(), Some(500_000_000), Some(100_000_000));
+    let because = "the ceiling of line 3".to_owned();
+    let expected = (memory.0.clone(), memory.1, memory.2, because);
+    assert_eq!(lower.limits.iter().map(limit).collect::<Vec<_>>(), [expected]);
+    put(&rig, "default = \"allow\"\n[limits]\nmemory = \"100MB\"\n");
+    let back = simulate(ALLOWS).await;
+    assert_eq!((back.limits[0].was, back.limits[0].now), (memory.2, memory.1), "{:?}", back.limits);
     rig.host.shutdown().await;
 }
 
@@ -418,5 +432,59 @@ async fn pol_02_an_application_that_asks_is_not_told_yes_under_a_broken_policy()
     let other = ringfence::Host::builder().home(home).build().await.unwrap();
     assert_eq!(code_of(other.is_permitted("app", &request).await), Err(ErrorCode::PolicyDenied));
     other.shutdown().await;
+    rig.host.shutdown().await;
+}
+
+/// What the trail says of the policy: its state, and whether a finding stands there.
+async fn recorded(rig: &Rig) -> Vec<(String, bool)> {
+    let filter = ringfence::audit::AuditFilter { event: Some("policy".to_owned()), ..Default::default() };
+    let page = rig.host.audit(&filter, None, 100).await.unwrap();
+    let one = |record: &ringfence::audit::AuditRecord| {
+        (record.body["state"].as_str().unwrap().to_owned(), record.body["finding"].is_string())
+    };
+    page.records.iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn each_change_of_the_policy_is_on_the_record_though_nothing_runs() {
+    let rig = Rig::new().await;
+    assert!(recorded(&rig).await.is_empty(), "there never was one");
+    let mut expected = Vec::new();
+    for (text, state, finding) in [
+        (ALLOWS, "in_force", false),
+        ("deny = [\"env:read\"]\n", "in_force", false),
+        ("deny = [\"env:raed\"]\n", "last_good", true),
+        (ALLOWS, "in_force", false),
+    ] {
+        put(&rig, text);
+        expected.push((state.to_owned(), finding));
+        within(async || recorded(&rig).await == expected).await;
+    }
+    // The same again is no change, also for another process.
+    let _ = rig.host.policy();
+    let home = rig.host.home().clone();
+    let (host, directory) = rig.apart();
+    host.shutdown().await;
+    let other = ringfence::Host::builder().home(home).config(ringfence::Config::default()).build().await;
+    let rig = Rig::of(other.unwrap(), directory);
+    assert_eq!(recorded(&rig).await, expected);
+    assert!(rig.host.audit_verify().await.unwrap().first_bad.is_none());
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_the_policy_refuses_of_a_plugin_that_is_worked_on_is_on_the_record() {
+    let rig = Rig::new().await;
+    let package = rig.python_package("worked-on", "1.0.0", "", &["read"], READER);
+    let mut dev = ringfence::dev::Dev::open(&rig.host, &package, Default::default()).await.unwrap();
+    dev.reload().await.unwrap();
+    put(&rig, "default = \"allow\"\n[install]\nblocked_names = [\"worked-*\"]\n");
+    assert_eq!(code_of(dev.reload().await), Err(ErrorCode::PolicyDenied));
+    let filter = ringfence::audit::AuditFilter { event: Some("denial".to_owned()), ..Default::default() };
+    let page = rig.host.audit(&filter, None, 100).await.unwrap();
+    let [record] = &page.records[..] else { panic!("{:?}", page.records) };
+    assert_eq!((record.plugin.as_str(), record.body["operation"].as_str()), ("worked-on", Some("dev")));
+    assert_eq!(record.body["layer"], "policy");
+    dev.close().await;
     rig.host.shutdown().await;
 }

@@ -25,9 +25,13 @@ pub(super) const AUTHORIZATION: Patterns = 1 << 11;
 pub(super) const BEARER: Patterns = 1 << 12;
 pub(super) const URL: Patterns = 1 << 13;
 pub(super) const KEY_VALUE: Patterns = 1 << 14;
+pub(super) const RINGFENCE: Patterns = 1 << 15;
+pub(super) const HUGGING_FACE: Patterns = 1 << 16;
+pub(super) const GOOGLE_SECRET: Patterns = 1 << 17;
+pub(super) const SLACK_HOOK: Patterns = 1 << 18;
 /// All of them; tests compare with what the prefilter leaves.
 #[cfg(test)]
-pub(super) const ALL: Patterns = (1 << 15) - 1;
+pub(super) const ALL: Patterns = (1 << 19) - 1;
 
 /// Which bytes may follow a match that fills the whole window, as part of the same secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +86,7 @@ const fn always(_: &Captures<'_>, _: &[u8]) -> bool {
 }
 
 /// INVARIANT: the place in this table is the number of the bit in [`Patterns`].
-static BUILT_IN: [BuiltIn; 15] = [
+static BUILT_IN: [BuiltIn; 19] = [
     built_in(
         "private-key",
         "-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|.*)",
@@ -114,6 +118,14 @@ static BUILT_IN: [BuiltIn; 15] = [
         ),
         Tail::Word,
         plausible_value,
+    ),
+    built_in("ringfence-token", r"\brf_[0-9a-f]{8,}_[0-9a-f]{32,}", Tail::Token),
+    built_in("hugging-face-token", r"\bhf_[A-Za-z0-9]{30,}", Tail::Token),
+    built_in("google-client-secret", r"\bGOCSPX-[A-Za-z0-9_-]{20,}", Tail::Token),
+    built_in(
+        "slack-hook",
+        r"://hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9/_-]{20,})",
+        Tail::Token,
     ),
 ];
 

@@ -36,9 +36,9 @@ const LITERALS: &[Literal] = &[
     exact("_pat", pattern::GITHUB),
     exact("A[IKS][Iz][Aa]", pattern::AWS | pattern::GOOGLE),
     exact("xox[abeoprs]", pattern::SLACK),
-    exact("sk-", pattern::SK),
+    exact("[hrs][fk][_-]", pattern::SK | pattern::HUGGING_FACE | pattern::RINGFENCE),
     exact("[gp][ly]p[ai]", pattern::GITLAB | pattern::PYPI),
-    exact("_liv", pattern::STRIPE),
+    exact("[_S][lP][iX][v-]", pattern::STRIPE | pattern::GOOGLE_SECRET),
     exact("eyJ", pattern::JWT),
     exact("-BEG", pattern::PRIVATE_KEY),
     any_case("eare", pattern::BEARER),
@@ -48,7 +48,7 @@ const LITERALS: &[Literal] = &[
     any_case("ecre", pattern::KEY_VALUE),
     any_case("oken", pattern::KEY_VALUE),
     any_case("[_.ehinst-]key", pattern::KEY_VALUE),
-    exact("://", pattern::URL),
+    exact("://", pattern::URL | pattern::SLACK_HOOK),
 ];
 
 struct Table {
@@ -175,7 +175,10 @@ mod tests {
             ("Secret", pattern::KEY_VALUE),
             ("TOKEN", pattern::KEY_VALUE),
             ("apikey", pattern::KEY_VALUE),
-            ("http://", pattern::URL),
+            ("http://", pattern::URL | pattern::SLACK_HOOK),
+            ("rf_", pattern::RINGFENCE),
+            ("hf_", pattern::HUGGING_FACE),
+            ("GOCSPX-", pattern::GOOGLE_SECRET),
         ] {
             for offset in 0..70 {
                 let line = format!("{}{text}..", ".".repeat(offset));

@@ -35,6 +35,9 @@ fn secrets() -> Vec<(&'static str, String)> {
         ("pypi-token", format!("pyp{}-Ag{}", "i", a(40))),
         ("gitlab-token", format!("gl{}-{}", "pat", a(20))),
         ("stripe-key", format!("sk_{}_{}", "live", a(24))),
+        ("ringfence-token", format!("r{}{}_{}", "f_", "0f".repeat(8), "3e".repeat(32))),
+        ("hugging-face-token", format!("h{}{}", "f_", a(34))),
+        ("google-client-secret", format!("GOC{}-{}", "SPX", a(28))),
         ("jwt", format!("ey{}.ey{}.{}", format_args!("J{}", a(20)), format_args!("J{}", a(40)), a(43))),
     ]
 }
@@ -74,6 +77,10 @@ fn values_behind_telling_names_are_hidden_and_the_names_stay() {
         ),
         ("postgres://:pw@db:5432/x", "postgres://:[redacted:url-password]@db:5432/x"),
         ("mypwd=letmein", "mypwd=[redacted:secret]"),
+        (
+            "POST https://hooks.slack.com/services/T0AAAAAAA/B0AAAAAAA/aB3dE5fG7haB3dE5fG7h done",
+            "POST https://hooks.slack.com/services/[redacted:slack-hook] done",
+        ),
     ] {
         assert_eq!(redact(line), want);
     }
@@ -96,6 +103,7 @@ fn what_only_resembles_a_secret_is_left_alone() {
         "key: value monkey=1234567890",
         "-----BEGIN CERTIFICATE-----",
         "AKIA is a prefix, gh_ too",
+        "self_test surf_0123456789abcdef half_open risk_level https://hooks.slack.com/help",
         "password=[redacted:secret]",
         "\"token\": \"[redacted:secret]\"",
     ] {

@@ -37,6 +37,8 @@ pub(super) use queue::{AuditQueue, Item};
 use ringfence_api::{Denial, PluginName};
 use serde::Serialize;
 
+use crate::policy::PolicyState;
+
 /// What a record is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Subject {
@@ -121,6 +123,9 @@ pub(crate) enum AuditEvent {
     Prune { up_to: i64, hash: String, removed: u64, by: String },
     /// Somebody was refused at the door of the API, so often.
     AccessDenied { reason: String, route: String, count: u64, by: String },
+    /// Another policy holds, or the same one in another state, than the record before this one says. `digest` is that of the
+    /// text that holds.
+    Policy { state: PolicyState, digest: Option<String>, rules: usize, finding: Option<String> },
     /// A developer ran a package without a sandbox.
     DevUnsandboxed { package: String },
     /// The chain was found shorter than its anchor says, or without a valid anchor, when the store was opened.
