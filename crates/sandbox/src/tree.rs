@@ -17,10 +17,11 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
+use beneath::NO_LINKS;
 pub use beneath::{act_on_files_as, is_kernels_own, is_link};
 
 /// What an entry of a directory is.
@@ -379,8 +380,7 @@ impl AsFd for Dir {
 /// Opens a path that no link is part of, a regular file without waiting for anybody.
 pub(crate) fn open_without_links(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let strict = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(CWD, path, flags, Mode::empty(), strict)?)
+    Ok(rustix::fs::openat2(CWD, path, flags, Mode::empty(), NO_LINKS)?)
 }
 
 /// Changes the mode of what is open, by `O_PATH` too (fchmodat2(2), Linux 6.6; before that by way of /proc).

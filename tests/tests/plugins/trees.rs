@@ -60,7 +60,8 @@ fn directories_that_are_closed_to_their_owner_are_removed_or_kept_all_the_same()
             let Some(place) = Place::new(who) else { return };
             let place = place.with_witness();
             place.active("hostile", &json!({}));
-            place.run(&["call", "hostile", "act", &json!({"how": "modes", "top": top}).to_string()]);
+            let made = place.act("hostile", &json!({"how": "modes", "top": top}));
+            assert_eq!(made, "made", "{top:o} as {who:?}");
             assert_home_opens(&place);
             let words: &[&str] =
                 if keep { &["uninstall", "hostile", "--keep-data"] } else { &["uninstall", "hostile"] };

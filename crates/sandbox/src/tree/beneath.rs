@@ -15,7 +15,8 @@ use super::{DIRECTORY, Dir, single};
 
 /// A handle through which entries are reached, for which the right to pass is enough.
 const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-const NO_LINKS: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
+/// What every opening in a stranger's tree refuses.
+pub(super) const NO_LINKS: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
 
 /// File systems whose files are the kernel talking, by the magic number of statfs(2): reading or writing them acts.
 const KERNEL_FILE_SYSTEMS: [u32; 16] = [

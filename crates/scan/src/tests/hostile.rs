@@ -7,7 +7,7 @@ use ringfence_sandbox::tree::Dir;
 
 use super::{fired, report};
 use crate::limits::{
-    DEPTH_MAX, FILE_TIME, FINDINGS_MAX, FINDINGS_PER_FILE_MAX, NOT_READ_MAX, SOURCE_MAX_BYTES,
+    DEPTH_MAX, ENTRIES_MAX, FILE_TIME, FINDINGS_MAX, FINDINGS_PER_FILE_MAX, NOT_READ_MAX, SOURCE_MAX_BYTES,
 };
 use crate::report::{Hit, NotRead, Ran, Raw};
 use crate::{Severity, blocking, rule};
@@ -106,6 +106,23 @@ fn links_pipes_and_directories_without_end_lead_nowhere() {
     assert_eq!(why("b.py"), Some("is no regular file"));
     assert!(report.not_read.iter().any(|one| one.why == "is nested too deep"), "{:?}", report.not_read);
     assert_eq!(report.files, 0);
+}
+
+#[test]
+fn a_directory_of_more_entries_than_are_looked_at_is_said_and_others_are_still_read() {
+    let package = tempfile::tempdir().unwrap();
+    let many = package.path().join("many");
+    std::fs::create_dir(&many).unwrap();
+    std::fs::write(package.path().join("a.py"), "import os\nos.system('x')\n").unwrap();
+    for number in 0..ENTRIES_MAX {
+        std::fs::File::create(many.join(number.to_string())).unwrap();
+    }
+    let report = crate::scan(&Dir::open(package.path()).unwrap()).judged(None);
+    assert!(report.findings.iter().any(|one| one.file == "a.py"), "{:?}", report.findings);
+    let why = report.not_read.iter().find(|one| one.file == "many").map(|one| one.why.as_str());
+    let said = format!("cannot be read: it has more than {ENTRIES_MAX} entries");
+    assert_eq!(why, Some(said.as_str()), "{:?}", report.not_read);
+    assert!(report.is_partial());
 }
 
 #[test]
