@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -239,15 +240,35 @@ class Commands(Shared):
 
 
 class Tokens(Case):
-    def test_an_address_and_a_token(self):
-        home = os.path.join(self.directory, "home")
+    def serve(self, home):
+        """A daemon at an address, which it gives."""
         words = [BINARY, "serve", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--json"]
         daemon = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                   env=dict(os.environ, RINGFENCE_HOME=home))
         self.addCleanup(lambda: daemon.wait(60))
         self.addCleanup(daemon.stdout.close)
         self.addCleanup(daemon.stdin.close)
-        url = json.loads(daemon.stdout.readline())["addresses"][0]
+        return json.loads(daemon.stdout.readline())["addresses"][0]
+
+    def test_a_certificate(self):
+        home, folder = os.path.join(self.directory, "home"), os.path.join(ROOT, "crates", "host", "tests", "plugins", "fetch", "tls")
+        os.mkdir(home)
+        with open(os.path.join(home, "config.toml"), "w") as opened:
+            opened.write('[server]\ntls_certificate = "%s/server.pem"\ntls_key = "%s/server.key"\n' % (folder, folder))
+        url = self.serve(home)
+        token = Host.connect(home=home).create_token("admin")["token"]
+        context = ssl.create_default_context(cafile=os.path.join(folder, "ca.pem"))
+        host = Host.connect(url, token, context=context)
+        self.assertEqual(host.list(), [])
+        host.events().close()
+        strange = self.raises(Unavailable, "unavailable", Host.connect, url, token)
+        self.assertIn("trusts", strange.hint)
+        # Of another name, although somebody trusted has signed it.
+        self.raises(Unavailable, "unavailable", Host.connect, url.replace("127.0.0.1", "localhost"), token, context=context)
+
+    def test_an_address_and_a_token(self):
+        home = os.path.join(self.directory, "home")
+        url = self.serve(home)
         local = Host.connect(home=home)
         local.install(self.package(), grant=[])
         viewer = local.create_token("viewer", expires_in_s=600)

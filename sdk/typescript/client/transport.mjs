@@ -162,9 +162,9 @@ export class Transport {
       const reason = this.gone() ?? `the daemon at ${this.where} went away: ${error.message}`;
       return made('unavailable', reason, { hint: 'what was asked may have been done or not', cause: error });
     }
-    const hint = error.code === 'EACCES'
-      ? 'the socket is its owner\'s: connect as that user, or by address with a token'
-      : 'start it with `ringfence serve`, or with Host.start()';
+    let hint = 'start it with `ringfence serve`, or with Host.start()';
+    if (error.code === 'EACCES') hint = 'the socket is its owner\'s: connect as that user, or by address with a token';
+    if (/CERT|VERIFY|ALTNAME/.test(error.code)) hint = 'it must be a certificate that the system or `tls.ca` trusts, for the name in the address';
     return made('unavailable', this.gone() ?? `no daemon answers at ${this.where}: ${error.message}`, { hint, cause: error });
   }
 }

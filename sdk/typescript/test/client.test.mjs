@@ -207,9 +207,8 @@ describe('with one daemon', needs, () => {
   });
 });
 
-test('an address and a token', needs, async (t) => {
-  const folder = directory(t);
-  const home = path.join(folder, 'home');
+/** A daemon at an address, which it gives. */
+async function serve(t, home) {
   const words = ['serve', '--listen', '127.0.0.1:0', '--until-stdin-closes', '--json'];
   const daemon = spawn(BINARY, words, { stdio: ['pipe', 'pipe', 'ignore'], env: { ...process.env, RINGFENCE_HOME: home } });
   const ended = new Promise((resolve) => daemon.once('exit', resolve));
@@ -217,7 +216,29 @@ test('an address and a token', needs, async (t) => {
     daemon.stdin.destroy();
     return ended;
   });
-  const [url] = JSON.parse(await line(daemon)).addresses;
+  return JSON.parse(await line(daemon)).addresses[0];
+}
+
+test('a certificate', needs, async (t) => {
+  const home = path.join(directory(t), 'home');
+  const folder = path.join(ROOT, 'crates/host/tests/plugins/fetch/tls');
+  fs.mkdirSync(home);
+  fs.writeFileSync(path.join(home, 'config.toml'), `[server]\ntls_certificate = "${folder}/server.pem"\ntls_key = "${folder}/server.key"\n`);
+  const url = await serve(t, home);
+  const { token } = await (await Host.connect({ home })).createToken('admin');
+  const tls = { ca: fs.readFileSync(path.join(folder, 'ca.pem')) };
+  const host = await Host.connect({ url, token, tls });
+  assert.deepEqual(await host.list(), []);
+  (await host.events()).close();
+  assert.match((await raises(Unavailable, 'unavailable', Host.connect({ url, token }))).hint, /trusts/);
+  // Of another name, although somebody trusted has signed it.
+  await raises(Unavailable, 'unavailable', Host.connect({ url: url.replace('127.0.0.1', 'localhost'), token, tls }));
+});
+
+test('an address and a token', needs, async (t) => {
+  const folder = directory(t);
+  const home = path.join(folder, 'home');
+  const url = await serve(t, home);
   const local = await Host.connect({ home });
   await local.install(makePackage(folder), { grant: [] });
   const viewer = await local.createToken('viewer', { expiresInS: 600 });

@@ -147,6 +147,8 @@ class Transport:
         hint = "start it with `ringfence serve`, or with Host.start()"
         if isinstance(error, PermissionError):
             hint = "the socket is its owner's: connect as that user, or by address with a token"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            hint = "it must be a certificate that the system or `context` trusts, for the name in the address"
         return Unavailable("no daemon answers at %s: %s" % (self.where, error), "unavailable", hint)
 
     def _lost(self, error: BaseException, timeout: float) -> BaseException:
