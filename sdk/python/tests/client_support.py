@@ -157,6 +157,6 @@ def script(text, *words, **options):
     """A Python process that runs this text, with the client on its path."""
     environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, "sdk", "python", "src"))
     environment.update(options.pop("environment", {}))
-    prefix = options.pop("prefix", [])
-    return subprocess.Popen(prefix + [sys.executable, "-B", "-c", text, *words], env=environment, stdout=subprocess.PIPE,
+    prefix = options.pop("prefix", [sys.executable])
+    return subprocess.Popen(prefix + [ "-B", "-c", text, *words], env=environment, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, **options)

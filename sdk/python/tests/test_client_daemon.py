@@ -24,14 +24,16 @@ host.install(sys.argv[1], grant=[])
 host.activate("several")
 assert host.call("several", "version") == "1.0.0"
 print(host.pid, host.home, flush=True)
+sys.stdin.readline()
 """
 NOBODY = 65534
+SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 class Ends(Case):
     def application(self, more, **options):
         """An application with a plugin that runs; its process, its daemon, the daemon's processes and its home."""
-        process = script(APPLICATION + more, self.package(), **options)
+        process = script(APPLICATION + more, self.package(), stdin=subprocess.PIPE, **options)
         self.addCleanup(self.end, process)
         line = process.stdout.readline().split()
         if len(line) != 2:
@@ -40,6 +42,8 @@ class Ends(Case):
         self.addCleanup(shutil.rmtree, home, ignore_errors=True)
         plugins = below(pid)
         self.assertTrue(alive(pid) and plugins, "the plugin runs")
+        process.stdin.write(b"go on\n")
+        process.stdin.flush()
         return process, pid, plugins, home
 
     def end(self, process):
@@ -53,7 +57,7 @@ class Ends(Case):
         within(lambda: not any(map(alive, [pid, *plugins])), "something is left behind")
 
     def test_the_daemon_ends_with_an_application_that_is_killed(self):
-        process, pid, plugins, _ = self.application("sys.stdin.read()", stdin=subprocess.PIPE)
+        process, pid, plugins, _ = self.application("sys.stdin.read()")
         process.kill()
         self.gone(pid, plugins)
 
@@ -72,7 +76,7 @@ if os.fork() == 0:
     os._exit(0)
 os.kill(os.getpid(), 9)
 """
-        process, pid, plugins, _ = self.application(more, stdin=subprocess.PIPE)
+        process, pid, plugins, _ = self.application(more)
         process.wait(60)
         self.gone(pid, plugins)
 
@@ -152,17 +156,17 @@ class Starts(Case):
 
     @unittest.skipUnless(os.getuid() == 0, "needs root")
     def test_an_ordinary_user_has_a_daemon_and_does_not_reach_that_of_root(self):
-        if shutil.which("setpriv") is None:
-            self.skipTest("needs setpriv")
+        if shutil.which("setpriv") is None or not os.path.exists(SYSTEM_PYTHON):
+            self.skipTest("needs setpriv and a Python of the system")
         os.chmod(self.directory, 0o755)
-        prefix = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"]
+        prefix = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups", SYSTEM_PYTHON]
         # The program and the client where that user can read them.
         folder = os.path.join(self.directory, "readable")
         shutil.copytree(os.path.dirname(os.path.dirname(os.path.abspath(_host.__file__))), os.path.join(folder, "ringfence"))
         shutil.copy(BINARY, os.path.join(folder, "program"))
         environment = {"PYTHONPATH": folder, "RINGFENCE_BIN": os.path.join(folder, "program"), "HOME": "/nonexistent"}
         own = script(APPLICATION + "print(host.audit(event='install')['records'][0]['body']['by'])", self.package(), prefix=prefix,
-                     environment=environment, cwd="/")
+                     environment=environment, cwd="/", stdin=subprocess.DEVNULL)
         out, err = own.communicate(timeout=120)
         self.assertEqual(own.returncode, 0, err.decode())
         with Host.start(BINARY) as host:

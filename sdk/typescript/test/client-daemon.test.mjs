@@ -15,6 +15,8 @@ const host = await Host.start();
 await host.install(process.argv.at(-1), { grant: [] });
 await host.activate('several');
 console.log(host.pid, host.home);
+await new Promise((resolve) => process.stdin.once('data', resolve));
+process.stdin.pause();
 `;
 
 /** An application with a plugin that runs; its process, its daemon, the daemon's processes and its home. */
@@ -25,11 +27,12 @@ async function application(t, more, options) {
   t.after(() => fs.rmSync(home, { recursive: true, force: true }));
   const plugins = below(Number(pid));
   assert.ok(alive(pid) && plugins.length > 0, 'the plugin runs');
+  child.stdin.write('go on\n');
   return { child, home, gone: () => within(() => ![pid, ...plugins].some(alive), 'something is left behind') };
 }
 
 test('the daemon ends with an application that is killed', needs, async (t) => {
-  const { child, gone } = await application(t, 'process.stdin.resume();');
+  const { child, gone } = await application(t, 'setInterval(() => {}, 1000);');
   child.kill('SIGKILL');
   await gone();
 });
@@ -48,7 +51,7 @@ test('a child of the application does not hold the daemon', needs, async (t) => 
   const { spawn } = await import('node:child_process');
   const child = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' });
   console.log(child.pid);
-  process.stdin.resume();
+  setInterval(() => {}, 1000);
   `;
   const { child, gone } = await application(t, more);
   const pid = Number(await line(child));
@@ -61,7 +64,7 @@ test('a child of the application does not hold the daemon', needs, async (t) => 
 test('an interrupt is for the application alone', needs, async (t) => {
   const more = `
   process.on('SIGINT', async () => { console.log(await host.call('several', 'version')); process.exit(0); });
-  process.stdin.resume();
+  setInterval(() => {}, 1000);
   console.log('ready');
   `;
   const { child, gone } = await application(t, more, { detached: true });

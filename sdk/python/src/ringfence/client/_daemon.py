@@ -133,7 +133,8 @@ def _after_fork() -> None:
         daemon._forked()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Elsewhere there is no fork, and no daemon but one at an address.
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def start(binary: Optional[str], home: Optional[str], config: Union[str, Mapping[str, Any], None],
