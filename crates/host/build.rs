@@ -9,8 +9,8 @@ const SOURCES: &[(&str, &str, &[&str])] = &[
     ("../../sdk/typescript", "node", &["mjs", "cjs"]),
 ];
 
-/// What the runner does not need: tests, what authors test with, and what tools leave behind.
-const NOT_TAKEN: &[&str] = &["__pycache__", "node_modules", "test", "tests", "testing"];
+/// What the runner does not need: tests, what authors test with, what host applications use, and what tools leave behind.
+const NOT_TAKEN: &[&str] = &["__pycache__", "node_modules", "client", "test", "tests", "testing"];
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());

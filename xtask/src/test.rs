@@ -183,6 +183,7 @@ fn sdk(run: &mut Run) -> Result<(), Failure> {
     };
     let mut command = process::program(&python);
     command.arg("sdk/run_tests.py").arg("--python").arg(&python).arg("--node").arg(node);
+    command.env("RINGFENCE_BIN", workspace::target_dir()?.join("release/ringfence"));
     let repeat = process::shown(&command);
     let status = run.tally.watch(&mut command)?;
     if status.success() { Ok(()) } else { Err(Failure::Failed(format!("repeat with: {repeat}"))) }

@@ -4,6 +4,7 @@
 //! reported at once, each with line, column and what was probably meant. This module only reads; what the
 //! values do is the business of who asks for them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,11 +15,13 @@ use toml::de::{DeTable, DeValue};
 use crate::database::DatabaseOffer;
 use crate::exec::StoreLimits;
 use crate::near::nearest;
+use crate::runtime::PluginType;
 use crate::units::{self, Limit};
 use crate::{Error, Home};
 
 mod databases;
 mod network;
+mod plugin_types;
 mod plugins;
 mod server;
 mod template;
@@ -140,6 +143,8 @@ pub struct Config {
     pub plugin_directories: Vec<PathBuf>,
     /// What runs Python and Node plugins.
     pub interpreters: Interpreters,
+    /// Kinds of Python plugins, each with its base class, by the word that stands in a manifest's `type`.
+    pub plugin_types: BTreeMap<String, PluginType>,
     /// Databases that plugins may be granted, by name.
     pub databases: Vec<(String, DatabaseOffer)>,
     /// How the host reaches the network for plugins.
@@ -226,8 +231,17 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// The fields of one table, so that a mistake can be answered with what exists.
-const TOP: [&str; 8] =
-    ["databases", "exec", "interpreters", "limits_backend", "network", "plugins", "runs", "server"];
+const TOP: [&str; 9] = [
+    "databases",
+    "exec",
+    "interpreters",
+    "limits_backend",
+    "network",
+    "plugin_types",
+    "plugins",
+    "runs",
+    "server",
+];
 const EXEC: [&str; 7] =
     ["cpu", "max_file_size", "max_open_files", "max_output", "memory", "processes", "timeout"];
 const RUNS: [&str; 3] = ["keep", "max_run_size", "max_total_size"];
@@ -279,12 +293,13 @@ impl Reader<'_> {
                 ("interpreters", DeValue::Table(table)) => {
                     self.interpreters(table, &mut config.interpreters);
                 }
+                ("plugin_types", DeValue::Table(table)) => self.plugin_types(table, &mut config.plugin_types),
                 ("databases", DeValue::Table(table)) => self.databases(table, &mut config.databases),
                 ("network", DeValue::Table(table)) => self.network(table, &mut config.network),
                 ("server", DeValue::Table(table)) => self.server(table, &mut config.server),
                 (
-                    name
-                    @ ("databases" | "exec" | "runs" | "network" | "plugins" | "interpreters" | "server"),
+                    name @ ("databases" | "exec" | "runs" | "network" | "plugin_types" | "plugins"
+                    | "interpreters" | "server"),
                     _,
                 ) => self.mistake(at, &format!("'{name}' is a table: write [{name}]")),
                 (name, _) => self.unknown(at, name, &TOP),

@@ -5,6 +5,7 @@
 
 mod background;
 mod file;
+mod lifeline;
 mod listeners;
 mod log;
 mod notify;
@@ -12,7 +13,6 @@ mod reload;
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -31,7 +31,8 @@ use crate::daemon;
 use crate::host::{self, Arrivals, ENDING, FILES_WAIT, Stopped, broken};
 use crate::print;
 use file::LogFile;
-use listeners::Wanted;
+use lifeline::Lifeline;
+use listeners::{Place, Wanted};
 use log::{LogForm, LogPlace};
 use notify::Notifier;
 use reload::Reloader;
@@ -40,6 +41,8 @@ use reload::Reloader;
 const DETACHED: &str = "detached";
 /// Reload the configuration.
 const SIGHUP: i32 = 1;
+/// Stop in order.
+const SIGTERM: i32 = 15;
 
 #[derive(Debug, Args)]
 #[command(
@@ -48,27 +51,31 @@ that home go through it or work beside it. Its Unix socket is daemon.sock in the
 every request but GET /api/v1/health needs one: ringfence token create.
 
 SIGTERM and Ctrl-C: nothing new is accepted, requests under way may end within drain_timeout, plugins are stopped, the store is closed. \
-A second one ends it at once. SIGHUP: config.toml is read again; if it has a mistake, what holds goes on, and the log says why.
+A second one ends it at once. With --until-stdin-closes the end of standard input does the same as the first. SIGHUP: config.toml is read again; if it has a mistake, what holds goes on, and the log says why.
 
 Examples:
   ringfence serve
   ringfence serve --listen 127.0.0.1:0 --json
   ringfence serve --background
   ringfence serve --unix /run/ringfence.sock --log json
+  ringfence serve --listen none --until-stdin-closes --json
 
 Exit status: 0 stopped in order; 1 an address or the home cannot be used; 2 usage, or the configuration is wrong; 8 another daemon \
 holds the home; 128+n ended by a second signal n."
 )]
 pub(crate) struct ServeArguments {
-    /// Where to listen for HTTP, in the place of the configuration; may be given several times
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Vec<SocketAddr>,
+    /// Where to listen for HTTP, in the place of the configuration; may be given several times, or once as none
+    #[arg(long, value_name = "ADDRESS:PORT|none")]
+    listen: Vec<Place>,
     /// The Unix socket, or none [default: daemon.sock in the home]
     #[arg(long, value_name = "PATH|none")]
     unix: Option<OsString>,
     /// Return when it is ready, and leave it running; its log is daemon.log in the home
     #[arg(long)]
     background: bool,
+    /// Stop in order when standard input ends: for an application that starts it, and must not leave it behind
+    #[arg(long, conflicts_with_all = ["background", "detached"])]
+    until_stdin_closes: bool,
     /// What the log looks like [default: text]
     #[arg(long, value_name = "FORM", value_enum)]
     log: Option<LogForm>,
@@ -124,6 +131,7 @@ struct Prepared {
     signals: Signals,
     reloader: Reloader,
     notifier: Notifier,
+    lifeline: Lifeline,
 }
 
 fn prepare(arguments: &ServeArguments) -> Result<Prepared, Stopped> {
@@ -146,13 +154,16 @@ fn prepare(arguments: &ServeArguments) -> Result<Prepared, Stopped> {
     };
     let control = log::start(arguments.log.unwrap_or_default(), level, place);
     let reloader = Reloader::new(home.clone(), config.clone(), control);
-    Ok(Prepared { home, config, handed, signals, reloader, notifier: Notifier::from_env() })
+    let notifier = Notifier::from_env();
+    // After the signals: its thread takes their mask.
+    let lifeline = if arguments.until_stdin_closes { Lifeline::of_stdin()? } else { Lifeline::default() };
+    Ok(Prepared { home, config, handed, signals, reloader, notifier, lifeline })
 }
 
 fn serve(arguments: &ServeArguments) -> Result<ExitCode, Stopped> {
-    let Prepared { home, config, handed, signals, reloader, notifier } = prepare(arguments)?;
+    let Prepared { home, config, handed, signals, reloader, notifier, lifeline } = prepare(arguments)?;
     let wanted = Wanted {
-        listen: &arguments.listen,
+        listen: listeners::addresses(&arguments.listen)?,
         unix: arguments.unix.as_deref(),
         own_socket: daemon::socket(&home),
     };
@@ -161,7 +172,7 @@ fn serve(arguments: &ServeArguments) -> Result<ExitCode, Stopped> {
     let runtime = Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| broken("cannot start the runtime", cause))?;
     let done = runtime.block_on(async {
-        let arrivals = Arrivals::of(signals)?;
+        let arrivals = Ends { signals: Arrivals::of(signals)?, lifeline };
         let host = tokio::select! {
             number = ending(&arrivals) => return Err(Stopped::Signal(number)),
             host = host::builder(home, config.clone()).actor("daemon").start_active(true).build() => host?,
@@ -183,6 +194,25 @@ fn serve(arguments: &ServeArguments) -> Result<ExitCode, Stopped> {
     done
 }
 
+/// What ends the daemon, or has it read its configuration again.
+struct Ends {
+    signals: Arrivals,
+    lifeline: Lifeline,
+}
+
+impl Ends {
+    /// The next signal; the end of standard input, where that ends the daemon, is one SIGTERM. Cancel safe.
+    async fn next(&self) -> i32 {
+        tokio::select! {
+            number = self.signals.next() => number,
+            () = self.lifeline.closed() => {
+                tracing::info!("standard input has ended");
+                SIGTERM
+            }
+        }
+    }
+}
+
 /// How the serving ended.
 enum Ended {
     /// In order.
@@ -196,7 +226,7 @@ async fn serve_host(
     host: &Host,
     places: Vec<Listen>,
     socket: Option<PathBuf>,
-    arrivals: &Arrivals,
+    arrivals: &Ends,
     notifier: &Notifier,
     reloader: &Reloader,
 ) -> Result<Ended, Stopped> {
@@ -264,7 +294,7 @@ async fn serve_host(
 }
 
 /// The next signal that ends; the others say what cannot be done now.
-async fn ending(arrivals: &Arrivals) -> i32 {
+async fn ending(arrivals: &Ends) -> i32 {
     loop {
         match arrivals.next().await {
             SIGHUP => tracing::info!("the configuration is not read while the daemon starts or stops"),

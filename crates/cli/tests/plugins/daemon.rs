@@ -1,7 +1,7 @@
 //! A daemon for a test: started, waited for, and gone at the end.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStderr, Command};
+use std::process::{Child, ChildStderr, ChildStdin, Command};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -62,9 +62,19 @@ impl Daemon {
         }
     }
 
+    /// The other end of its standard input.
+    pub(crate) fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
     /// Sends it a signal and waits for its end.
-    pub(crate) fn end(mut self, name: &str) -> Ran {
+    pub(crate) fn end(self, name: &str) -> Ran {
         signal(self.pid(), name);
+        self.ended()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(mut self) -> Ran {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

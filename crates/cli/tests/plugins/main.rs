@@ -2,7 +2,8 @@
 //!
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
 //! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `mcp_client`, `mcp`, `mcp_hostile`
-//! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `token`, `administering` (the page).
+//! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `token`, `administering` (the page),
+//! `plugin_types` (kinds of plugins in the configuration), `client_types` (the clients' types).
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
@@ -17,6 +18,7 @@ const SERVED: bool = false;
 mod administering;
 mod api_outside;
 mod audit;
+mod client_types;
 mod daemon;
 mod forms;
 mod life;
@@ -24,6 +26,7 @@ mod mcp;
 mod mcp_client;
 mod mcp_hostile;
 mod mcp_outside;
+mod plugin_types;
 mod policy;
 mod serve;
 mod statuses;

@@ -1,8 +1,8 @@
 //! The daemon from outside: how it starts, what it says to whom, and how it ends.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,6 +57,70 @@ fn people_are_told_on_standard_error() {
     signal(child.id(), "INT");
     let ran = Ran::of(&child.wait_with_output().unwrap());
     assert!(ran.code == Some(0) && ran.out.is_empty(), "{ran:?}");
+}
+
+#[test]
+fn it_ends_with_whoever_started_it() {
+    let Some(world) = World::new() else { return };
+    let package = world.notes();
+    let words = ["serve", "--listen", "none", "--until-stdin-closes", "--json"];
+    let mut command = world.command(&words);
+    command.stdin(Stdio::piped());
+    let mut daemon = Daemon::of(command);
+    assert_eq!(daemon.ready["addresses"], json!([]), "a socket is all");
+    world.done(&["install", &package, "--grant-requested"]);
+    world.done(&["activate", "notes"]);
+    let version = world.json(&["call", "notes", "version"]);
+    assert_eq!(version, "1.0.0", "it works while it runs");
+    let input = daemon.input();
+    assert!(alive(daemon.pid()), "an open input, of which nothing comes, ends nothing");
+    drop(input);
+    let ended = daemon.ended();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for said in ["standard input has ended", "stopping signal=15", "ended in_order=true"] {
+        assert!(ended.err.contains(said), "{said}: {ended:?}");
+    }
+    assert!(!world.path("home/daemon.sock").exists());
+}
+
+#[test]
+fn an_input_that_has_ended_ends_it_whenever_it_looks() {
+    let Some(world) = World::new() else { return };
+    let ran = world.run(&["serve", "--listen", "none", "--until-stdin-closes", "--json"]);
+    // Before it was ready, or right after.
+    assert!(matches!(ran.code, Some(0 | 143)), "{ran:?}");
+    // Without the flag an input is nobody's business.
+    let daemon = Daemon::start(&world);
+    assert!(get(&daemon.address(), "/health", None).contains("ok"));
+    assert_eq!(daemon.end("TERM").code, Some(0));
+    let both = ["serve", "--background", "--until-stdin-closes", "--json"];
+    world.run(&both).refused(2, "usage");
+    world.run(&["serve", "--listen", "none", "--listen", "127.0.0.1:0", "--json"]).refused(2, "usage");
+}
+
+#[test]
+fn whoever_needs_no_token_installs_from_anywhere_and_a_token_does_not() {
+    let Some(world) = World::new() else { return };
+    let daemon = Daemon::start(&world);
+    let body = json!({"path": world.notes(), "grant": []}).to_string();
+    let token = world.json(&["token", "create", "--role", "admin"])["token"].as_str().unwrap().to_owned();
+    let ask = |with: &str| {
+        let mut stream = UnixStream::connect(world.path("home/daemon.sock")).unwrap();
+        let head = format!(
+            "POST /api/v1/plugins HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{with}\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let refused = ask(&format!("authorization: Bearer {token}\r\n"));
+    assert!(refused.contains("403") && refused.contains("install_from"), "{refused}");
+    let installed = ask("");
+    assert!(installed.starts_with("HTTP/1.1 201"), "{installed}");
+    assert_eq!(daemon.end("TERM").code, Some(0));
 }
 
 #[test]

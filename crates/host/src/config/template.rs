@@ -4,8 +4,19 @@ use super::Config;
 use crate::units::{format_duration, format_size};
 
 pub(super) fn template() -> String {
-    format!("{}\n{}\n{DATABASES}\n{NETWORK}\n{}", commands(), plugins(), server())
+    format!("{}\n{}\n{PLUGIN_TYPES}\n{DATABASES}\n{NETWORK}\n{}", commands(), plugins(), server())
 }
+
+/// The kinds are the application's, so this is only an example.
+const PLUGIN_TYPES: &str = r#"# Kinds of Python plugins. A plugin with `type: NAME` in its manifest must be a class that derives from this base class. The
+# directory that it is imported from is shown, read-only, to every Python plugin: nothing but base classes belongs there.
+[plugin_types]
+# [plugin_types.processor]
+# base_class = "agent.plugins.Processor"
+# path = "/srv/agent/plugin-api"
+# The methods that every plugin of the type answers as tools, whether or not its manifest declares them.
+# tools = ["process"]
+"#;
 
 /// Nothing is offered by default, so this is only an example.
 const DATABASES: &str = r#"# SQLite databases that plugins may be granted: the name that stands in the grant, and the absolute path. A plugin with

@@ -77,7 +77,7 @@ fn all_mistakes_are_reported_with_their_place_and_what_was_meant() {
             "1:1: 'exec' is a table: write [exec]",
             "2:1: 'runs' is a table: write [runs]",
             "3:18: 'cgroup' is no back-end; choose auto, cgroup-v1, cgroup-v2, sampler",
-            "4:1: unknown field 'zzz'; here can be databases, exec, interpreters, limits_backend, network, plugins, runs, server",
+            "4:1: unknown field 'zzz'; here can be databases, exec, interpreters, limits_backend, network, plugin_types, plugins, runs, server",
         ]
     );
     assert_eq!(mistakes("limits_backend = 1"), ["1:18: choose auto, cgroup-v1, cgroup-v2, sampler"]);

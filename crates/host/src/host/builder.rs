@@ -78,7 +78,8 @@ impl HostBuilder {
         self
     }
 
-    /// Registers the base class that Python plugins with `type: NAME` in their manifest must derive from.
+    /// Registers the base class that Python plugins with `type: NAME` in their manifest must derive from. What `[plugin_types]`
+    /// of `config.toml` names comes beside it; for a name that both have, this one counts.
     #[must_use]
     pub fn plugin_type(mut self, name: impl Into<String>, plugin_type: PluginType) -> Self {
         self.types.insert(name.into(), plugin_type);
@@ -180,7 +181,9 @@ impl HostBuilder {
         let scanner = self.scan_program.map_or_else(Scanner::default, Scanner::sandboxed);
         let scanner = scanner.for_home(&home, &config);
         let hooks = Hooks::new(self.hook_points);
-        let mut context = Context::new(home, config, store, self.types, offers, hooks);
+        let mut types = config.plugin_types.clone();
+        types.extend(self.types);
+        let mut context = Context::new(home, config, store, types, offers, hooks);
         (context.scanner, context.blocking_rules) = (scanner, self.blocking_rules);
         let actor = Actor::new(self.actor.unwrap_or_else(|| "library".to_owned()));
         let inner = Inner {

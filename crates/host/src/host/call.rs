@@ -136,7 +136,8 @@ impl Host {
         let row = store.run(move |_| context.row(&wanted)).await?;
         match row.state {
             PluginState::Active | PluginState::Errored => {
-                judge_call(&row.package.manifest()?, tool, arguments)?;
+                let manifest = self.context().completed(row.package.manifest()?);
+                judge_call(&manifest, tool, arguments)?;
                 self.start_under_policy(&name).await
             }
             PluginState::Quarantined => {

@@ -247,7 +247,7 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
     let asks = consent_request(context, name)?;
     let trusted = context.trusted(name)?;
     let row = &trusted.plugin;
-    let manifest = row.package.manifest()?;
+    let manifest = context.completed(row.package.manifest()?);
     let grants = grant_infos(context, &trusted)?;
     let policy = context.policy.about(name.as_str());
     let asked = runtime::effective_limits(&context.config().plugins, &manifest.limits);

@@ -169,7 +169,7 @@ impl Host {
 
     /// Takes up other defaults while it works: what starts from now on has their limits, interpreters and plugin directories, and
     /// hooks, messages and pings go by them at once. What runs keeps the limits that it was started with. The back-end of limits,
-    /// databases and the network stay as they were when the host was built; the answer names those of them that differ, as
+    /// plugin types, databases and the network stay as they were when the host was built; the answer names those of them that differ, as
     /// `config.toml` calls them.
     ///
     /// ```no_run
@@ -185,11 +185,13 @@ impl Host {
         let (context, old) = (self.context(), self.context().config());
         let fixed = [
             ("limits_backend", old.limits_backend != config.limits_backend),
+            ("plugin_types", old.plugin_types != config.plugin_types),
             ("databases", old.databases != config.databases),
             ("network", old.network != config.network),
         ];
         let kept = Config {
             limits_backend: old.limits_backend,
+            plugin_types: old.plugin_types.clone(),
             databases: old.databases.clone(),
             network: old.network.clone(),
             ..config

@@ -20,7 +20,7 @@ use crate::hooks::Hooks;
 use crate::host::Inner;
 use crate::lock::RunLocks;
 use crate::policy::Keeper;
-use crate::runtime::{Runners, Types, World};
+use crate::runtime::{Runners, Types, World, completed};
 use crate::scan::{Report, Scanner, kept};
 use crate::service::Offers;
 use crate::store::{
@@ -131,6 +131,11 @@ impl Context {
     /// The host, unless it has gone.
     pub(crate) fn host(&self) -> Option<crate::Host> {
         self.host.get().and_then(crate::Host::from_weak)
+    }
+
+    /// A manifest as it was installed, with what the application promises of the plugins of its type.
+    pub(crate) fn completed(&self, manifest: Manifest) -> Manifest {
+        completed(&self.types, manifest)
     }
 
     /// What all starts have in common, with these defaults.

@@ -173,6 +173,7 @@ impl Target {
     /// For grants that cannot be held, and schemas that cannot be used.
     pub(crate) fn of(context: &Context, source: Source) -> Result<Self, Error> {
         let Source { package, data, owner, digest, manifest, grants, config, sandbox, run } = source;
+        let manifest = context.completed(manifest);
         let policy = context.policy.require_for(manifest.name.as_str())?;
         let Resolution { set: rules, links, judged, .. } =
             self::effective(context, &manifest, &package, &data, &grants, &policy)?;

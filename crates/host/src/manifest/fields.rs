@@ -109,9 +109,15 @@ pub(super) fn event(reader: &mut Reader<'_>, at: super::tree::Place, text: &str)
     None
 }
 
+/// Whether this can be the name of a kind of plugins.
+pub(crate) fn is_plugin_type(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=WORD_MAX_BYTES).contains(&text.len()) && text.bytes().all(is_letter)
+}
+
 pub(super) fn plugin_type(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let text = reader.text(node, "type", WORD_MAX_BYTES, Layout::Line)?;
-    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
+    if is_plugin_type(text) {
         return Some(text.to_owned());
     }
     reader.error(node.at, "type", format!("type '{}' has only A-Z a-z 0-9 _ . -", shown(text)));

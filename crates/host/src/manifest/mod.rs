@@ -30,6 +30,7 @@ pub use finding::{FINDINGS_MAX, Finding, Findings, Severity};
 pub use parse::{DEPTH_MAX, NODES_MAX};
 pub use source::{MANIFEST_MAX_BYTES, MANIFEST_NAMES};
 
+pub(crate) use fields::is_plugin_type;
 pub(crate) use source::{Format, Source};
 
 use reader::Reader;

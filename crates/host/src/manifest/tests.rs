@@ -306,6 +306,18 @@ fn the_dialect_with_type_is_converted() {
 }
 
 #[test]
+fn a_class_behind_a_dot_is_a_class_and_a_module_behind_a_dot_is_a_module() {
+    let entry = |entry: &str| {
+        let text = format!("name: a\nversion: 1.0.0\ntype: x\nentry_point: {entry}\n");
+        parse(&text, "plugin.yaml".as_ref()).unwrap().manifest.entry_point
+    };
+    assert_eq!(entry("words.Shout"), "words:Shout");
+    assert_eq!(entry("app.words.Shout"), "app.words:Shout");
+    assert_eq!(entry("app.words"), "app.words");
+    assert_eq!(entry("words:Shout"), "words:Shout");
+}
+
+#[test]
 fn the_dialect_with_capabilities_is_converted() {
     let text = r#"{"id": "weather", "name": "Weather report", "capabilities": ["network", "forecast", {"name": "now", "description": "The weather now"}], "entry_point": "./weather.py"}"#;
     insta::assert_snapshot!("dialect_capabilities", converted(text, "plugin.json"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringfence_api::{ErrorCode, Manifest, Runtime, Wire};
 
-use super::{Purpose, Runners, Spec, Types, World};
+use super::{Purpose, Runners, Spec, World};
 use crate::check::Described;
 use crate::exec::RedactionSet;
 use crate::{Config, Error, Home};
@@ -22,7 +22,7 @@ const OWN_BASE: &str = "ringfence.Plugin";
 /// answer; what the sandbox says.
 pub fn describe_package(package: &Path, home: &Home, config: &Config) -> Result<Described, Error> {
     let loaded = crate::manifest::load(package)?;
-    let world = World { home, config, runners: &Runners::default(), types: &Types::new() };
+    let world = World { home, config, runners: &Runners::default(), types: &config.plugin_types };
     describe(package, &loaded.manifest, &world)
 }
 

@@ -22,7 +22,7 @@ pub(crate) use describe::check_code;
 pub use describe::describe_package;
 pub(crate) use runners::Runners;
 pub use types::PluginType;
-pub(crate) use types::Types;
+pub(crate) use types::{Types, completed};
 
 /// The variable that tells a plugin its name.
 pub const PLUGIN_VARIABLE: &str = "RINGFENCE_PLUGIN";

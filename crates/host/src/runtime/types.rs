@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ringfence_api::ErrorCode;
+use ringfence_api::{ErrorCode, Manifest, ToolDeclaration};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -23,13 +23,14 @@ pub struct PluginType {
     base_class: String,
     sources: BTreeMap<String, String>,
     paths: Vec<PathBuf>,
+    tools: Vec<String>,
 }
 
 impl PluginType {
     /// A kind whose base class has this dotted name, such as `app.plugins.Filter`.
     #[must_use]
     pub fn new(base_class: impl Into<String>) -> Self {
-        Self { base_class: base_class.into(), sources: BTreeMap::new(), paths: Vec::new() }
+        Self { base_class: base_class.into(), sources: BTreeMap::new(), paths: Vec::new(), tools: Vec::new() }
     }
 
     /// Gives plugins the module `name` with this source text. For applications that ship no Python files.
@@ -46,6 +47,20 @@ impl PluginType {
         self
     }
 
+    /// Lets plugins of this kind answer this tool, `[A-Za-z0-9_.-]{1,128}`, with their method of that name, although their
+    /// manifests declare none: what the base class promises. A manifest that declares it says more of it, and counts.
+    ///
+    /// ```
+    /// use ringfence::runtime::PluginType;
+    ///
+    /// let processor = PluginType::new("agent.plugins.Processor").path("/srv/agent/plugin-api").tool("process");
+    /// ```
+    #[must_use]
+    pub fn tool(mut self, name: impl Into<String>) -> Self {
+        self.tools.push(name.into());
+        self
+    }
+
     /// The dotted name of the base class.
     #[must_use]
     pub fn base_class(&self) -> &str {
@@ -55,6 +70,20 @@ impl PluginType {
 
 /// All kinds of one host application.
 pub(crate) type Types = BTreeMap<String, PluginType>;
+
+/// The manifest with what its kind promises of every plugin.
+pub(crate) fn completed(types: &Types, mut manifest: Manifest) -> Manifest {
+    let kind = manifest.plugin_type.as_ref().and_then(|kind| types.get(kind));
+    for name in kind.into_iter().flat_map(|kind| &kind.tools) {
+        if !manifest.tools.iter().any(|declared| declared.name == *name) {
+            let name = name.clone();
+            let promised =
+                ToolDeclaration { name, description: None, input_schema: None, output_schema: None };
+            manifest.tools.push(promised);
+        }
+    }
+    manifest
+}
 
 /// What the runner reads.
 #[derive(Serialize)]
@@ -120,6 +149,26 @@ mod tests {
             r#"{"bases":{"filter":"app.Filter"},"paths":["/usr/share/app"],"sources":{"app":"class Filter: pass"}}"#
         );
         assert_eq!(file(&home, &types, Files::Made).unwrap().unwrap().0, place);
+    }
+
+    #[test]
+    fn a_kind_adds_the_tools_that_the_manifest_does_not_declare() {
+        let kind = PluginType::new("app.Filter").tool("filter").tool("explain");
+        let types = Types::from([("filter".to_owned(), kind)]);
+        let manifest = |kind: &str| -> Manifest {
+            serde_json::from_value(serde_json::json!({
+                "name": "p", "version": "1.0.0", "runtime": "python", "entry_point": "p:C", "type": kind,
+                "tools": [{"name": "filter", "description": "Filters."}],
+            }))
+            .unwrap()
+        };
+        let tools = |kind: &str| {
+            let tools = completed(&types, manifest(kind)).tools;
+            tools.into_iter().map(|tool| (tool.name, tool.description)).collect::<Vec<_>>()
+        };
+        let declared = ("filter".to_owned(), Some("Filters.".to_owned()));
+        assert_eq!(tools("filter"), [declared.clone(), ("explain".to_owned(), None)]);
+        assert_eq!(tools("other"), [declared]);
     }
 
     #[test]

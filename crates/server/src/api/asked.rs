@@ -32,6 +32,8 @@ pub(crate) struct Asked<Q, B> {
     path: Vec<(String, String)>,
     headers: HeaderMap,
     lease: Lease,
+    /// Whether whoever asks could as well act on the home itself: root, or the daemon's own user.
+    pub(super) is_local: bool,
     pub(crate) query: Q,
     pub(crate) body: B,
 }
@@ -69,7 +71,8 @@ impl<Q: Wanted, B: Sent> Asked<Q, B> {
         let host = api.host_for(&caller);
         // Whoever came without one would be nobody.
         let lease = parts.extensions.remove::<Lease>().ok_or_else(super::guard::unauthenticated)?;
-        Ok(Self { api, caller, host, path, headers: parts.headers, lease, query, body })
+        let is_local = parts.extensions.get::<super::guard::Local>().is_some();
+        Ok(Self { api, caller, host, path, headers: parts.headers, lease, is_local, query, body })
     }
 }
 

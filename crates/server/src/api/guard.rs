@@ -41,6 +41,10 @@ pub(crate) struct Guard {
     count: AtomicU64,
 }
 
+/// On a request that came over the socket without a token: from root or the daemon's own user, as the kernel says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local;
+
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Guard").field("names", &self.names).finish_non_exhaustive()
@@ -85,9 +89,13 @@ impl Guard {
         self.judge_origin(request)?;
         let given = bearer(request.headers())?.map(str::to_owned);
         let is_open = is_open(request);
+        let is_local = given.is_none() && matches!(peer, Peer::Unix { trusted: true, .. });
         let (caller, lease) = self.caller(peer, given, is_open, correlation_id).await?;
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(lease);
+        if is_local {
+            request.extensions_mut().insert(Local);
+        }
         Ok(())
     }
 

@@ -55,7 +55,7 @@ impl ConsentBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct InstallBody {
     /// The package's directory on the server's machine, absolute, and below one of the directories that the server's
-    /// configuration names in `install_from`.
+    /// configuration names in `install_from`. Root and the daemon's own user, over its socket without a token, may name any.
     #[schemars(regex(pattern = r"^/"))]
     pub path: String,
     /// Exactly these permissions; an empty list grants nothing, and that is a consent.
@@ -127,9 +127,9 @@ pub(super) async fn show(asked: Asked<(), ()>) -> Result<Found<PluginDetails>, F
 
 pub(super) async fn install(asked: Asked<(), Json<InstallBody>>) -> Result<Made<Installed>, Failure> {
     let key = idempotency::Key::of(&asked, "install", &asked.body.0)?;
+    let path = package(&asked, &asked.body.0.path)?;
     let (api, host, body) = (asked.api, asked.host, asked.body.0);
     let consent = ConsentBody { grant: body.grant, grant_requested: body.grant_requested }.consent()?;
-    let path = permitted(&api.install_from, &body.path)?;
     // The size of a report of a scan, which is bounded; the exact number does not matter.
     let size = |installed: &Installed| installed.scan.findings.len() * 1_024 + 4_096;
     let installed = api.keys.once(key, size, async move { host.install(&path, consent).await }).await?;
@@ -169,9 +169,9 @@ pub(super) async fn deactivate(asked: Asked<(), ()>) -> Result<Found<PluginSumma
 
 pub(super) async fn upgrade(asked: Asked<(), Json<UpgradeBody>>) -> Result<Found<Upgraded>, Failure> {
     let own = asked.host.show(asked.name()).await?.name;
+    let path = package(&asked, &asked.body.0.path)?;
     let body = asked.body.0;
     let consent = ConsentBody { grant: body.grant, grant_requested: body.grant_requested }.consent()?;
-    let path = permitted(&asked.api.install_from, &body.path)?;
     let options = UpgradeOptions { allow_downgrade: body.allow_downgrade, expected: Some(own) };
     Ok(Found(asked.host.upgrade(&path, consent, options).await?))
 }
@@ -218,21 +218,34 @@ pub(super) fn bounded(
     Err(Failure::new(ErrorCode::Usage, format!("`{name}` is 1 to {most}")))
 }
 
-/// The directory of a package, if it is below one that packages may come from.
+/// The directory of a package, if it is below one that packages may come from. Whoever needs no token could install from
+/// anywhere with the command line.
 ///
 /// # Errors
 /// `usage` for a path that is not absolute and plain; `forbidden` for one elsewhere; `path_not_found`. Whether something is
 /// there is not told of a path elsewhere.
-fn permitted(from: &[PathBuf], path: &str) -> Result<PathBuf, Failure> {
+fn package<Q, B>(asked: &Asked<Q, B>, path: &str) -> Result<PathBuf, Failure> {
+    let given = plain(path)?;
+    if asked.is_local {
+        return given.canonicalize().map_err(|error| missing(path, error).into());
+    }
+    permitted(&asked.api.install_from, given, path)
+}
+
+fn plain(path: &str) -> Result<&Path, Failure> {
     let given = Path::new(path);
     let is_plain = given.is_absolute()
         && !path.contains('\0')
         && given
             .components()
             .all(|part| matches!(part, std::path::Component::RootDir | std::path::Component::Normal(_)));
-    if !is_plain {
-        return Err(Failure::new(ErrorCode::Usage, "`path` must be absolute, without `.` and `..`"));
+    if is_plain {
+        return Ok(given);
     }
+    Err(Failure::new(ErrorCode::Usage, "`path` must be absolute, without `.` and `..`"))
+}
+
+fn permitted(from: &[PathBuf], given: &Path, path: &str) -> Result<PathBuf, Failure> {
     let refused = || {
         let hint = match from.is_empty() {
             true => "name directories in `install_from` under `[server]` of config.toml".to_owned(),

@@ -68,8 +68,8 @@ fn begin(arguments: &ServeArguments) -> Result<(Child, Home), Error> {
 /// The arguments of the process that stays: the same ones, and that it is the one.
 fn words(arguments: &ServeArguments) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["serve".into(), format!("--{DETACHED}").into(), "--json".into()];
-    for address in &arguments.listen {
-        words.extend(["--listen".into(), address.to_string().into()]);
+    for place in &arguments.listen {
+        words.extend(["--listen".into(), place.to_string().into()]);
     }
     if let Some(path) = &arguments.unix {
         words.extend(["--unix".into(), path.clone()]);

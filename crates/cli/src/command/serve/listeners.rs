@@ -2,8 +2,10 @@
 //! Unix socket, by which the other commands find it.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use ringfence::Error;
 use ringfence::config::ServerConfig;
@@ -15,10 +17,55 @@ use ringfence_server::listen::TlsFiles;
 /// The longest path of a socket (unix(7): 108 with the zero at its end).
 const UNIX_PATH_MAX_BYTES: usize = 107;
 
+/// One word of `--listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    At(SocketAddr),
+    /// Nowhere: the Unix socket is all.
+    Nowhere,
+}
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::Nowhere),
+            text => text.parse().map(Self::At).map_err(|_| "expected an address and a port, or none"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Nowhere => f.write_str("none"),
+        }
+    }
+}
+
+/// The addresses of all words; `None` when there is no word, which leaves it to others to say.
+///
+/// # Errors
+/// `usage` for `none` beside an address.
+pub(super) fn addresses(words: &[Place]) -> Result<Option<Vec<SocketAddr>>, Error> {
+    let at = |word: &Place| match word {
+        Place::At(address) => Some(*address),
+        Place::Nowhere => None,
+    };
+    let addresses: Vec<SocketAddr> = words.iter().filter_map(at).collect();
+    if addresses.len() < words.len() && words.len() > 1 {
+        return Err(Error::new(ErrorCode::Usage, "--listen none stands alone"));
+    }
+    Ok((!words.is_empty()).then_some(addresses))
+}
+
 /// What the caller says.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
-    pub(super) listen: &'a [SocketAddr],
+    /// `None`: nothing.
+    pub(super) listen: Option<Vec<SocketAddr>>,
     pub(super) unix: Option<&'a OsStr>,
     /// Where the socket is unless the caller says otherwise.
     pub(super) own_socket: PathBuf,
@@ -51,10 +98,10 @@ pub(super) fn places(
             }
         }
     }
-    let addresses = match (wanted.listen, inherited_tcp) {
-        ([], true) => &[],
-        ([], false) => config.listen.as_slice(),
-        (given, _) => given,
+    let addresses = match (&wanted.listen, inherited_tcp) {
+        (Some(given), _) => given.as_slice(),
+        (None, true) => &[],
+        (None, false) => config.listen.as_slice(),
     };
     for address in addresses {
         if !address.ip().is_loopback() && tls.is_none() {
@@ -115,7 +162,8 @@ fn fits(path: &Path) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn wanted<'a>(listen: &'a [SocketAddr], unix: Option<&'a str>) -> Wanted<'a> {
+    fn wanted<'a>(listen: &[SocketAddr], unix: Option<&'a str>) -> Wanted<'a> {
+        let listen = (!listen.is_empty()).then(|| listen.to_vec());
         Wanted { listen, unix: unix.map(OsStr::new), own_socket: "/h/daemon.sock".into() }
     }
 
@@ -140,6 +188,19 @@ mod tests {
         assert_eq!((seen(&places_), socket), (vec!["[::1]:0".to_owned()], None));
         let (places_, _) = places(&wanted(&own, Some("/run/r.sock")), Vec::new(), &config).unwrap();
         assert_eq!(seen(&places_), ["[::1]:0", "/run/r.sock"]);
+    }
+
+    #[test]
+    fn none_is_nowhere_and_stands_alone() {
+        let words = |all: &[&str]| all.iter().map(|word| word.parse().unwrap()).collect::<Vec<Place>>();
+        assert_eq!(addresses(&[]).unwrap(), None);
+        let none = words(&["none"]);
+        assert_eq!((addresses(&none).unwrap(), none[0].to_string()), (Some(Vec::new()), "none".to_owned()));
+        let wanted = Wanted { listen: Some(Vec::new()), ..wanted(&[], None) };
+        let (places_, _) = places(&wanted, Vec::new(), &ServerConfig::default()).unwrap();
+        assert_eq!(seen(&places_), ["/h/daemon.sock"]);
+        assert_eq!(addresses(&words(&["none", "[::1]:1"])).unwrap_err().code(), ErrorCode::Usage);
+        assert!("localhost".parse::<Place>().is_err());
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) fn read(with: &mut Conversion<'_, '_>, root: &Node) -> Option<Manifes
     })
 }
 
-/// Mostly a Python class; `file.py:Class` is read as `file:Class`.
+/// Mostly a Python class; `file.py:Class` and `module.Class` are read as `module:Class`.
 fn entry_point(with: &mut Conversion<'_, '_>, node: &Node) -> Option<(String, Runtime)> {
     let text = with.reader.text(node, "entry_point", fields::ENTRY_MAX_BYTES, Layout::Line)?;
     let mut entry_point = text.trim_start_matches("./").to_owned();
@@ -84,6 +84,10 @@ fn entry_point(with: &mut Conversion<'_, '_>, node: &Node) -> Option<(String, Ru
         && let Some(module) = file.trim_start_matches("./").strip_suffix(".py")
     {
         entry_point = format!("{}:{class}", module.replace('/', "."));
+        with.note(node.at, "entry_point", format!("'{}' became {entry_point}", shown(text)));
+    }
+    if let Some((module, class)) = dotted_class(text) {
+        entry_point = format!("{module}:{class}");
         with.note(node.at, "entry_point", format!("'{}' became {entry_point}", shown(text)));
     }
     // `name:Class` and dotted names are Python; a bare name is a module, as there is no file without an extension.
@@ -103,6 +107,17 @@ fn entry_point(with: &mut Conversion<'_, '_>, node: &Node) -> Option<(String, Ru
         return None;
     }
     Some((entry_point, runtime))
+}
+
+/// The module and the class of `module.Class`: classes are written with a capital letter, modules and endings are not.
+fn dotted_class(text: &str) -> Option<(&str, &str)> {
+    let is_name = |part: &str| {
+        part.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let (module, class) = text.rsplit_once('.')?;
+    let is_class = class.starts_with(|first: char| first.is_ascii_uppercase()) && is_name(class);
+    (is_class && module.split('.').all(is_name)).then_some((module, class))
 }
 
 /// Seconds, a fraction of one rounded up.
