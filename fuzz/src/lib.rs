@@ -1,5 +1,6 @@
 //! The checks behind the fuzz targets. Tests of `ringfence-policy` and `ringfence` run the same ones on seeded inputs.
 
+pub mod archives;
 pub mod checks;
 pub mod codec;
 pub mod manifests;

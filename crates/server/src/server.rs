@@ -59,6 +59,40 @@ pub struct ServerOptions {
     pub names: Vec<String>,
     /// Requests of one token a second, twice as many at once. Default 1,000; `None` lifts it.
     pub requests_per_second: Option<u32>,
+    /// How many of what lasts there may be at once.
+    pub limits: ServerLimits,
+}
+
+/// How many of what lasts there may be at once; a further one is answered with `busy`.
+///
+/// ```
+/// let limits = ringfence_server::server::ServerLimits::default();
+/// assert!(limits.streams_per_token < limits.streams);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Server-sent streams. Default [`api::STREAMS_MAX`].
+    pub streams: usize,
+    /// Those of one token, so that no token takes all of them. Default [`api::STREAMS_PER_TOKEN_MAX`].
+    pub streams_per_token: usize,
+    /// Commands of `POST /exec`. Default [`api::EXECS_MAX`].
+    pub execs: usize,
+    /// Verifications of the audit trail and scans of the plugin directories. Default [`api::LONG_LOOKS_MAX`].
+    pub long_looks: usize,
+    /// Packages that come in. Default [`api::UPLOADS_MAX`].
+    pub uploads: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            streams: api::STREAMS_MAX,
+            streams_per_token: api::STREAMS_PER_TOKEN_MAX,
+            execs: api::EXECS_MAX,
+            long_looks: api::LONG_LOOKS_MAX,
+            uploads: api::UPLOADS_MAX,
+        }
+    }
 }
 
 impl Default for ServerOptions {
@@ -70,6 +104,7 @@ impl Default for ServerOptions {
             install_from: Vec::new(),
             names: Vec::new(),
             requests_per_second: Some(1_000),
+            limits: ServerLimits::default(),
         }
     }
 }

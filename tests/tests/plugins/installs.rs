@@ -153,6 +153,7 @@ fn pkg_23_a_full_disk_leaves_nothing() {
     let script = "mount -t tmpfs -o size=4m,mode=0755 none {home}/state && cd / && \
         r={bin}/ringfence; $r install \"$1\" --json; echo \"status $?\"; ls {home}/state/staging {home}/state/store; \
         $r install \"$0\" --json; echo \"status $?\"; $r upgrade \"$1\" --grant-requested --json; echo \"status $?\"; \
+        tar -C \"$1\" -cf {home}/large.tar . && $r upgrade {home}/large.tar --json; echo \"status $?\"; \
         ls {home}/state/staging; $r list --json";
     assert!(place.world.rig().ringfence().is_file());
     let run =
@@ -160,7 +161,7 @@ fn pkg_23_a_full_disk_leaves_nothing() {
     let text = run.out();
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     let statuses: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("status ")).collect();
-    assert_eq!(statuses, ["status 1", "status 0", "status 1"], "{run}");
+    assert_eq!(statuses, ["status 1", "status 0", "status 1", "status 1"], "{run}");
     assert!(text.contains("\"code\":\"io\"") && text.to_lowercase().contains("no space"), "{run}");
     let listed = lines.last().unwrap();
     assert!(listed.contains("\"version\":\"1.0.0\"") && !listed.contains("2.0.0"), "{run}");

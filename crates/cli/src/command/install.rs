@@ -24,13 +24,13 @@ Examples:
   ringfence install ./translator
   ringfence install ./translator --grant-requested
   ringfence install ./translator --grant 'file:read=/srv/notes/**' --grant env:read=LANG
-  ringfence install ./translator --grant-none --json
+  ringfence install ./translator-1.2.0.tar.gz --grant-none --json
 
 Exit status: 0 installed, also when it waits for consent or was installed already; 1 the package or its manifest has errors; \
 2 usage; 3 no such path; 4 another version is installed, or a grant is refused; 7 not enforceable here; 8 busy."
 )]
 pub(crate) struct InstallArguments {
-    /// The directory of the plugin, or its parent
+    /// The directory of the plugin, or its parent; or an archive, .tar or .tar.gz
     #[arg(value_name = "PATH")]
     path: PathBuf,
     #[command(flatten)]
@@ -88,7 +88,7 @@ pub(super) fn ask(opened: &Opened, name: &str) -> Result<Option<Consent>, Stoppe
     Ok(given)
 }
 
-/// A directory on this machine, by its whole path, and nothing else.
+/// A directory or archive on this machine, by its whole path, and nothing else.
 ///
 /// # Errors
 /// `not_supported` for an address; `path_not_found` for what does not exist; `io` when the working directory is gone.
@@ -100,12 +100,12 @@ pub(super) fn package(path: &Path) -> Result<PathBuf, Error> {
         });
     }
     if path.to_str().is_some_and(|text| text.contains("://")) {
-        let message = format!("'{shown}' is no path: plugins are installed from a directory");
+        let message = format!("'{shown}' is no path: plugins are installed from a directory or an archive");
         return Err(Error::new(ErrorCode::NotSupported, message)
-            .with_hint("download it, look at it, and install the directory"));
+            .with_hint("download it, look at it, and install what you have looked at"));
     }
     Err(Error::new(ErrorCode::PathNotFound, format!("there is no '{shown}'"))
-        .with_hint("name the directory of the plugin, the one with plugin.json, plugin.yaml or plugin.toml"))
+        .with_hint("name the directory of the plugin, the one with plugin.json, plugin.yaml or plugin.toml, or an archive of it"))
 }
 
 fn installed_answer(installed: &Installed) -> Result<Answer, Error> {

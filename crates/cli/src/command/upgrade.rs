@@ -32,7 +32,7 @@ Exit status: 0 upgraded, or this version was in place already; 1 the package has
 7 not enforceable here; 8 busy."
 )]
 pub(crate) struct UpgradeArguments {
-    /// The directory of the new version, or its parent
+    /// The directory of the new version, or its parent; or an archive, .tar or .tar.gz
     #[arg(value_name = "PATH")]
     path: PathBuf,
     #[command(flatten)]

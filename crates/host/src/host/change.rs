@@ -10,6 +10,7 @@ use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 
 use super::follow::Others;
 use super::inspect::summary;
+use super::package::{Package, UnpackedPackage};
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::hooks::{ON_INSTALL, ON_UNINSTALL};
@@ -40,8 +41,8 @@ pub struct UpgradeOptions {
 }
 
 impl Host {
-    /// Installs the package in a directory, or in the one directory below it that holds one. With a consent, or when the
-    /// plugin asks for nothing, it is `inactive` afterwards, or `active` when its manifest says `enabled_by_default`; else it
+    /// Installs the package in a directory, or in the one directory below it that holds one, or in an archive, tar or tar
+    /// compressed with gzip ([`Host::unpack`] says which). With a consent, or when the plugin asks for nothing, it is `inactive` afterwards, or `active` when its manifest says `enabled_by_default`; else it
     /// is `installed` and waits for one.
     ///
     /// The code of a Python class is looked at in a sandbox without any grant: it must exist and derive from a registered
@@ -56,8 +57,28 @@ impl Host {
     /// # Cancel safety
     /// Dropped, it is installed or it is not; nothing half-made stays.
     pub async fn install(&self, path: impl AsRef<Path>, consent: Consent) -> Result<Installed, Error> {
+        let package = self.package_at(path.as_ref()).await?;
+        self.install_package(package, consent).await
+    }
+
+    /// The same with an archive that was unpacked already.
+    ///
+    /// # Errors
+    /// As [`Host::install`].
+    ///
+    /// # Cancel safety
+    /// As [`Host::install`].
+    pub async fn install_unpacked(
+        &self,
+        package: UnpackedPackage,
+        consent: Consent,
+    ) -> Result<Installed, Error> {
+        self.install_package(Package::Unpacked(package), consent).await
+    }
+
+    async fn install_package(&self, package: Package, consent: Consent) -> Result<Installed, Error> {
         let _one_at_a_time = self.act().await;
-        let (store, path, by) = (self.context().store.clone(), path.as_ref().to_owned(), self.actor());
+        let (store, by) = (self.context().store.clone(), self.actor());
         let world = Arc::clone(self.context());
         let may_run = consent != Consent::Withheld;
         let (placed, scan) = store
@@ -69,7 +90,7 @@ impl Host {
                     look_at(&world, package, manifest, &seen)?;
                     if may_run { look_inside(&world, package, manifest) } else { Ok(()) }
                 };
-                let placed = durable::install(store, &path, &by, &inspect)?;
+                let placed = durable::install(store, package.origin(), &by, &inspect)?;
                 let scan = keep(&world, &placed.row.package, seen)?;
                 Ok((placed, scan))
             })
@@ -166,8 +187,34 @@ impl Host {
         consent: Consent,
         options: UpgradeOptions,
     ) -> Result<Upgraded, Error> {
+        let package = self.package_at(path.as_ref()).await?;
+        self.upgrade_package(package, consent, options).await
+    }
+
+    /// The same with an archive that was unpacked already.
+    ///
+    /// # Errors
+    /// As [`Host::upgrade`].
+    ///
+    /// # Cancel safety
+    /// As [`Host::upgrade`].
+    pub async fn upgrade_unpacked(
+        &self,
+        package: UnpackedPackage,
+        consent: Consent,
+        options: UpgradeOptions,
+    ) -> Result<Upgraded, Error> {
+        self.upgrade_package(Package::Unpacked(package), consent, options).await
+    }
+
+    async fn upgrade_package(
+        &self,
+        package: Package,
+        consent: Consent,
+        options: UpgradeOptions,
+    ) -> Result<Upgraded, Error> {
         let _one_at_a_time = self.act().await;
-        let (path, by, context) = (path.as_ref().to_owned(), self.actor(), Arc::clone(self.context()));
+        let (by, context) = (self.actor(), Arc::clone(self.context()));
         let store = context.store.clone();
         let allow_downgrade = options.allow_downgrade;
         let expected = options.expected.clone();
@@ -183,7 +230,8 @@ impl Host {
                 let wider = |row: &PluginRow, package: &Path, manifest: &Manifest| {
                     wider(&context, row, package, manifest)
                 };
-                let staged = durable::stage_upgrade(store, &path, allow_downgrade, &by, &inspect, &wider)?;
+                let staged =
+                    durable::stage_upgrade(store, package.origin(), allow_downgrade, &by, &inspect, &wider)?;
                 let package = staged.row.pending.as_ref().unwrap_or(&staged.row.package);
                 let scan = keep(&context, package, seen)?;
                 Ok((staged, scan))

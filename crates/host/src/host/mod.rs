@@ -12,6 +12,7 @@ mod follow;
 mod hook;
 mod inspect;
 mod measure;
+mod package;
 mod policy;
 mod settings;
 mod simulate;
@@ -34,6 +35,7 @@ use crate::{Config, Error, Home};
 
 pub use builder::HostBuilder;
 pub use change::UpgradeOptions;
+pub use package::UnpackedPackage;
 pub use policy::{Explained, ExplainedBy, POLICY_LOOK_EVERY};
 pub use simulate::{Difference, LimitDifference, Simulated};
 pub use tokens::TOKEN_USE_EVERY;

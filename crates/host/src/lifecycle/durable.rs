@@ -21,7 +21,7 @@ mod kill_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use install::install;
+pub(crate) use install::{Origin, install};
 pub(crate) use recover::{recover, tidy};
 pub(crate) use uninstall::uninstall;
 pub(crate) use upgrade::{commit_upgrade, rollback, stage_upgrade};

@@ -8,8 +8,12 @@
 //! that are not UTF-8, or that another file system or a reader would take for one another; and anything beyond the limits
 //! below. Left out are `.git`, `__pycache__`, and in a virtual environment the links to the interpreter of the machine.
 //!
+//! A package that comes as one file is unpacked first ([`archive`]), into a directory that nobody else reaches; from there on it
+//! is a directory like any other.
+//!
 //! This module knows no rows and no manifests.
 
+pub(crate) mod archive;
 mod listing;
 mod names;
 mod stage;
@@ -20,7 +24,7 @@ mod walk;
 mod tests;
 
 pub(crate) use listing::Listing;
-pub(crate) use stage::{Staged, remove_stale, stage};
+pub(crate) use stage::{Staged, Unpacked, remove_stale, stage, unpack};
 pub(crate) use verify::{verified, verify};
 
 use std::path::{Path, PathBuf};
@@ -48,6 +52,9 @@ pub(crate) enum Problem {
     /// The whole is too much.
     #[error("it has more than {limit}")]
     TooMuch { limit: String },
+    /// It is an archive, and not one that is taken.
+    #[error("it {why}")]
+    Archive { why: String },
     /// It could not be read or copied.
     #[error("cannot {action} '{}'", shown(path))]
     Io { action: &'static str, path: String, source: std::io::Error },
@@ -56,6 +63,10 @@ pub(crate) enum Problem {
 impl Problem {
     fn entry(path: &str, why: impl Into<String>) -> Self {
         Self::Entry { path: path.to_owned(), why: why.into() }
+    }
+
+    fn archive(why: impl Into<String>) -> Self {
+        Self::Archive { why: why.into() }
     }
 
     fn io(action: &'static str, path: &str) -> impl Fn(std::io::Error) -> Self {
@@ -71,6 +82,12 @@ impl Problem {
             problem @ Self::TooMuch { .. } => {
                 Error::new(ErrorCode::TooLarge, format!("the package '{shown}' is too large: {problem}"))
                     .with_hint("leave out what the plugin does not need when it runs")
+            }
+            problem @ Self::Archive { .. } => {
+                Error::new(ErrorCode::InvalidPackage, format!("the package '{shown}' is refused: {problem}"))
+                    .with_hint(
+                        "make it anew, as `tar --create --gzip --dereference` does, or install the directory",
+                    )
             }
             problem @ Self::Entry { .. } => {
                 Error::new(ErrorCode::InvalidPackage, format!("the package '{shown}' is refused: {problem}"))

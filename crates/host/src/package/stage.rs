@@ -5,12 +5,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ringfence_api::ErrorCode;
 use ringfence_sandbox::tree::{Dir, random};
 
+use super::archive::{self, Beneath, Contents};
 use super::walk::{Leave, Skipped, walk};
 use super::{Listing, Problem};
 use crate::lock::LifecycleLock;
@@ -24,23 +26,57 @@ const NAME_BYTES: usize = 16;
 /// Staging directories that are looked at in one recovery.
 const STALE_MAX: usize = 100_000;
 
-/// A complete copy that nobody names yet. Dropped, it is removed.
+/// A directory of ours below `staging`. Dropped, it is removed.
 #[derive(Debug)]
-pub(crate) struct Staged {
+struct Place {
     staging: Dir,
     name: String,
     outer: Dir,
     path: PathBuf,
-    listing: Listing,
-    skipped: Vec<Skipped>,
     // INVARIANT: the lock belongs to this open file; it tells others that the directory is not left over.
     _lock: File,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = self.staging.remove_tree(OsStr::new(&self.name)) {
+            // The next recovery removes it.
+            tracing::warn!(error = %error, "a staging directory was not removed");
+        }
+    }
+}
+
+/// A complete copy that nobody names yet. Dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    place: Place,
+    listing: Listing,
+    skipped: Vec<Skipped>,
+}
+
+/// An archive that was unpacked, and that is not judged as a package yet. Dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    place: Place,
+    contents: Contents,
+}
+
+impl Unpacked {
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// What it holds.
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.contents
+    }
 }
 
 impl Staged {
     /// Where the copy is, for reading its manifest.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.place.path
     }
 
     /// What it holds.
@@ -77,18 +113,9 @@ impl Staged {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(_) => target.remove_tree(name).map_err(failed)?,
         }
-        self.outer.rename_new(OsStr::new(CONTENT), &target, name).map_err(failed)?;
+        self.place.outer.rename_new(OsStr::new(CONTENT), &target, name).map_err(failed)?;
         target.open_dir(name).and_then(|moved| moved.set_mode(0o555)).map_err(failed)?;
         target.sync().map_err(failed)
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if let Err(error) = self.staging.remove_tree(OsStr::new(&self.name)) {
-            // The next recovery removes it.
-            tracing::warn!(error = %error, "a staging directory was not removed");
-        }
     }
 }
 
@@ -98,24 +125,38 @@ impl Drop for Staged {
 /// `invalid_package` or `too_large` naming what is refused; `io` when it cannot be read or copied. Nothing is left behind.
 pub(crate) fn stage(package: &Path, layout: &Layout) -> Result<Staged, Error> {
     let source = Dir::open(package).map_err(|e| Error::file("read the package", package, e))?;
-    let mut staged = begin(layout)?;
+    let place = begin(layout)?;
     let failed = |error| Error::file("make a copy in", &layout.staging(), error);
-    let content = staged.outer.create_dir(OsStr::new(CONTENT), 0o700).map_err(failed)?;
+    let content = place.outer.create_dir(OsStr::new(CONTENT), 0o700).map_err(failed)?;
     let walked =
         walk(&source, Some(&content), Leave::Clutter).map_err(|problem| problem.into_error(package))?;
-    content.sync().and_then(|()| staged.outer.sync()).map_err(failed)?;
-    let again = walk(&content, None, Leave::Nothing).map_err(|problem| problem.into_error(&staged.path))?;
+    content.sync().and_then(|()| place.outer.sync()).map_err(failed)?;
+    let again = walk(&content, None, Leave::Nothing).map_err(|problem| problem.into_error(&place.path))?;
     if again.listing != walked.listing {
         let changed =
             Problem::entry(&first_difference(&again.listing, &walked.listing), "is not as it was copied");
-        return Err(changed.into_error(&staged.path));
+        return Err(changed.into_error(&place.path));
     }
-    (staged.listing, staged.skipped) = (walked.listing, walked.skipped);
-    Ok(staged)
+    Ok(Staged { place, listing: walked.listing, skipped: walked.skipped })
+}
+
+/// Unpacks an archive below the staging directory of a home. `shown` is what it is called where something is refused.
+///
+/// Nothing of it is written to the disk for good: what is installed is a copy of it.
+///
+/// # Errors
+/// `invalid_package` or `too_large` naming what is refused; `io` when it cannot be read or unpacked. Nothing is left behind.
+pub(crate) fn unpack(archive: impl Read, shown: &Path, layout: &Layout) -> Result<Unpacked, Error> {
+    let place = begin(layout)?;
+    let failed = |error| Error::file("unpack a package in", &layout.staging(), error);
+    let content = place.outer.create_dir(OsStr::new(CONTENT), 0o700).map_err(failed)?;
+    let contents =
+        archive::read(archive, &mut Beneath::new(content)).map_err(|problem| problem.into_error(shown))?;
+    Ok(Unpacked { place, contents })
 }
 
 /// An empty staging directory with its lock.
-fn begin(layout: &Layout) -> Result<Staged, Error> {
+fn begin(layout: &Layout) -> Result<Place, Error> {
     let staging = layout.staging();
     let failed = |error| Error::file("make a copy in", &staging, error);
     // Until the directory is locked, a recovery would take it for left over.
@@ -133,15 +174,7 @@ fn begin(layout: &Layout) -> Result<Staged, Error> {
     }
     let path = staging.join(&name).join(CONTENT);
     lock.lock().map_err(failed)?;
-    Ok(Staged {
-        staging: dir,
-        name,
-        outer,
-        path,
-        listing: Listing::default(),
-        skipped: Vec::new(),
-        _lock: lock,
-    })
+    Ok(Place { staging: dir, name, outer, path, _lock: lock })
 }
 
 /// Refuses directories that another user made in the places of ours: he could exchange what is in them at any time.

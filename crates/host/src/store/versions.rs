@@ -427,6 +427,7 @@ fn step(word: &str, from: &PluginRow, to: &PackageRow, added: Vec<String>, by: &
         from: from.package.version.to_string(),
         to: to.version.to_string(),
         digest: to.digest.clone(),
+        source: to.source.clone(),
         added,
         by: by.text(),
     }

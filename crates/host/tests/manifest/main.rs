@@ -6,6 +6,14 @@
     reason = "a test fails by panicking"
 )]
 
+use std::io::Write as _;
+
+use ringfence::archive;
+
+#[path = "../../../../fuzz/src/archives.rs"]
+#[expect(unreachable_pub, reason = "the fuzz crate exports them")]
+mod archives;
+
 #[path = "../../../../fuzz/src/manifests.rs"]
 #[expect(unreachable_pub, reason = "the fuzz crate exports them")]
 mod manifests;
@@ -124,4 +132,48 @@ fn dialects_hold_for_any_text() {
         "\"onX\"",
     ];
     run(12, &[whole[0], whole[1], whole[2], "", "\"hooks\":[\"onX\""], &words, manifests::dialects);
+}
+
+#[test]
+fn archives_hold_for_any_bytes() {
+    let whole = |kind: tar::EntryType, name: &str, content: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        header.set_path(name).unwrap();
+        header.set_cksum();
+        let mut bytes = [header.as_bytes(), content].concat();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    };
+    let blocks = [
+        whole(tar::EntryType::Regular, "plugin.json", b"{}"),
+        whole(tar::EntryType::Regular, "src/main.py", b"print()"),
+        whole(tar::EntryType::Directory, "src/", b""),
+        whole(tar::EntryType::XHeader, "x", b"9 path=a\n"),
+        whole(tar::EntryType::XHeader, "x", b"10 size=2\n11 mtime=1\n"),
+        whole(tar::EntryType::GNULongName, "L", b"a/long/name\0"),
+        whole(tar::EntryType::Symlink, "l", b""),
+        vec![0; 512],
+        vec![0; 1_024],
+        vec![b'x'; 512],
+    ];
+    let taken = archive::look([blocks[0].as_slice(), &blocks[8]].concat().as_slice()).unwrap();
+    assert_eq!(taken.files, 1);
+    for compressed in [false, true] {
+        let begin = |numbers: &mut seeded::Numbers| {
+            let mut bytes = Vec::new();
+            for _ in 0..numbers.below(6) {
+                bytes.extend_from_slice(&blocks[numbers.below(blocks.len())]);
+            }
+            if compressed {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(&bytes).unwrap();
+                bytes = encoder.finish().unwrap();
+            }
+            bytes
+        };
+        seeded::run(21, INPUTS, begin, &["", "\0"], 2, archives::archive);
+    }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod acting;
+mod archives;
 mod asker;
 mod cycles;
 mod daemon;

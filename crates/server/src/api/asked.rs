@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::Api;
 use super::error::Failure;
 use super::lease::{Ended, Lease};
+use super::stream::Slot;
 use crate::Caller;
 
 /// How long a body may take to arrive.
@@ -47,8 +48,15 @@ pub(crate) trait Wanted: Sized + Send + 'static {
 /// A body, or none.
 pub(crate) trait Sent: Sized + Send + 'static {
     const MEDIA: Option<&'static str>;
+    /// Other kinds of content, whose bytes are not JSON.
+    const BINARY: &'static [&'static str] = &[];
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
-    fn read(bytes: &[u8], headers: &HeaderMap) -> Result<Self, Failure>;
+    /// Reads at most `most` bytes, unless the kind of content has a limit of its own.
+    fn read(
+        body: Body,
+        headers: &HeaderMap,
+        most: usize,
+    ) -> impl Future<Output = Result<Self, Failure>> + Send;
 }
 
 /// A query that is this type.
@@ -66,8 +74,7 @@ impl<Q: Wanted, B: Sent> Asked<Q, B> {
         let (mut parts, body) = request.into_parts();
         let path = path_of(&mut parts).await;
         let query = Q::read(parts.uri.query())?;
-        let bytes = collect(body, &parts.headers, api.body_max).await?;
-        let body = B::read(&bytes, &parts.headers)?;
+        let body = B::read(body, &parts.headers, api.body_max).await?;
         let host = api.host_for(&caller);
         // Whoever came without one would be nobody.
         let lease = parts.extensions.remove::<Lease>().ok_or_else(super::guard::unauthenticated)?;
@@ -77,9 +84,23 @@ impl<Q: Wanted, B: Sent> Asked<Q, B> {
 }
 
 impl<Q, B> Asked<Q, B> {
+    /// The body, for what uses it up, and all else.
+    pub(super) fn split(self) -> (Asked<Q, ()>, B) {
+        let Self { api, caller, host, path, headers, lease, is_local, query, body } = self;
+        (Asked { api, caller, host, path, headers, lease, is_local, query, body: () }, body)
+    }
+
     /// The end of the caller's token, for a stream.
     pub(super) fn ended(&self) -> Ended {
         self.api.leases.take(&self.lease)
+    }
+
+    /// A place for one more stream of the caller.
+    ///
+    /// # Errors
+    /// `busy` when there are too many.
+    pub(super) fn stream(&self) -> Result<Slot, Failure> {
+        self.api.streams.take(&self.lease)
     }
 
     /// What stands in the place of `{name}`.
@@ -122,19 +143,32 @@ pub(super) async fn path_of(parts: &mut axum::http::request::Parts) -> Vec<(Stri
     }
 }
 
-async fn collect(body: Body, headers: &HeaderMap, most: usize) -> Result<Vec<u8>, Failure> {
-    let too_large = || {
-        Failure::new(ErrorCode::TooLarge, format!("the body has more than {most} bytes"))
-            .hint("`body_max` of the server is the limit")
-    };
+/// The kind of content that a request says it has, in lower case and without parameters.
+pub(super) fn media(headers: &HeaderMap) -> String {
+    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// What the headers say of a body, judged before a byte of it is read.
+///
+/// # Errors
+/// `unsupported_media_type` for one that HTTP has compressed; `too_large`.
+pub(super) fn judge_head(headers: &HeaderMap, most: u64) -> Result<(), Failure> {
     if headers.get(CONTENT_ENCODING).is_some_and(|value| value.as_bytes() != b"identity") {
         return Err(Failure::new(ErrorCode::UnsupportedMediaType, "a compressed body is not taken"));
     }
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    // Said before a byte of it is read.
-    if told.is_some_and(|told| told > most as u64) {
-        return Err(too_large());
-    }
+    if told.is_some_and(|told| told > most) { Err(too_large(most)) } else { Ok(()) }
+}
+
+pub(super) fn too_large(most: u64) -> Failure {
+    Failure::new(ErrorCode::TooLarge, format!("the body has more than {most} bytes"))
+        .hint("that is the limit for a body of this kind")
+}
+
+async fn collect(body: Body, headers: &HeaderMap, most: usize) -> Result<Vec<u8>, Failure> {
+    judge_head(headers, most as u64)?;
+    let too_large = || too_large(most as u64);
     match tokio::time::timeout(BODY_WAIT, Limited::new(body, most).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
         Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
@@ -177,8 +211,9 @@ impl Sent for () {
         None
     }
 
-    fn read(bytes: &[u8], _headers: &HeaderMap) -> Result<Self, Failure> {
-        let is_empty = bytes.iter().all(u8::is_ascii_whitespace) || bytes == b"{}";
+    async fn read(body: Body, headers: &HeaderMap, most: usize) -> Result<Self, Failure> {
+        let bytes = collect(body, headers, most).await?;
+        let is_empty = bytes.iter().all(u8::is_ascii_whitespace) || bytes.as_slice() == b"{}";
         if is_empty { Ok(()) } else { Err(Failure::new(ErrorCode::Usage, "this address takes no body")) }
     }
 }
@@ -190,15 +225,15 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Sent for Json<T> {
         Some(generator.subschema_for::<T>())
     }
 
-    fn read(bytes: &[u8], headers: &HeaderMap) -> Result<Self, Failure> {
-        let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim();
+    async fn read(body: Body, headers: &HeaderMap, most: usize) -> Result<Self, Failure> {
+        let bytes = collect(body, headers, most).await?;
+        let media = media(headers);
         // A form or plain text is what a page of a stranger can send without asking.
-        if !media.eq_ignore_ascii_case("application/json") {
+        if media != "application/json" {
             let message = format!("the body must be application/json, not '{}'", media.escape_debug());
             return Err(Failure::new(ErrorCode::UnsupportedMediaType, message));
         }
-        serde_json::from_slice(bytes)
+        serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Failure::new(ErrorCode::Usage, format!("in the body: {error}")))
     }

@@ -11,7 +11,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::EXECS_MAX;
 use super::answer::Made;
 use super::asked::{Asked, Json};
 use super::error::Failure;
@@ -119,12 +118,18 @@ struct Going {
 }
 
 /// Runs that this server has begun and that go on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Live {
     all: Runs,
+    most: usize,
 }
 
 impl Live {
+    /// Nothing goes on yet, and at most so many will at once.
+    pub(super) fn new(most: usize) -> Self {
+        Self { all: Runs::default(), most }
+    }
+
     /// Asks a run to end. Gives whether it is one of ours that goes on.
     pub(super) fn cancel(&self, id: RunId) -> bool {
         let mut going = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,8 +151,8 @@ impl Live {
         if going.closed {
             return Err(Failure::new(ErrorCode::Busy, "the server stops, and begins nothing any more"));
         }
-        if going.all.len() >= EXECS_MAX {
-            let message = format!("{EXECS_MAX} commands run already");
+        if going.all.len() >= self.most {
+            let message = format!("{} commands run already", self.most);
             return Err(Failure::new(ErrorCode::Busy, message).hint("try again when one has ended"));
         }
         let key = going.next;

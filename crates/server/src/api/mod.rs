@@ -20,6 +20,7 @@ mod settings;
 mod stream;
 mod table;
 mod tokens;
+mod upload;
 mod version;
 
 use std::path::PathBuf;
@@ -47,10 +48,15 @@ use route::Route;
 pub const PREFIX: &str = "/api/v1";
 /// Server-sent streams at once; further ones are refused.
 pub const STREAMS_MAX: usize = 12_288;
+/// Those of one token: a twelfth, so that no token takes all of them from the others.
+pub const STREAMS_PER_TOKEN_MAX: usize = 1_024;
 /// Verifications of the audit trail and scans of the plugin directories at once; further ones are refused.
 pub const LONG_LOOKS_MAX: usize = 2;
 /// Commands that `POST /exec` runs at once; further ones are refused.
 pub const EXECS_MAX: usize = 64;
+
+/// Packages that are uploaded at once; further ones are refused.
+pub const UPLOADS_MAX: usize = 4;
 
 /// What all requests share.
 pub(crate) struct Api {
@@ -58,13 +64,15 @@ pub(crate) struct Api {
     pub(crate) guard: Guard,
     pub(crate) body_max: usize,
     pub(crate) install_from: Vec<PathBuf>,
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: stream::Streams,
     pub(crate) runs: exec::Live,
     pub(crate) keys: idempotency::Keys,
     /// Streams of tokens that may end.
     pub(crate) leases: lease::Leases,
     /// Looks through the whole audit trail or all packages, a few at once.
     pub(crate) long_looks: Semaphore,
+    /// Packages that are coming in.
+    pub(crate) uploads: Semaphore,
     /// What was begun and is not done yet.
     acts: watch::Sender<usize>,
     /// Changes of one plugin's settings, one after another, so that a version that was judged is still the one that is changed.
@@ -92,11 +100,12 @@ impl Api {
             host,
             body_max: options.body_max,
             install_from: options.install_from.clone(),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            runs: exec::Live::default(),
+            streams: stream::Streams::new(options.limits),
+            runs: exec::Live::new(options.limits.execs),
             keys: idempotency::Keys::default(),
             leases: lease::Leases::default(),
-            long_looks: Semaphore::new(LONG_LOOKS_MAX),
+            long_looks: Semaphore::new(options.limits.long_looks),
+            uploads: Semaphore::new(options.limits.uploads),
             acts: watch::Sender::new(0),
             versions: version::Turns::default(),
             stop,
@@ -151,7 +160,7 @@ impl Api {
     /// `busy` when others are at it.
     pub(crate) fn long_look(&self) -> Result<SemaphorePermit<'_>, Failure> {
         self.long_looks.try_acquire().map_err(|_| {
-            let message = format!("{LONG_LOOKS_MAX} requests of this kind are under way already");
+            let message = "too many requests of this kind are under way already";
             Failure::new(ringfence_api::ErrorCode::Busy, message).hint("try again when they are answered")
         })
     }

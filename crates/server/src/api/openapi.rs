@@ -85,7 +85,10 @@ fn operation(route: &Route, answers: &mut SchemaGenerator, bodies: &mut SchemaGe
     if let (Some(media), Some(schema)) = (route.body.media, (route.body.schema)(bodies))
         && let Some(fields) = operation.as_object_mut()
     {
-        let body = json!({"required": true, "content": {media: {"schema": schema}}});
+        let mut content = Map::from_iter([(media.to_owned(), json!({"schema": schema}))]);
+        // OpenAPI 3.1: without a type, the bytes are what they are.
+        content.extend(route.binary.iter().map(|media| ((*media).to_owned(), json!({}))));
+        let body = json!({"required": true, "content": content});
         fields.insert("requestBody".to_owned(), body);
     }
     if route.access == Access::Open

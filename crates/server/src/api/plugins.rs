@@ -13,9 +13,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Done, Found, Made};
-use super::asked::{Asked, Json, Query};
+use super::asked::{Asked, Query};
 use super::error::Failure;
 use super::idempotency;
+use super::upload::{self, InstallQuery, PackageSent, UpgradeQuery};
 
 /// Log lines of one answer at most, and unless the query says how many.
 const LINES_MAX: usize = 10_000;
@@ -54,7 +55,7 @@ impl ConsentBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InstallBody {
-    /// The package's directory on the server's machine, absolute, and below one of the directories that the server's
+    /// The package's directory or archive on the server's machine, absolute, and below one of the directories that the server's
     /// configuration names in `install_from`. Root and the daemon's own user, over its socket without a token, may name any.
     #[schemars(regex(pattern = r"^/"))]
     pub path: String,
@@ -125,15 +126,33 @@ pub(super) async fn show(asked: Asked<(), ()>) -> Result<Found<PluginDetails>, F
     Ok(Found(asked.host.show(asked.name()).await?))
 }
 
-pub(super) async fn install(asked: Asked<(), Json<InstallBody>>) -> Result<Made<Installed>, Failure> {
-    let key = idempotency::Key::of(&asked, "install", &asked.body.0)?;
-    let path = package(&asked, &asked.body.0.path)?;
-    let (api, host, body) = (asked.api, asked.host, asked.body.0);
-    let consent = ConsentBody { grant: body.grant, grant_requested: body.grant_requested }.consent()?;
+pub(super) async fn install(
+    asked: Asked<InstallQuery, PackageSent<InstallBody>>,
+) -> Result<Made<Installed>, Failure> {
     // The size of a report of a scan, which is bounded; the exact number does not matter.
     let size = |installed: &Installed| installed.scan.findings.len() * 1_024 + 4_096;
-    let installed = api.keys.once(key, size, async move { host.install(&path, consent).await }).await?;
-    Ok(Made(installed))
+    let (asked, body) = asked.split();
+    match body {
+        PackageSent::Document(body) => {
+            asked.query.require_empty()?;
+            let key = idempotency::Key::of(&asked, "install", &body)?;
+            let path = package(&asked, &body.path)?;
+            let (api, host) = (asked.api, asked.host);
+            let consent =
+                ConsentBody { grant: body.grant, grant_requested: body.grant_requested }.consent()?;
+            Ok(Made(api.keys.once(key, size, async move { host.install(&path, consent).await }).await?))
+        }
+        PackageSent::Archive(archive) => {
+            let allowed = asked.query.clone().consent()?;
+            let package = upload::unpack(&asked.api, &asked.host, archive).await?;
+            // The same bytes with the same consent are the same request.
+            let same = (&package.contents().sha256, &allowed);
+            let key = idempotency::Key::of(&asked, "install", &same)?;
+            let (api, host, consent) = (asked.api, asked.host, allowed.consent()?);
+            let work = async move { host.install_unpacked(package, consent).await };
+            Ok(Made(api.keys.once(key, size, work).await?))
+        }
+    }
 }
 
 pub(super) async fn uninstall(asked: Asked<Query<UninstallQuery>, ()>) -> Result<Done, Failure> {
@@ -167,13 +186,27 @@ pub(super) async fn deactivate(asked: Asked<(), ()>) -> Result<Found<PluginSumma
     Ok(Found(asked.host.deactivate(asked.name()).await?))
 }
 
-pub(super) async fn upgrade(asked: Asked<(), Json<UpgradeBody>>) -> Result<Found<Upgraded>, Failure> {
+pub(super) async fn upgrade(
+    asked: Asked<UpgradeQuery, PackageSent<UpgradeBody>>,
+) -> Result<Found<Upgraded>, Failure> {
     let own = asked.host.show(asked.name()).await?.name;
-    let path = package(&asked, &asked.body.0.path)?;
-    let body = asked.body.0;
-    let consent = ConsentBody { grant: body.grant, grant_requested: body.grant_requested }.consent()?;
-    let options = UpgradeOptions { allow_downgrade: body.allow_downgrade, expected: Some(own) };
-    Ok(Found(asked.host.upgrade(&path, consent, options).await?))
+    let options = |allow_downgrade| UpgradeOptions { allow_downgrade, expected: Some(own) };
+    let (asked, body) = asked.split();
+    match body {
+        PackageSent::Document(body) => {
+            asked.query.require_empty()?;
+            let consent =
+                ConsentBody { grant: body.grant, grant_requested: body.grant_requested }.consent()?;
+            let path = package(&asked, &body.path)?;
+            Ok(Found(asked.host.upgrade(&path, consent, options(body.allow_downgrade)).await?))
+        }
+        PackageSent::Archive(archive) => {
+            let consent = asked.query.grants().consent()?.consent()?;
+            let package = upload::unpack(&asked.api, &asked.host, archive).await?;
+            let options = options(asked.query.allow_downgrade);
+            Ok(Found(asked.host.upgrade_unpacked(package, consent, options).await?))
+        }
+    }
 }
 
 pub(super) async fn rollback(asked: Asked<(), ()>) -> Result<Found<Upgraded>, Failure> {
@@ -218,7 +251,7 @@ pub(super) fn bounded(
     Err(Failure::new(ErrorCode::Usage, format!("`{name}` is 1 to {most}")))
 }
 
-/// The directory of a package, if it is below one that packages may come from. Whoever needs no token could install from
+/// Where a package lies, if it is below a directory that packages may come from. Whoever needs no token could install from
 /// anywhere with the command line.
 ///
 /// # Errors

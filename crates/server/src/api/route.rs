@@ -50,6 +50,8 @@ pub(crate) struct Route {
     pub(crate) operation: &'static str,
     pub(crate) answer: Described,
     pub(crate) body: Described,
+    /// Other kinds of content that its body may have.
+    pub(crate) binary: &'static [&'static str],
     pub(crate) query: fn(&mut SchemaGenerator) -> Option<Schema>,
     /// Headers of a request that mean something.
     pub(crate) headers: Vec<(&'static str, &'static str)>,
@@ -141,6 +143,7 @@ impl Route {
             operation,
             answer: Described { status: A::STATUS, media: A::MEDIA, schema: A::schema },
             body: Described { status: 0, media: B::MEDIA, schema: B::schema },
+            binary: B::BINARY,
             query: Q::schema,
             headers: Vec::new(),
             handler,

@@ -15,7 +15,7 @@ use super::answer::{Done, Events, Found};
 use super::asked::{Asked, Query};
 use super::error::Failure;
 use super::plugins::bounded;
-use super::stream::{Frame, KEEP_ALIVE, Slot};
+use super::stream::{Frame, KEEP_ALIVE};
 
 /// Runs of one answer at most, and unless the query says how many.
 const RUNS_MAX: usize = 200;
@@ -104,7 +104,7 @@ pub(super) async fn stream(asked: Asked<(), ()>) -> Result<Events, Failure> {
             Failure::new(ErrorCode::Usage, "`Last-Event-ID` is a number that the stream has given")
         })?,
     };
-    let slot = Slot::take(&asked.api)?;
+    let slot = asked.stream()?;
     let looked = store.clone();
     let tail = blocking(move || Ok(looked.show(id)?.follow())).await?;
     let mut stop = asked.api.stop.clone();

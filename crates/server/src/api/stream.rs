@@ -1,36 +1,81 @@
 //! Server-sent events: what happens to the plugins, as it happens, and on from where a client was cut off.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use ringfence::event::{Event, Heard};
+use ringfence::token::TokenId;
 use ringfence_api::{ErrorCode, PluginName};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::answer::Events;
 use super::asked::Asked;
 use super::error::Failure;
-use super::{Api, STREAMS_MAX};
+use super::lease::Lease;
+use crate::server::ServerLimits;
 
 /// How long a stream is silent before it says that it is there.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The streams that are open.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    all: Arc<Semaphore>,
+    limits: ServerLimits,
+    /// How many each token has; none is not in it.
+    each: Arc<Mutex<HashMap<TokenId, usize>>>,
+}
 
 /// One stream of those that there may be.
 #[derive(Debug)]
 pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
+    /// Whose it is, where it is counted.
+    token: Option<TokenId>,
+    each: Arc<Mutex<HashMap<TokenId, usize>>>,
 }
 
-impl Slot {
+impl Streams {
+    pub(super) fn new(limits: ServerLimits) -> Self {
+        Self { all: Arc::new(Semaphore::new(limits.streams)), limits, each: Arc::default() }
+    }
+
+    /// One more stream. The owner at the socket has no token, and is counted among all only.
+    ///
     /// # Errors
-    /// `busy` when there are too many.
-    pub(super) fn take(api: &Api) -> Result<Self, Failure> {
-        match Arc::clone(&api.streams).try_acquire_owned() {
-            Ok(permit) => Ok(Self { _permit: permit }),
-            Err(_) => Err(Failure::new(ErrorCode::Busy, format!("{STREAMS_MAX} streams are open already"))),
+    /// `busy` when there are too many, of all or of this token.
+    pub(super) fn take(&self, lease: &Lease) -> Result<Slot, Failure> {
+        let busy = |message: String| {
+            Failure::new(ErrorCode::Busy, message).hint("close one that is not needed any more")
+        };
+        let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() else {
+            return Err(busy(format!("{} streams are open already", self.limits.streams)));
+        };
+        if let Some(token) = &lease.0 {
+            let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = each.entry(token.clone()).or_default();
+            if *open >= self.limits.streams_per_token {
+                return Err(busy(format!("this token has {open} streams open already")));
+            }
+            *open += 1;
+        }
+        Ok(Slot { _permit: permit, token: lease.0.clone(), each: Arc::clone(&self.each) })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(token) = &self.token else { return };
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = each.get_mut(token) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                each.remove(token);
+            }
         }
     }
 }
@@ -59,7 +104,7 @@ pub(super) async fn everything(asked: Asked<(), ()>) -> Result<Events, Failure> 
             Failure::new(ErrorCode::Usage, "`Last-Event-ID` is a number that the stream has given")
         })?),
     };
-    let slot = Slot::take(&asked.api)?;
+    let slot = asked.stream()?;
     let (missed, gap, mut subscription) = match since {
         None => (Vec::new(), false, asked.host.subscribe()),
         Some(seq) => {

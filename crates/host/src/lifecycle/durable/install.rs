@@ -16,6 +16,49 @@ use crate::store::{Actor, Owner, PackageRow, PluginRow, Store};
 /// example. It never gets the stranger's directory, which may change while it is looked at.
 pub(crate) type Inspect<'a> = &'a dyn Fn(&Path, &Manifest, &PackageRow) -> Result<(), Error>;
 
+/// Where a package lies, and what people call it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin<'a> {
+    /// A directory that holds it, or holds one that does.
+    Directory(&'a Path),
+    /// An archive that was unpacked; `name` is that of the archive.
+    Unpacked {
+        /// What was unpacked.
+        package: &'a package::Unpacked,
+        /// The archive's.
+        name: &'a Path,
+    },
+}
+
+impl Origin<'_> {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path) => path,
+            Self::Unpacked { package, .. } => package.path(),
+        }
+    }
+
+    /// What is written down of where it came from.
+    fn record(&self, found: &Path) -> String {
+        match self {
+            Self::Directory(_) => {
+                std::path::absolute(found).unwrap_or_else(|_| found.to_owned()).to_string_lossy().into_owned()
+            }
+            Self::Unpacked { package, name } => {
+                format!("{} sha256:{}", name.display(), package.contents().sha256)
+            }
+        }
+    }
+
+    /// An error in words of whoever named the package: they know nothing of where it was unpacked.
+    fn tell(&self, error: Error) -> Error {
+        match self {
+            Self::Directory(_) => error,
+            Self::Unpacked { package, name } => renamed(&error, package.path(), name),
+        }
+    }
+}
+
 /// What an install gives.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
@@ -43,21 +86,23 @@ impl Candidate {
     }
 }
 
-/// Copies the package at `path` (or the one directly below it) and judges the copy.
+/// Copies the package (or the one directly below it) and judges the copy.
 ///
 /// # Errors
 /// `path_not_found`, `invalid_package`, `invalid_manifest` or `too_large` naming what is wrong; what `inspect` refuses; `io`.
 /// Nothing is left behind.
-pub(super) fn prepare(store: &Store, path: &Path, inspect: Inspect<'_>) -> Result<Candidate, Error> {
-    let found = package::find(path)?;
-    let source = std::path::absolute(&found).unwrap_or_else(|_| found.clone());
+pub(super) fn prepare(store: &Store, origin: Origin<'_>, inspect: Inspect<'_>) -> Result<Candidate, Error> {
+    copy_and_judge(store, origin, inspect).map_err(|error| origin.tell(error))
+}
+
+fn copy_and_judge(store: &Store, origin: Origin<'_>, inspect: Inspect<'_>) -> Result<Candidate, Error> {
+    let found = package::find(origin.path())?;
     // The original first: most mistakes are found before anything is copied. What counts is the copy.
     manifest::load(&found)?;
     let staged = package::stage(&found, store.layout())?;
-    let loaded =
-        manifest::load(staged.path()).map_err(|findings| original(&findings.into(), &staged, &found))?;
-    manifest::entry_point(staged.path(), &loaded.manifest)
-        .map_err(|finding| original(&finding.into(), &staged, &found))?;
+    let original = |error: &Error| renamed(error, staged.path(), &found);
+    let loaded = manifest::load(staged.path()).map_err(|findings| original(&findings.into()))?;
+    manifest::entry_point(staged.path(), &loaded.manifest).map_err(|finding| original(&finding.into()))?;
     let owner = Owner::unsigned(&loaded.manifest);
     let manifest = serde_json::to_string(&loaded.manifest)
         .map_err(|e| Error::new(ErrorCode::Internal, "cannot write the manifest down").with_source(e))?;
@@ -67,31 +112,36 @@ pub(super) fn prepare(store: &Store, path: &Path, inspect: Inspect<'_>) -> Resul
         publisher: owner.publisher().to_owned(),
         version: loaded.manifest.version.clone(),
         manifest,
-        source: source.to_string_lossy().into_owned(),
+        source: origin.record(&found),
         stored_at_ms: now_ms(),
     };
-    inspect(staged.path(), &loaded.manifest, &row).map_err(|error| original(&error, &staged, &found))?;
+    inspect(staged.path(), &loaded.manifest, &row).map_err(|error| original(&error))?;
     Ok(Candidate { staged, loaded, row })
 }
 
-/// The same error, with the path that the caller knows in place of that of the copy.
-fn original(error: &Error, staged: &Staged, package: &Path) -> Error {
-    let (from, to) = (staged.path().display().to_string(), package.display().to_string());
+/// The same error, with the path that the caller knows in place of that of a copy.
+fn renamed(error: &Error, copy: &Path, known: &Path) -> Error {
+    let (from, to) = (copy.display().to_string(), known.display().to_string());
     let renamed = Error::new(error.code(), error.chain().replace(&from, &to));
     match error.hint() {
-        Some(hint) => renamed.with_hint(hint),
+        Some(hint) => renamed.with_hint(hint.replace(&from, &to)),
         None => renamed,
     }
 }
 
-/// Installs the package at `path`, or the one that lies in a directory directly below it. On the disk, with its audit
+/// Installs a package, or the one that lies in a directory directly below it. On the disk, with its audit
 /// record, before it returns. The same package again changes nothing.
 ///
 /// # Errors
 /// Those of the package, as above; `already_installed` when the name has another package; `busy` when another process
 /// installs, upgrades or uninstalls for longer than 30 s. Then nothing was changed and nothing is left behind.
-pub(crate) fn install(store: &Store, path: &Path, by: &Actor, inspect: Inspect<'_>) -> Result<Placed, Error> {
-    let candidate = prepare(store, path, inspect)?;
+pub(crate) fn install(
+    store: &Store,
+    origin: Origin<'_>,
+    by: &Actor,
+    inspect: Inspect<'_>,
+) -> Result<Placed, Error> {
+    let candidate = prepare(store, origin, inspect)?;
     let notes = candidate.notes();
     let Candidate { staged, row, .. } = candidate;
     let _lock = LifecycleLock::acquire(store.layout().home())?;

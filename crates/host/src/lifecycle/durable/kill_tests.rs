@@ -41,9 +41,10 @@ const CALLS: [&str; 16] = [
 /// The ordinary test kills at one point of one in so many calls of each step.
 const SAMPLE_ONE_IN: usize = 4;
 
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     "open",
     "install",
+    "archive",
     "consent",
     "grant",
     "revoke",
@@ -73,6 +74,18 @@ fn package(dir: &Path, version: &str) -> PathBuf {
     path
 }
 
+/// The same package as one file.
+fn install_archive(store: &Store, dir: &Path) -> Result<(), Error> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for file in ["plugin.json", "src/main.py"] {
+        tar.append_path_with_name(package(dir, "1.0.0").join(file), file).unwrap();
+    }
+    let archive = tar.into_inner().unwrap();
+    let unpacked = crate::package::unpack(archive.as_slice(), "p.tar".as_ref(), store.layout())?;
+    let origin = Origin::Unpacked { package: &unpacked, name: "p.tar".as_ref() };
+    install(store, origin, &"ada".into(), &|_, _, _| Ok(())).map(drop)
+}
+
 fn consent(store: &Store, digest: &str) -> Result<(), Error> {
     let granted = vec!["file:read=/srv/**".parse().unwrap()];
     let consent = Consent { digest: digest.to_owned(), asked: granted.clone(), granted, by: "ada".into() };
@@ -80,9 +93,14 @@ fn consent(store: &Store, digest: &str) -> Result<(), Error> {
 }
 
 fn stage(store: &Store, dir: &Path) -> Result<Staged, Error> {
-    stage_upgrade(store, &package(dir, "2.0.0"), false, &"ada".into(), &|_, _, _| Ok(()), &|_, _, _| {
-        Ok(Vec::new())
-    })
+    stage_upgrade(
+        store,
+        Origin::Directory(&package(dir, "2.0.0")),
+        false,
+        &"ada".into(),
+        &|_, _, _| Ok(()),
+        &|_, _, _| Ok(Vec::new()),
+    )
 }
 
 fn commit(store: &Store) -> Result<(), Error> {
@@ -102,10 +120,11 @@ fn set_up(dir: &Path, step: &str) {
     }
     let store = Store::open(&Home::at(dir.join("home"))).unwrap();
     recover(&store).unwrap();
-    if step == "install" {
+    if matches!(step, "install" | "archive") {
         return;
     }
-    let placed = install(&store, &package(dir, "1.0.0"), &"ada".into(), &|_, _, _| Ok(())).unwrap();
+    let placed =
+        install(&store, Origin::Directory(&package(dir, "1.0.0")), &"ada".into(), &|_, _, _| Ok(())).unwrap();
     fs::write(store.layout().data_dir(&name()).join("file"), "mine").unwrap();
     store.data_put(&placed.row.owner(), "key", b"value".to_vec(), 100, 100_000).unwrap();
     if step != "consent" {
@@ -125,7 +144,11 @@ fn carry_out(dir: &Path, step: &str) -> Result<(), Error> {
     recover(&store)?;
     match step {
         "open" => Ok(()),
-        "install" => install(&store, &package(dir, "1.0.0"), &"ada".into(), &|_, _, _| Ok(())).map(drop),
+        "install" => {
+            install(&store, Origin::Directory(&package(dir, "1.0.0")), &"ada".into(), &|_, _, _| Ok(()))
+                .map(drop)
+        }
+        "archive" => install_archive(&store, dir),
         "consent" => {
             let digest = store.plugin(&name())?.unwrap().package.digest;
             consent(&store, &digest)
@@ -307,7 +330,7 @@ fn a_full_or_failing_disk_is_a_clean_error_and_changes_nothing() {
         return;
     }
     let mut refused = 0;
-    for step in ["install", "stage", "config"] {
+    for step in ["install", "archive", "stage", "config"] {
         let trial = Trial::new(step);
         for (call, error) in [
             ("pwrite64", "ENOSPC"),

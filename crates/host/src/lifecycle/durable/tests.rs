@@ -41,14 +41,21 @@ impl Place {
 
     fn install(&self, version: &str, author: &str) -> Result<Placed, Error> {
         let package = self.package(version, author, &["file:read=/srv/**"]);
-        install(&self.store, &package, &"ada".into(), &|_, _, _| Ok(()))
+        install(&self.store, Origin::Directory(&package), &"ada".into(), &|_, _, _| Ok(()))
     }
 
     fn upgrade(&self, package: &Path, allow_downgrade: bool) -> Result<Staged, Error> {
         let asks = |_: &crate::store::PluginRow, _: &Path, manifest: &Manifest| {
             Ok(manifest.requested().unwrap().into_iter().map(|(permission, _)| permission).collect())
         };
-        stage_upgrade(&self.store, package, allow_downgrade, &"ada".into(), &|_, _, _| Ok(()), &asks)
+        stage_upgrade(
+            &self.store,
+            Origin::Directory(package),
+            allow_downgrade,
+            &"ada".into(),
+            &|_, _, _| Ok(()),
+            &asks,
+        )
     }
 
     fn keep(&self) -> UpgradeGrants {
@@ -99,13 +106,17 @@ fn a_package_that_is_refused_leaves_nothing() {
     let place = Place::new();
     let package = place.package("1.0.0", "Ada", &[]);
     fs::remove_file(package.join("main.py")).unwrap();
-    let error = install(&place.store, &package, &"ada".into(), &|_, _, _| Ok(())).unwrap_err();
+    let error =
+        install(&place.store, Origin::Directory(&package), &"ada".into(), &|_, _, _| Ok(())).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidManifest);
     assert!(!error.chain().contains("staging"), "the caller's path is named: {error}");
     fs::write(package.join("main.py"), "pass\n").unwrap();
     let no =
         |_: &Path, _: &Manifest, _: &PackageRow| Err(Error::new(ErrorCode::InvalidPackage, "no such class"));
-    assert_eq!(install(&place.store, &package, &"ada".into(), &no).unwrap_err().message(), "no such class");
+    assert_eq!(
+        install(&place.store, Origin::Directory(&package), &"ada".into(), &no).unwrap_err().message(),
+        "no such class"
+    );
     assert_eq!(place.store.plugins().unwrap(), []);
     place.is_clean();
 }
@@ -260,7 +271,11 @@ fn at_once_one_install_wins_and_nothing_is_left_of_the_others() {
         let threads: Vec<_> = packages
             .iter()
             .chain(&packages)
-            .map(|package| scope.spawn(|| install(&place.store, package, &"ada".into(), &|_, _, _| Ok(()))))
+            .map(|package| {
+                scope.spawn(|| {
+                    install(&place.store, Origin::Directory(package), &"ada".into(), &|_, _, _| Ok(()))
+                })
+            })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -303,11 +318,13 @@ fn figures() {
     let package = place.package("1.0.0", "Ada", &[]);
     let mut row = None;
     timed("install of two files", 1, &mut || {
-        row = Some(install(&place.store, &package, &"ada".into(), &|_, _, _| Ok(())).unwrap().row);
+        row = Some(
+            install(&place.store, Origin::Directory(&package), &"ada".into(), &|_, _, _| Ok(())).unwrap().row,
+        );
     });
     let row = row.unwrap();
     timed("the same again", 5, &mut || {
-        install(&place.store, &package, &"ada".into(), &|_, _, _| Ok(())).unwrap();
+        install(&place.store, Origin::Directory(&package), &"ada".into(), &|_, _, _| Ok(())).unwrap();
     });
     timed("verify", 20, &mut || drop(verified(&place.store, &row.package.digest).unwrap()));
     timed("keep a value", 50, &mut || {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName};
 
-use super::install::{Candidate, Inspect, prepare};
+use super::install::{Candidate, Inspect, Origin, prepare};
 use super::recover;
 use crate::lock::LifecycleLock;
 use crate::store::{Actor, PackageRow, PluginRow, Store, UpgradeGrants};
@@ -33,13 +33,13 @@ pub(crate) struct Staged {
 /// not fit; `busy`; `io`.
 pub(crate) fn stage_upgrade(
     store: &Store,
-    path: &Path,
+    origin: Origin<'_>,
     allow_downgrade: bool,
     by: &Actor,
     inspect: Inspect<'_>,
     wider: Wider<'_>,
 ) -> Result<Staged, Error> {
-    let candidate = prepare(store, path, inspect)?;
+    let candidate = prepare(store, origin, inspect)?;
     let Candidate { staged, loaded, row } = candidate;
     let _lock = LifecycleLock::acquire(store.layout().home())?;
     let current = store.trusted(&row.plugin)?.plugin;

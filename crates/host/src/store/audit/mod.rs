@@ -106,7 +106,15 @@ pub(crate) enum AuditEvent {
     /// Configuration was written; the names of the changed keys, never a value.
     Config { keys: Vec<String>, by: String },
     /// A step of an upgrade: `staged`, `committed` or `abandoned`.
-    Upgrade { step: String, from: String, to: String, digest: String, added: Vec<String>, by: String },
+    Upgrade {
+        step: String,
+        from: String,
+        to: String,
+        digest: String,
+        source: String,
+        added: Vec<String>,
+        by: String,
+    },
     /// The version before came back.
     Rollback { from: String, to: String, reason: String, by: String },
     /// A plugin was removed.
