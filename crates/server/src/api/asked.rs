@@ -79,6 +79,11 @@ impl<Q, B> Asked<Q, B> {
         self.api.leases.take(&self.lease)
     }
 
+    /// The daemon's own user, if that is who asks.
+    pub(super) const fn owner(&self) -> Option<u32> {
+        self.lease.owner
+    }
+
     /// What stands in the place of `{name}`.
     pub(crate) fn name(&self) -> &str {
         self.part("name")
@@ -111,7 +116,7 @@ impl<Q, B> Asked<Q, B> {
 }
 
 /// What the path was filled in with.
-pub(super) async fn path_of(parts: &mut axum::http::request::Parts) -> Vec<(String, String)> {
+pub(crate) async fn path_of(parts: &mut axum::http::request::Parts) -> Vec<(String, String)> {
     match RawPathParams::from_request_parts(parts, &()).await {
         Ok(params) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         // Not UTF-8: the name of nothing.
@@ -119,7 +124,7 @@ pub(super) async fn path_of(parts: &mut axum::http::request::Parts) -> Vec<(Stri
     }
 }
 
-async fn collect(body: Body, headers: &HeaderMap, most: usize) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn collect(body: Body, headers: &HeaderMap, most: usize) -> Result<Vec<u8>, Failure> {
     let too_large = || {
         Failure::new(ErrorCode::TooLarge, format!("the body has more than {most} bytes"))
             .hint("`body_max` of the server is the limit")
