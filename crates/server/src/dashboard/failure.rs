@@ -37,7 +37,7 @@ pub(super) fn nothing() -> Failure {
 
 /// The page of a failure for whoever is signed in.
 pub(super) fn in_frame(seen: &Seen, failure: Failure) -> Response<Body> {
-    let told = failure.told(&seen.caller().correlation_id);
+    let told = for_people(failure, &seen.caller().correlation_id);
     let name = seen.name();
     let way = html! {
         @if !name.is_empty() && told.detail.code != ErrorCode::NotFound.as_str() {
@@ -56,7 +56,7 @@ pub(super) fn in_frame(seen: &Seen, failure: Failure) -> Response<Body> {
 
 /// What failed, for a page that goes on with a form.
 pub(crate) fn inside(failure: Failure, seen: &Seen) -> (axum::http::StatusCode, Markup) {
-    let told = failure.told(&seen.caller().correlation_id);
+    let told = for_people(failure, &seen.caller().correlation_id);
     let box_ = html! {
         div.notice.failed role="alert" {
             p { strong { (title(&told)) ": " } (long(&told.detail.message)) }
@@ -64,6 +64,18 @@ pub(crate) fn inside(failure: Failure, seen: &Seen) -> (axum::http::StatusCode, 
         }
     };
     (told.status, box_)
+}
+
+/// What is told of a failure to whoever looks at a page, where that is not what a program is told.
+fn for_people(failure: Failure, correlation_id: &str) -> Told {
+    let code = failure.error.code();
+    let mut told = failure.told(correlation_id);
+    if code == ErrorCode::Conflict && told.detail.hint.as_ref().is_some_and(|hint| hint.contains("If-Match"))
+    {
+        told.detail.hint =
+            Some("look at what there is now, and send it again if you still mean it".to_owned());
+    }
+    told
 }
 
 fn body(told: &Told, way: &Markup) -> Markup {

@@ -12,6 +12,7 @@ mod door;
 mod failure;
 mod form;
 mod header;
+mod install;
 mod layout;
 mod link;
 mod part;

@@ -12,9 +12,34 @@ use crate::client::{Answer, request};
 use crate::rig::Rig;
 
 /// Pages and acts that need somebody who is signed in.
-const PAGES: [&str; 4] =
-    ["/dashboard", "/dashboard/plugins", "/dashboard/stream", "/dashboard/plugins/nobody"];
-const ACTS: [&str; 2] = ["/dashboard/plugins/p/activate", "/dashboard/plugins/p/deactivate"];
+const PAGES: [&str; 13] = [
+    "/dashboard",
+    "/dashboard/plugins",
+    "/dashboard/stream",
+    "/dashboard/install",
+    "/dashboard/plugins/nobody",
+    "/dashboard/plugins/p",
+    "/dashboard/plugins/p/grants",
+    "/dashboard/plugins/p/grants/add",
+    "/dashboard/plugins/p/config",
+    "/dashboard/plugins/p/resources",
+    "/dashboard/plugins/p/denials",
+    "/dashboard/plugins/p/upgrade",
+    "/dashboard/plugins/p/uninstall",
+];
+const ACTS: [&str; 11] = [
+    "/dashboard/plugins",
+    "/dashboard/plugins/scan",
+    "/dashboard/plugins/p/activate",
+    "/dashboard/plugins/p/deactivate",
+    "/dashboard/plugins/p/grants",
+    "/dashboard/plugins/p/grants/add",
+    "/dashboard/plugins/p/grants/revoke",
+    "/dashboard/plugins/p/config",
+    "/dashboard/plugins/p/upgrade",
+    "/dashboard/plugins/p/rollback",
+    "/dashboard/plugins/p/uninstall",
+];
 
 fn one(rig: &Rig) {
     rig.active("p", "", &["hi"], "def hi(a):\n    return 'hi'\n");
@@ -134,6 +159,11 @@ fn a_session_ends_with_its_token() {
 fn a_form_counts_when_this_session_has_made_it() {
     let rig = Rig::new();
     one(&rig);
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    for path in ACTS {
+        assert_eq!(admin.post_bare(path, &[("csrf", "0"), ("name", "p")]).status, 403, "{path}");
+    }
+    admin.open("/dashboard/plugins/p");
     let mut browser = Browser::with_role(&rig, Role::Operator);
     let other = Browser::with_role(&rig, Role::Operator);
     let state = || rig.send(&crate::client::get("/plugins/p")).ok()["state"].as_str().unwrap().to_owned();
@@ -305,7 +335,7 @@ pub(crate) fn is_protected(answer: &Answer, what: &str) {
     if is_page {
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
         let body = page(answer);
-        for inline in ["<style", " style=", " onclick=", " onload=", " onsubmit=", "javascript:"] {
+        for inline in ["<style", " style=", " onclick=", " onload=", " onsubmit=", "href=\"javascript:"] {
             assert!(!body.contains(inline), "{what}: {inline}");
         }
         let scripts = body.matches("<script").count();
@@ -358,7 +388,7 @@ fn web_03_every_answer_is_protected_errors_and_files_too() {
 fn a_page_that_does_not_take_a_method_says_which_it_takes() {
     let rig = Rig::new();
     let browser = Browser::with_role(&rig, Role::Admin);
-    let answer = browser.request("DELETE", "/dashboard/plugins").send(rig.address);
+    let answer = browser.request("DELETE", "/dashboard/install").send(rig.address);
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
     let answer = browser.request("GET", "/dashboard/plugins/p/activate").send(rig.address);
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));

@@ -14,6 +14,11 @@ mod client;
 mod rig;
 
 mod browser;
+mod configuration;
 mod doors;
 mod list;
 mod overview;
+mod permissions;
+mod resources;
+mod strangers;
+mod versions;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use maud::{Markup, html};
 use ringfence::plugin::{LimitsInfo, PluginDetails};
 
+use super::super::ROOT;
 use super::super::seen::Seen;
 use super::super::text::{bytes, long, shown, span, time};
 use super::super::view::Page;
@@ -15,11 +16,38 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
     let details = seen.host.show(seen.name()).await?;
     let body = html! {
         @if let Some(description) = &details.manifest.description { p.lead { (shown(description)) } }
-        (about(&details))
+        (may(&seen, &details))
         (tools(&details))
         (limits(&details.limits))
+        (about(&details))
+        @if seen.may("uninstallPlugin") {
+            p { a.button.danger href={ (ROOT) "/plugins/" (details.name) "/uninstall" } { "Uninstall …" } }
+        }
     };
     Ok(super::page(&seen, &details, Tab::Overview, &body))
+}
+
+/// What it may do, in short; a version or a consent that waits first.
+fn may(seen: &Seen, details: &PluginDetails) -> Markup {
+    let address = format!("{ROOT}/plugins/{}/grants", details.name);
+    html! {
+        @if let Some(pending) = &details.pending {
+            div.notice.warned {
+                p { "Version " (shown(&pending.version)) " waits: it asks for more. " a href=(address) { "Look at what it asks for" } "." }
+            }
+        }
+        section.card aria-labelledby="may" id="may-card" data-live {
+            h2 id="may" { "It may" }
+            @if details.grants.is_empty() {
+                p.faint { "Nothing beyond its own data directory." }
+            } @else {
+                ul.plain { @for grant in &details.grants { li { (shown(&grant.meaning)) (grant.enforced.remark()) } } }
+            }
+            @if !details.denials.is_empty() && seen.may("pluginDenials") {
+                p { a href={ (ROOT) "/plugins/" (details.name) "/denials" } { "What was refused (" (details.denials.len()) ")" } }
+            }
+        }
+    }
 }
 
 fn about(details: &PluginDetails) -> Markup {
