@@ -102,6 +102,8 @@ enum Command {
     Serve(command::serve::ServeArguments),
     /// Let an AI client manage plugins: an MCP server on standard input and output
     Mcp(command::mcp::McpArguments),
+    /// Print an address that opens the daemon's dashboard once
+    Dashboard(command::dashboard::DashboardArguments),
     /// Make, list and revoke what opens the daemon's HTTP API
     Token {
         #[command(subcommand)]
@@ -190,6 +192,7 @@ fn run(command: Command) -> ExitCode {
         Command::Audit { command } => command::audit::run(&command),
         Command::Serve(arguments) => command::serve::run(&arguments),
         Command::Mcp(arguments) => command::mcp::run(&arguments),
+        Command::Dashboard(arguments) => command::dashboard::run(&arguments),
         Command::Token { command } => command::token::run(&command),
         Command::Doctor(arguments) => command::doctor::run(&arguments),
         Command::Demo(arguments) => command::demo::run(&arguments),

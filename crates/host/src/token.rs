@@ -98,6 +98,25 @@ impl TokenText {
     }
 }
 
+/// A secret of 256 random bits in lower-case hexadecimal digits, for what lives shorter than a token: a session, a link.
+///
+/// ```
+/// # fn main() -> Result<(), ringfence::Error> {
+/// let secret = ringfence::token::secret()?;
+/// assert_eq!(secret.reveal().len(), 64);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// `io` without random numbers.
+pub fn secret() -> Result<TokenText, Error> {
+    let mut bytes = [0; 32];
+    ringfence_sandbox::tree::random(&mut bytes)
+        .map_err(|e| Error::new(ErrorCode::Io, "there are no random numbers for a secret").with_source(e))?;
+    Ok(TokenText(crate::store::hex(&bytes)))
+}
+
 impl fmt::Debug for TokenText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenText(secret)")

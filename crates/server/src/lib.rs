@@ -11,7 +11,9 @@ pub mod mcp;
 pub mod server;
 
 mod caller;
+mod dashboard;
 mod impatient;
+mod time;
 mod tls;
 
 pub use caller::Caller;

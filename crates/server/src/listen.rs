@@ -60,7 +60,11 @@ pub struct TlsFiles {
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Peer {
-    Tcp(SocketAddr),
+    Tcp {
+        address: SocketAddr,
+        /// What is sent goes through TLS.
+        secure: bool,
+    },
     Unix {
         uid: u32,
         /// It is root, or the user of this process.
@@ -136,6 +140,11 @@ impl Bound {
         }
     }
 
+    /// Whether it speaks TLS.
+    pub(crate) const fn is_secure(&self) -> bool {
+        matches!(self, Self::Tcp(_, Some(_)))
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
             Self::Tcp(listener, acceptor) => {
@@ -145,7 +154,7 @@ impl Bound {
                     None => Accepted::Tcp(stream),
                     Some(acceptor) => Accepted::Tls(stream, acceptor.clone()),
                 };
-                Ok((accepted, Peer::Tcp(address)))
+                Ok((accepted, Peer::Tcp { address, secure: acceptor.is_some() }))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
@@ -228,6 +237,21 @@ pub(crate) fn names(bound: &[Bound], more: &[String]) -> Vec<String> {
     }
     names.extend(more.iter().cloned());
     names
+}
+
+/// The address that a browser on this machine opens; `None` where nothing listens over TCP.
+pub(crate) fn origin(bound: &[Bound], names: &[String]) -> Option<String> {
+    let place = bound.iter().find(|place| place.address().is_some())?;
+    let address = place.address()?;
+    let scheme = if place.is_secure() { "https" } else { "http" };
+    let host = match names.first() {
+        // What its certificate says.
+        Some(name) if place.is_secure() => name.clone(),
+        _ if address.ip().is_unspecified() => "localhost".to_owned(),
+        _ if address.is_ipv6() => format!("[{}]", address.ip()),
+        _ => address.ip().to_string(),
+    };
+    Some(format!("{scheme}://{host}:{}", address.port()))
 }
 
 /// All places of a server.

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Api};
+use crate::dashboard::{self, Dashboard};
 use crate::impatient::Impatient;
 use crate::listen::{self, Accepted, Bound, Listen, Peer, Places};
 use crate::mcp::{InstallFrom, Management, ManagementOptions, admin_router};
@@ -129,6 +130,7 @@ pub struct Server {
     router: Router,
     api: Arc<Api>,
     management: Management,
+    dashboard: Arc<Dashboard>,
     stop: watch::Sender<bool>,
     drain: Duration,
 }
@@ -152,11 +154,15 @@ impl Server {
         let from = InstallFrom::Directories(options.install_from.clone());
         let management =
             Management::resident(host.clone(), ManagementOptions { install_from: from, page: None });
-        let api = Arc::new(Api::new(host, &options, names, stopped));
-        let router = api::router(&api).nest("/mcp/admin", admin_router(management.clone()));
+        let origin = listen::origin(&places, &options.names);
+        let api = Arc::new(Api::new(host, &options, names, origin, stopped));
+        let dashboard = Arc::new(Dashboard::new(Arc::clone(&api), &places));
+        let router = api::router(&api)
+            .nest("/mcp/admin", admin_router(management.clone()))
+            .merge(dashboard::router(&dashboard));
         let router = api::guarded(router, &api);
         let places = places.into_iter().map(Arc::new).collect();
-        Ok(Self { places, router, api, management, stop, drain: options.drain })
+        Ok(Self { places, router, api, management, dashboard, stop, drain: options.drain })
     }
 
     /// The addresses of its TCP sockets, in the order in which they were asked for.
@@ -188,6 +194,7 @@ impl Server {
         tokio::select! {
             () = stop => {}
             () = self.api.watch_leases() => {}
+            () = self.dashboard.watch_sessions() => {}
         }
         // Nobody may be left to be told.
         let _nobody = self.stop.send(true);

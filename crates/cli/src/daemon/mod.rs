@@ -40,6 +40,15 @@ pub(crate) struct Daemon {
     silent: bool,
 }
 
+/// An address that opens the dashboard once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DashboardLink {
+    /// The whole address.
+    pub(crate) url: String,
+    /// For how many seconds it can be used.
+    pub(crate) expires_in_s: u64,
+}
+
 #[derive(Debug, Deserialize)]
 struct Health {
     version: Option<String>,
@@ -199,6 +208,14 @@ impl Daemon {
     /// As the host's own.
     pub(crate) async fn resources(&self, name: &str) -> Result<Value, Error> {
         self.look(&format!("/plugins/{}/resources", segment(name)), LOOK_WAIT).await
+    }
+
+    /// Has the daemon make an address that opens its dashboard once.
+    ///
+    /// # Errors
+    /// `not_supported` when it listens on its socket alone.
+    pub(crate) async fn dashboard_link(&self) -> Result<DashboardLink, Error> {
+        self.act("/dashboard/links", &Value::Null, LOOK_WAIT).await
     }
 
     async fn look<T: serde::de::DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, Error> {

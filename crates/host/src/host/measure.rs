@@ -73,7 +73,7 @@ impl Host {
         })
     }
 
-    /// What a plugin used: a sample a second while it runs, the newest `limit` of them, oldest first. The last 1,000 are kept.
+    /// What a plugin used: a sample a second while it runs, the newest `limit` of them, oldest first. The last 3,600 are kept: an hour.
     ///
     /// # Errors
     /// `not_found`; `io`, `busy` of the store.

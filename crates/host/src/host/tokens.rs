@@ -69,6 +69,20 @@ impl Host {
         Ok(rows.into_iter().map(|row| info(row, now)).collect())
     }
 
+    /// What a token opens now, by its id: for whoever has shown it before, such as a session. `None` when it opens nothing any
+    /// more. Nothing is noted as a use.
+    ///
+    /// # Errors
+    /// `io`, `busy` of the store: then nothing may be opened either.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn token(&self, id: &TokenId) -> Result<Option<TokenInfo>, Error> {
+        let (store, id) = (self.context().store.clone(), id.clone());
+        let found = store.run(move |store| store.token(id.as_str())).await?;
+        Ok(found.map(|row| info(row, now_ms())).filter(|info| !info.expired))
+    }
+
     /// Takes a token out of the world: from now on it opens nothing, in whatever process of this home it is shown. On the disk,
     /// with its audit record, before this returns.
     ///

@@ -17,8 +17,8 @@ const CRASHES_MAX: i64 = 50;
 const DENIALS_MAX: i64 = 1_000;
 /// Endings of calls that are kept of one plugin.
 const ACTIVITY_MAX: i64 = 5_000;
-/// Samples of resources that are kept of one plugin.
-const RESOURCES_MAX: i64 = 1_000;
+/// Samples of resources that are kept of one plugin: an hour of them.
+const RESOURCES_MAX: usize = 3_600;
 /// The longest page of any list here.
 const PAGE_MAX: usize = 1_000;
 /// The longest text in a row, in bytes.
@@ -316,7 +316,7 @@ impl Store {
         })
     }
 
-    /// Keeps samples of what a plugin used, the newest 1,000.
+    /// Keeps samples of what a plugin used, the newest 3,600.
     ///
     /// # Errors
     /// `busy` or `io`.
@@ -340,7 +340,8 @@ impl Store {
                         sample.written_bytes,
                     ))?;
             }
-            prune(transaction, "resources", name.as_str(), RESOURCES_MAX)
+            let kept = i64::try_from(RESOURCES_MAX).unwrap_or(i64::MAX);
+            prune(transaction, "resources", name.as_str(), kept)
         })
     }
 
@@ -349,7 +350,7 @@ impl Store {
     /// # Errors
     /// `busy` or `io`.
     pub(crate) fn resources(&self, name: &PluginName, limit: usize) -> Result<Vec<ResourceSample>, Error> {
-        let limit = limit.min(PAGE_MAX);
+        let limit = limit.min(RESOURCES_MAX);
         self.read("read the resources", |connection| {
             let mut samples: Vec<ResourceSample> = connection
                 .prepare_cached(

@@ -33,8 +33,6 @@ pub(crate) struct Asked<Q, B> {
     path: Vec<(String, String)>,
     headers: HeaderMap,
     lease: Lease,
-    /// Whether whoever asks could as well act on the home itself: root, or the daemon's own user.
-    pub(super) is_local: bool,
     pub(crate) query: Q,
     pub(crate) body: B,
 }
@@ -78,16 +76,15 @@ impl<Q: Wanted, B: Sent> Asked<Q, B> {
         let host = api.host_for(&caller);
         // Whoever came without one would be nobody.
         let lease = parts.extensions.remove::<Lease>().ok_or_else(super::guard::unauthenticated)?;
-        let is_local = parts.extensions.get::<super::guard::Local>().is_some();
-        Ok(Self { api, caller, host, path, headers: parts.headers, lease, is_local, query, body })
+        Ok(Self { api, caller, host, path, headers: parts.headers, lease, query, body })
     }
 }
 
 impl<Q, B> Asked<Q, B> {
     /// The body, for what uses it up, and all else.
     pub(super) fn split(self) -> (Asked<Q, ()>, B) {
-        let Self { api, caller, host, path, headers, lease, is_local, query, body } = self;
-        (Asked { api, caller, host, path, headers, lease, is_local, query, body: () }, body)
+        let Self { api, caller, host, path, headers, lease, query, body } = self;
+        (Asked { api, caller, host, path, headers, lease, query, body: () }, body)
     }
 
     /// The end of the caller's token, for a stream.
@@ -101,6 +98,11 @@ impl<Q, B> Asked<Q, B> {
     /// `busy` when there are too many.
     pub(super) fn stream(&self) -> Result<Slot, Failure> {
         self.api.streams.take(&self.lease)
+    }
+
+    /// The daemon's own user, if that is who asks.
+    pub(super) const fn owner(&self) -> Option<u32> {
+        self.lease.owner
     }
 
     /// What stands in the place of `{name}`.
@@ -135,7 +137,7 @@ impl<Q, B> Asked<Q, B> {
 }
 
 /// What the path was filled in with.
-pub(super) async fn path_of(parts: &mut axum::http::request::Parts) -> Vec<(String, String)> {
+pub(crate) async fn path_of(parts: &mut axum::http::request::Parts) -> Vec<(String, String)> {
     match RawPathParams::from_request_parts(parts, &()).await {
         Ok(params) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         // Not UTF-8: the name of nothing.
@@ -166,7 +168,7 @@ pub(super) fn too_large(most: u64) -> Failure {
         .hint("that is the limit for a body of this kind")
 }
 
-async fn collect(body: Body, headers: &HeaderMap, most: usize) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn collect(body: Body, headers: &HeaderMap, most: usize) -> Result<Vec<u8>, Failure> {
     judge_head(headers, most as u64)?;
     let too_large = || too_large(most as u64);
     match tokio::time::timeout(BODY_WAIT, Limited::new(body, most).collect()).await {

@@ -74,8 +74,21 @@ impl Failure {
         Self { header: HeaderValue::from_str(allowed).ok().map(|value| (ALLOW, value)), ..failure }
     }
 
-    /// The answer. What only the log may say stays in the log.
+    /// The answer, as a document.
     pub(crate) fn answer(self, correlation_id: &str) -> Response<Body> {
+        let Told { status, detail, header } = self.told(correlation_id);
+        let body = serde_json::to_vec(&ErrorDocument { error: detail }).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = header {
+            headers.insert(name, value);
+        }
+        response
+    }
+
+    /// What is said of it outside. What only the log may say stays in the log.
+    pub(crate) fn told(self, correlation_id: &str) -> Told {
         let code = self.error.code();
         let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let is_ours = matches!(code, ErrorCode::Internal | ErrorCode::Io);
@@ -92,13 +105,15 @@ impl Failure {
             hint: self.error.hint().map(str::to_owned).filter(|_| !is_ours),
             correlation_id: correlation_id.to_owned(),
         };
-        let body = serde_json::to_vec(&ErrorDocument { error: detail }).unwrap_or_default();
-        let mut response = (status, body).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some((name, value)) = self.header {
-            headers.insert(name, value);
-        }
-        response
+        Told { status, detail, header: self.header }
     }
+}
+
+/// A failure as it is told outside.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: ErrorDetail,
+    /// What else the answer says.
+    pub(crate) header: Option<(axum::http::HeaderName, HeaderValue)>,
 }

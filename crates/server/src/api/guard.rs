@@ -12,6 +12,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use axum::middleware::Next;
 use ringfence::Host;
+use ringfence::token::TokenId;
 use ringfence_api::{ErrorCode, Role};
 
 use super::error::Failure;
@@ -20,6 +21,7 @@ use super::rate::Buckets;
 use super::route::Route;
 use super::{PREFIX, health};
 use crate::Caller;
+use crate::dashboard;
 use crate::listen::Peer;
 
 /// Under which header an answer says its correlation id, and a request may bring one.
@@ -29,6 +31,10 @@ const CORRELATION_MAX_BYTES: usize = 64;
 /// Wrong tokens from one place: so many at once, and so many a second after that. A right token is never counted, and never
 /// refused for what others have tried.
 const WRONG_TOKENS: (f64, f64) = (1_000.0, 10.0);
+
+/// The correlation id of a request that no token comes with.
+#[derive(Clone, Debug)]
+pub(crate) struct Correlation(pub(crate) String);
 
 pub(crate) struct Guard {
     host: Host,
@@ -40,10 +46,6 @@ pub(crate) struct Guard {
     seed: u64,
     count: AtomicU64,
 }
-
-/// On a request that came over the socket without a token: from root or the daemon's own user, as the kernel says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Local;
 
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,15 +68,17 @@ impl Guard {
     /// Lets a request through, with its [`Caller`], or answers it.
     pub(super) async fn pass(&self, mut request: Request, next: Next) -> Response<Body> {
         let correlation_id = self.correlation_id(request.headers());
+        let is_page = dashboard::owns(request.uri().path());
         let mut response = match self.admit(&mut request, &correlation_id).await {
             Ok(()) => next.run(request).await,
+            Err(failure) if is_page => dashboard::refused(failure, &correlation_id),
             Err(failure) => failure.answer(&correlation_id),
         };
         let headers = response.headers_mut();
+        dashboard::protect(headers);
         if let Ok(value) = HeaderValue::from_str(&correlation_id) {
             headers.insert(CORRELATION_HEADER, value);
         }
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         headers
             .entry(axum::http::header::CACHE_CONTROL)
             .or_insert_with(|| HeaderValue::from_static("no-store"));
@@ -83,19 +87,20 @@ impl Guard {
 
     async fn admit(&self, request: &mut Request, correlation_id: &str) -> Result<(), Failure> {
         let peer = request.extensions().get::<Peer>().copied().ok_or_else(unauthenticated)?;
-        if let Peer::Tcp(_) = peer {
+        if let Peer::Tcp { .. } = peer {
             self.judge_host(request)?;
         }
         self.judge_origin(request)?;
+        if dashboard::owns(request.uri().path()) {
+            // Pages know people by their sessions, and no token is taken from a header there.
+            request.extensions_mut().insert(Correlation(correlation_id.to_owned()));
+            return Ok(());
+        }
         let given = bearer(request.headers())?.map(str::to_owned);
         let is_open = is_open(request);
-        let is_local = given.is_none() && matches!(peer, Peer::Unix { trusted: true, .. });
         let (caller, lease) = self.caller(peer, given, is_open, correlation_id).await?;
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(lease);
-        if is_local {
-            request.extensions_mut().insert(Local);
-        }
         Ok(())
     }
 
@@ -145,13 +150,14 @@ impl Guard {
     ) -> Result<(Caller, Lease), Failure> {
         let caller = |actor: String, role, plugin, token| {
             let correlation_id = correlation_id.to_owned();
-            (Caller { actor, role, plugin, correlation_id }, Lease(token))
+            (Caller { actor, role, plugin, correlation_id }, Lease::of(token))
         };
         let address = match (peer, &given) {
             (Peer::Unix { uid, trusted: true }, None) => {
-                return Ok(caller(format!("socket, uid {uid}"), Role::Admin, None, None));
+                let (caller, lease) = caller(format!("socket, uid {uid}"), Role::Admin, None, None);
+                return Ok((caller, Lease { owner: Some(uid), ..lease }));
             }
-            (Peer::Tcp(address), _) => Some(address.ip()),
+            (Peer::Tcp { address, .. }, _) => Some(address.ip()),
             (Peer::Unix { .. }, _) => None,
         };
         let Some(token) = given else {
@@ -162,17 +168,26 @@ impl Guard {
         };
         match self.host.check_token(&token).await? {
             Some(known) => {
-                if self.requests.as_ref().is_some_and(|all| !all.take(known.id.as_str())) {
-                    return Err(Failure::new(ErrorCode::RateLimited, "this token sends too many requests"));
-                }
+                self.count(&known.id)?;
                 Ok(caller(format!("token {}", known.id), known.role, known.plugin, Some(known.id)))
             }
             None => Err(self.wrong(address, "a wrong token")),
         }
     }
 
+    /// Counts a request of a token.
+    ///
+    /// # Errors
+    /// `rate_limited` when there are too many.
+    pub(crate) fn count(&self, token: &TokenId) -> Result<(), Failure> {
+        if self.requests.as_ref().is_some_and(|all| !all.take(token.as_str())) {
+            return Err(Failure::new(ErrorCode::RateLimited, "this token sends too many requests"));
+        }
+        Ok(())
+    }
+
     /// Somebody without a token that holds: all are told the same.
-    fn wrong(&self, address: Option<IpAddr>, what: &'static str) -> Failure {
+    pub(crate) fn wrong(&self, address: Option<IpAddr>, what: &'static str) -> Failure {
         let within = address.is_none_or(|address| self.wrong.take(&address));
         if within {
             self.host.access_denied(what, "");
@@ -183,7 +198,7 @@ impl Guard {
     }
 
     /// Somebody known wanted more than the token is for.
-    pub(super) fn note_refused(&self, caller: &Caller, route: &Route) {
+    pub(crate) fn note_refused(&self, caller: &Caller, route: &Route) {
         tracing::info!(actor = %caller.actor, method = %route.method, route = route.path, "access denied");
         let host = self.host.acting_as(caller.actor.as_str(), Some(caller.correlation_id.clone()));
         host.access_denied("the role or plugin of the token", route.path);

@@ -11,9 +11,22 @@ use tokio::sync::watch;
 /// How often tokens with open streams are looked at. One that is taken back by another process ends them within this.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The token of a request, for what goes on after it was answered.
-#[derive(Clone, Debug)]
-pub(super) struct Lease(pub(super) Option<TokenId>);
+/// On what a request rests, for what goes on after it was answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lease {
+    /// Its token; `None`: the daemon's own user.
+    pub(crate) token: Option<TokenId>,
+    /// The session of the dashboard through which it came; its sender is gone when it has ended.
+    pub(crate) session: Option<watch::Receiver<()>>,
+    /// The daemon's own user, at its socket.
+    pub(crate) owner: Option<u32>,
+}
+
+impl Lease {
+    pub(super) const fn of(token: Option<TokenId>) -> Self {
+        Self { token, session: None, owner: None }
+    }
+}
 
 /// The tokens whose streams are open.
 #[derive(Debug, Default)]
@@ -23,15 +36,30 @@ pub(crate) struct Leases {
 
 /// One stream's end, if it is to end before its client does.
 #[derive(Debug)]
-pub(super) struct Ended(Option<watch::Receiver<bool>>);
+pub(super) struct Ended {
+    token: Option<watch::Receiver<bool>>,
+    session: Option<watch::Receiver<()>>,
+}
 
 impl Ended {
-    /// Ready when the token holds no more; never for one that needs none. Cancel safe.
+    /// Ready when the token holds no more, or the session has ended; never for what needs neither. Cancel safe.
     pub(super) async fn wait(&mut self) {
-        match &mut self.0 {
-            // Whoever could tell is gone: so is the server.
-            Some(ended) => drop(ended.wait_for(|ended| *ended).await.is_ok()),
-            None => std::future::pending().await,
+        let token = async {
+            match &mut self.token {
+                // Whoever could tell is gone: so is the server.
+                Some(ended) => drop(ended.wait_for(|ended| *ended).await.is_ok()),
+                None => std::future::pending().await,
+            }
+        };
+        let session = async {
+            match &mut self.session {
+                Some(session) => while session.changed().await.is_ok() {},
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = token => {}
+            () = session => {}
         }
     }
 }
@@ -39,10 +67,11 @@ impl Ended {
 impl Leases {
     /// Watches a token from now on.
     pub(super) fn take(&self, lease: &Lease) -> Ended {
-        let Some(id) = &lease.0 else { return Ended(None) };
+        let session = lease.session.clone();
+        let Some(id) = &lease.token else { return Ended { token: None, session } };
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let known = watched.entry(id.clone()).or_insert_with(|| watch::Sender::new(false));
-        Ended(Some(known.subscribe()))
+        Ended { token: Some(known.subscribe()), session }
     }
 
     /// Tells the streams of tokens that hold no more.

@@ -10,6 +10,7 @@ mod guard;
 mod health;
 mod idempotency;
 mod lease;
+mod links;
 mod metrics;
 mod openapi;
 mod plugins;
@@ -39,10 +40,16 @@ use tokio::task::JoinHandle;
 pub use error::{ErrorDetail, ErrorDocument};
 pub use openapi::document;
 
-use crate::{Caller, ServerOptions};
-use error::Failure;
+use crate::{Caller, ServerOptions, dashboard};
 use guard::Guard;
-use route::Route;
+
+pub(crate) use asked::{collect, path_of};
+pub(crate) use error::{Failure, Told};
+pub(crate) use guard::Correlation;
+pub(crate) use lease::Lease;
+pub(crate) use links::DashboardLink;
+pub(crate) use route::Route;
+pub(crate) use table::routes;
 
 /// Below which all routes stand.
 pub const PREFIX: &str = "/api/v1";
@@ -80,6 +87,8 @@ pub(crate) struct Api {
     /// Told when the server stops: streams end then.
     pub(crate) stop: watch::Receiver<bool>,
     document: std::sync::OnceLock<String>,
+    /// One-time links to the dashboard.
+    pub(crate) links: dashboard::Links,
 }
 
 impl std::fmt::Debug for Api {
@@ -93,6 +102,7 @@ impl Api {
         host: Host,
         options: &ServerOptions,
         names: Vec<String>,
+        origin: Option<String>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -110,7 +120,13 @@ impl Api {
             versions: version::Turns::default(),
             stop,
             document: std::sync::OnceLock::new(),
+            links: dashboard::Links::new(origin),
         }
+    }
+
+    /// The host, acting for nobody in particular.
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The host, acting for a caller.
@@ -257,6 +273,9 @@ async fn refuse_method(request: Request, allowed: String) -> Response<Body> {
 }
 
 async fn not_found(request: Request) -> Response<Body> {
+    if dashboard::owns(request.uri().path()) {
+        return dashboard::not_found(&request);
+    }
     Failure::new(ringfence_api::ErrorCode::NotFound, "there is nothing at this address")
         .hint(format!("GET {PREFIX}/openapi.json has all addresses"))
         .answer(&correlation_of(&request))

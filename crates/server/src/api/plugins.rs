@@ -259,7 +259,7 @@ pub(super) fn bounded(
 /// there is not told of a path elsewhere.
 fn package<Q, B>(asked: &Asked<Q, B>, path: &str) -> Result<PathBuf, Failure> {
     let given = plain(path)?;
-    if asked.is_local {
+    if asked.owner().is_some() {
         return given.canonicalize().map_err(|error| missing(path, error).into());
     }
     permitted(&asked.api.install_from, given, path)

@@ -4,7 +4,7 @@ use axum::http::Method;
 use ringfence_api::Role;
 
 use super::route::{Access, Route};
-use super::{audit, calls, exec, health, metrics, openapi, plugins, runs, settings, stream, tokens};
+use super::{audit, calls, exec, health, links, metrics, openapi, plugins, runs, settings, stream, tokens};
 
 const VIEWER: Access = Access::Role(Role::Viewer);
 const OPERATOR: Access = Access::Role(Role::Operator);
@@ -17,7 +17,7 @@ const IDEMPOTENCY: (&str, &str) =
 const LAST_EVENT: (&str, &str) =
     ("Last-Event-ID", "The `id` of the last event that was seen: the stream goes on behind it.");
 
-pub(super) fn routes() -> Vec<Route> {
+pub(crate) fn routes() -> Vec<Route> {
     let mut all = about_plugins();
     all.extend(about_their_past());
     all.extend(about_settings());
@@ -213,6 +213,14 @@ fn about_the_host() -> Vec<Route> {
             "Takes a token back at once",
             "revokeToken",
             tokens::revoke,
+        ),
+        Route::act(
+            Method::POST,
+            "/dashboard/links",
+            ADMIN,
+            "Makes an address that opens the dashboard once; only for the daemon's own user, over its socket",
+            "createDashboardLink",
+            links::create,
         ),
         Route::get("/openapi.json", VIEWER, "This document", "openapi", openapi::served).filtered(),
     ]

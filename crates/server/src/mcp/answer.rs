@@ -452,7 +452,7 @@ impl Call {
     fn line(&self) -> String {
         let what = self.tool.as_ref().unwrap_or(&self.method);
         let count = if self.count == 1 { String::new() } else { format!(", {} in one second", self.count) };
-        let (at, plugin) = (text::time(self.at_ms), &self.plugin);
+        let (at, plugin) = (crate::time::utc(self.at_ms), &self.plugin);
         format!("{at} {plugin} {what}{count} (seq {}, correlation id {})", self.seq, self.correlation_id)
     }
 }

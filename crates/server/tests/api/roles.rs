@@ -42,6 +42,7 @@ const NEEDS: &[(&str, &str, Role)] = &[
     ("GET", "/tokens", Role::Admin),
     ("POST", "/tokens", Role::Admin),
     ("DELETE", "/tokens/1", Role::Admin),
+    ("POST", "/dashboard/links", Role::Admin),
     ("GET", "/openapi.json", Role::Viewer),
 ];
 

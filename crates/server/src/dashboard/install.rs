@@ -1,0 +1,236 @@
+//! Installing: the packages that are at hand, and the way to one that is elsewhere. Consent is asked for on the plugin's own page.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use maud::{Markup, html};
+use ringfence::plugin::Scan;
+use ringfence_api::text::shell_word;
+use ringfence_api::{ErrorCode, PluginState};
+use semver::Version;
+use serde_json::json;
+
+use super::layout::Section;
+use super::seen::{Act, Question, Seen, done};
+use super::text::{LONG_MAX_CHARS, long, plain, shown};
+use super::view::{Next, Page};
+use super::{ROOT, failure, part};
+use crate::api::Failure;
+
+/// Entries of one directory that are looked at.
+const ENTRIES_MAX: usize = 500;
+/// Packages that are offered.
+const OFFERS_MAX: usize = 200;
+
+/// A package that can be installed from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) runtime: String,
+    pub(super) description: Option<String>,
+    pub(super) path: String,
+}
+
+impl Offer {
+    pub(super) fn is_older_than(&self, version: &str) -> bool {
+        matches!((self.version.parse::<Version>(), version.parse::<Version>()), (Ok(own), Ok(other)) if own < other)
+    }
+}
+
+/// The packages in the directories that the server's configuration names.
+pub(super) async fn offers(seen: &Seen) -> Vec<Offer> {
+    let from = seen.api().install_from.clone();
+    tokio::task::spawn_blocking(move || look(&from)).await.unwrap_or_default()
+}
+
+fn look(from: &[PathBuf]) -> Vec<Offer> {
+    let mut all = Vec::new();
+    for directory in from {
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
+        let mut paths: Vec<PathBuf> = entries.flatten().take(ENTRIES_MAX).map(|entry| entry.path()).collect();
+        paths.sort();
+        all.extend(paths.iter().filter_map(|path| offer(path)));
+    }
+    all.sort_by(|one, other| (&one.name, &one.version).cmp(&(&other.name, &other.version)));
+    all.truncate(OFFERS_MAX);
+    all
+}
+
+fn offer(path: &Path) -> Option<Offer> {
+    // A link is not followed: where it leads the server would not install from.
+    if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return None;
+    }
+    let manifest = ringfence::manifest::load(path).ok()?.manifest;
+    Some(Offer {
+        name: manifest.name.to_string(),
+        version: manifest.version.to_string(),
+        runtime: manifest.runtime.to_string(),
+        description: manifest.description,
+        path: path.to_str()?.to_owned(),
+    })
+}
+
+/// Whether a failure is about the package or its path, so that the form is shown again.
+pub(super) fn is_about_the_path(failure: &Failure) -> bool {
+    matches!(
+        failure.error.code(),
+        ErrorCode::Usage
+            | ErrorCode::Forbidden
+            | ErrorCode::PathNotFound
+            | ErrorCode::InvalidManifest
+            | ErrorCode::InvalidPackage
+            | ErrorCode::AlreadyInstalled
+    )
+}
+
+/// Where somebody types the path of a package.
+pub(super) fn path_field(seen: &Seen, value: &str) -> Markup {
+    let from: Vec<String> = seen.api().install_from.iter().map(|path| path.display().to_string()).collect();
+    html! {
+        div.field {
+            label for="path" { "Directory of the package, on the daemon’s machine" }
+            input id="path" name="path" required autocomplete="off" spellcheck="false" aria-describedby="path-help"
+                value=(plain(value, LONG_MAX_CHARS).0) maxlength="4096";
+            p.faint id="path-help" {
+                @if from.is_empty() {
+                    "The configuration names no directory from which packages may be installed here: set "
+                    code { "install_from" } " under " code { "[server]" } " of config.toml."
+                } @else {
+                    "Absolute, and below " @for (number, path) in from.iter().enumerate() { @if number > 0 { " or " } code { (shown(path)) } } "."
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
+    draw(&seen, None, "", None).await
+}
+
+async fn draw(seen: &Seen, wrong: Option<Markup>, path: &str, scan: Option<&Scan>) -> Result<Page, Failure> {
+    let offers = offers(seen).await;
+    let installed = seen.host.list().await?;
+    let state = |name: &str| installed.iter().find(|plugin| plugin.name.as_str() == name);
+    let body = html! {
+        h1 { "Install a plugin" }
+        p { "A package is copied and checked first. Nothing of it runs before you have seen what it asks for, and have allowed it." }
+        @if let Some(wrong) = wrong { (wrong) }
+        section.card aria-labelledby="at-hand" {
+            h2 id="at-hand" { "At hand" }
+            @if offers.is_empty() {
+                p.faint { "No package lies in the directories from which packages may be installed here." }
+            } @else {
+                table.list {
+                    caption.hidden { "Packages at hand" }
+                    thead { tr { th scope="col" { "Package" } th scope="col" { "Version" } th scope="col" { "Runtime" } th scope="col" { span.hidden { "Install" } } } }
+                    tbody {
+                        @for offer in &offers {
+                            tr {
+                                th scope="row" {
+                                    (shown(&offer.name))
+                                    @if let Some(description) = &offer.description { p.faint { (shown(description)) } }
+                                    p.faint { code { (shown(&offer.path)) } }
+                                }
+                                td data-label="Version" { (shown(&offer.version)) }
+                                td data-label="Runtime" { (shown(&offer.runtime)) }
+                                td {
+                                    @match state(&offer.name) {
+                                        None => {
+                                            (seen.form("/plugins", html! {
+                                                input type="hidden" name="path" value=(offer.path);
+                                                button.main.small type="submit" aria-label={ "Install " (offer.name) " " (plain(&offer.version, 100).0) } { "Install" }
+                                            }))
+                                        }
+                                        Some(known) if known.version == offer.version => { "Installed" }
+                                        Some(_) => { a href={ (ROOT) "/plugins/" (offer.name) "/upgrade" } { "Another version" } }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        section.card aria-labelledby="elsewhere" {
+            h2 id="elsewhere" { "From a directory" }
+            (seen.form("/plugins", html! { (path_field(seen, path)) p.row { button type="submit" { "Install" } } }))
+        }
+        @if seen.may("scanPlugins") {
+            section.card aria-labelledby="scan" {
+                h2 id="scan" { "In the plugin directories" }
+                @match scan {
+                    None => {
+                        p.faint { "Looks through the directories of plugins for packages that are not installed yet, and says what is wrong with those that are broken." }
+                        (seen.form("/plugins/scan", html! { button type="submit" { "Scan" } }))
+                    }
+                    Some(scan) => { (found(scan)) }
+                }
+            }
+        }
+    };
+    Ok(Page::new("Install", Section::Install, body))
+}
+
+fn found(scan: &Scan) -> Markup {
+    html! {
+        @if scan.found.is_empty() && scan.broken.is_empty() {
+            p { "There is nothing that is not installed." }
+        }
+        @if !scan.found.is_empty() {
+            table.list {
+                caption.hidden { "Packages that were found" }
+                thead { tr { th scope="col" { "Package" } th scope="col" { "Version" } th scope="col" { "How to take it" } } }
+                tbody {
+                    @for one in scan.found.iter().take(OFFERS_MAX) {
+                        tr {
+                            th scope="row" {
+                                (one.name) " " @if one.state != PluginState::Discovered { (part::state(one.state)) }
+                                p.faint { code { (shown(&one.path)) } }
+                                @if let Some(report) = &one.scan {
+                                    @for line in ringfence::scan::lines(report, 3) { p.faint { (shown(&line)) } }
+                                }
+                            }
+                            td data-label="Version" { (shown(&one.version)) }
+                            td data-label="How to take it" {
+                                code { @if one.installed_version.is_some() { "ringfence upgrade " } @else { "ringfence install " } (shown(&shell_word(&one.path))) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @if !scan.broken.is_empty() {
+            h3 { "Broken" }
+            ul { @for one in scan.broken.iter().take(OFFERS_MAX) { li { code { (shown(&one.path)) } p.faint { (long(&one.message)) } } } }
+        }
+    }
+}
+
+/// Installs a package. Nobody has been asked yet: what it asks for stands on the next page.
+pub(super) async fn install(act: Act) -> Result<Next, Failure> {
+    let path = act.form.text("path").unwrap_or_default().to_owned();
+    let body = json!({"path": path});
+    let reply = match act.send(Question { body: Some(&body), ..Question::default() }).await {
+        Ok(reply) => reply,
+        Err(failure) if is_about_the_path(&failure) => {
+            let (status, wrong) = failure::inside(failure, &act.seen);
+            return Ok(Next::Show(draw(&act.seen, Some(wrong), &path, None).await?.with_status(status)));
+        }
+        Err(failure) => return Err(failure),
+    };
+    let plugin = &reply.document["plugin"];
+    let name = plugin["name"].as_str().unwrap_or_default();
+    Ok(done(
+        format!("{ROOT}/plugins/{name}/grants"),
+        format!("{name} is installed. It has not run yet: look at what it asks for."),
+    ))
+}
+
+/// Shows what lies in the plugin directories.
+pub(super) async fn scan(act: Act) -> Result<Next, Failure> {
+    let _one_of_few = act.seen.api().long_look()?;
+    let scan = act.seen.host.scan().await?;
+    Ok(Next::Show(draw(&act.seen, None, "", Some(&scan)).await?))
+}

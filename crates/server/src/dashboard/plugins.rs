@@ -1,0 +1,150 @@
+//! All plugins: how they are at a glance, and each of them.
+
+use std::sync::Arc;
+
+use maud::{Markup, html};
+use ringfence::plugin::PluginSummary;
+use ringfence_api::PluginState;
+
+use super::layout::Section;
+use super::seen::Seen;
+use super::text::shown;
+use super::view::Page;
+use super::{ROOT, part};
+use crate::api::Failure;
+
+/// Plugins of one page.
+const PAGE: usize = 50;
+
+/// States in the order in which they want to be looked at.
+const STATES: [PluginState; 5] = [
+    PluginState::Quarantined,
+    PluginState::Errored,
+    PluginState::Installed,
+    PluginState::Active,
+    PluginState::Inactive,
+];
+
+pub(super) async fn list(seen: Arc<Seen>) -> Result<Page, Failure> {
+    let mut all = seen.host.list().await?;
+    if let Some(own) = &seen.caller().plugin {
+        all.retain(|plugin| plugin.name == *own);
+    }
+    let wanted = Wanted::of(&seen);
+    let body = html! {
+        h1 { "Plugins" }
+        @if all.is_empty() {
+            (none(&seen))
+        } @else {
+            div id="plugins" data-live { (glance(&all, &wanted)) (found(&all, &wanted)) }
+        }
+    };
+    Ok(Page::new("Plugins", Section::Plugins, body))
+}
+
+/// Which of them a page shows.
+struct Wanted {
+    text: String,
+    state: Option<PluginState>,
+    page: usize,
+}
+
+impl Wanted {
+    fn of(seen: &Seen) -> Self {
+        Self {
+            text: seen.query("q").unwrap_or_default(),
+            state: seen.query("state").and_then(|state| STATES.into_iter().find(|one| one.as_str() == state)),
+            page: seen.query("page").and_then(|page| page.parse().ok()).unwrap_or(1).max(1),
+        }
+    }
+
+    fn has(&self, plugin: &PluginSummary) -> bool {
+        let text = self.text.to_lowercase();
+        let described = plugin.description.as_deref().unwrap_or_default().to_lowercase();
+        self.state.is_none_or(|state| plugin.state == state)
+            && (plugin.name.as_str().contains(&text) || described.contains(&text))
+    }
+
+    /// The address of this list, for another page of it.
+    fn address(&self) -> String {
+        let state = self.state.map_or("", PluginState::as_str);
+        let fields = [("q", self.text.as_str()), ("state", state)];
+        let query = serde_urlencoded::to_string(fields).unwrap_or_default();
+        format!("{ROOT}?{query}&")
+    }
+}
+
+fn none(seen: &Seen) -> Markup {
+    part::empty(
+        "No plugin is installed yet.",
+        &html! {
+            @if seen.may("installPlugin") {
+                p { a.button.main href={ (ROOT) "/install" } { "Install a plugin" } }
+            }
+            p.faint { "Or on the command line: " code { "ringfence install PATH" } }
+        },
+    )
+}
+
+/// How many are in each state; each number leads to those.
+fn glance(all: &[PluginSummary], wanted: &Wanted) -> Markup {
+    let count = |state| all.iter().filter(|plugin| plugin.state == state).count();
+    html! {
+        ul.glance aria-label="How many are in which state" {
+            li { a href=(ROOT) aria-current=[wanted.state.is_none().then_some("true")] { strong { (all.len()) } " all" } }
+            @for state in STATES {
+                @if count(state) > 0 {
+                    li {
+                        a href={ (ROOT) "?state=" (state.as_str()) }
+                            aria-current=[(wanted.state == Some(state)).then_some("true")] {
+                            strong { (count(state)) } " " (part::state(state))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn found(all: &[PluginSummary], wanted: &Wanted) -> Markup {
+    let matching: Vec<&PluginSummary> = all.iter().filter(|plugin| wanted.has(plugin)).collect();
+    let pages = matching.len().div_ceil(PAGE).max(1);
+    let page = wanted.page.min(pages);
+    let shown_now = matching.iter().skip((page - 1) * PAGE).take(PAGE);
+    html! {
+        form.search role="search" method="get" action=(ROOT) {
+            label for="q" { "Search" }
+            input id="q" name="q" type="search" value=(wanted.text) maxlength="100"
+                placeholder="Name or description";
+            @if let Some(state) = wanted.state { input type="hidden" name="state" value=(state.as_str()); }
+            button type="submit" { "Search" }
+        }
+        @if matching.is_empty() {
+            (part::empty("No plugin is like that.", &html! { p { a href=(ROOT) { "Show all" } } }))
+        } @else {
+            table.list {
+                caption.hidden { "Plugins" }
+                thead { tr { th scope="col" { "Plugin" } th scope="col" { "State" } th scope="col" { "Version" } th scope="col" { "Runtime" } } }
+                tbody { @for plugin in shown_now { (row(plugin)) } }
+            }
+            (part::pager(page, pages, &wanted.address()))
+        }
+    }
+}
+
+fn row(plugin: &PluginSummary) -> Markup {
+    html! {
+        tr {
+            th scope="row" {
+                (part::plugin(plugin.name.as_str()))
+                @if let Some(description) = &plugin.description { p.faint { (shown(description)) } }
+            }
+            td data-label="State" {
+                (part::state(plugin.state))
+                @if let Some(reason) = &plugin.reason { p.faint { (shown(reason)) } }
+            }
+            td data-label="Version" { (shown(&plugin.version)) }
+            td data-label="Runtime" { (plugin.runtime.to_string()) }
+        }
+    }
+}

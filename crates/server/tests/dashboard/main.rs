@@ -1,0 +1,24 @@
+//! The dashboard as a browser sees it: pages, forms and cookies over raw HTTP.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests: a failure here is the failure of the test that called it"
+)]
+
+#[path = "../api/client.rs"]
+#[allow(dead_code, reason = "shared with the tests of the API, which use all of it")]
+mod client;
+#[path = "../api/rig.rs"]
+#[allow(dead_code, reason = "shared with the tests of the API, which use all of it")]
+mod rig;
+
+mod browser;
+mod configuration;
+mod doors;
+mod list;
+mod overview;
+mod permissions;
+mod resources;
+mod strangers;
+mod versions;

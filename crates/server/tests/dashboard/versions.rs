@@ -1,0 +1,175 @@
+//! Installing, other versions, and the end of a plugin.
+
+use ringfence_api::Role;
+use serde_json::json;
+
+use crate::browser::{Browser, page, value_of};
+use crate::client::{get, post};
+use crate::rig::Rig;
+
+const CODE: &str = "def hi(a):\n    return 1\n";
+
+fn version(rig: &Rig) -> String {
+    rig.send(&get("/plugins/p")).ok()["version"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_package_at_hand_is_installed_and_nothing_of_it_runs_before_consent() {
+    let rig = Rig::new();
+    let path = rig.package(
+        "p",
+        "1.0.0",
+        "description: Says <b>hi</b>.\npermissions: ['env:read=LANG']\n",
+        &["hi"],
+        CODE,
+    );
+    let path = path.to_str().unwrap();
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let offered = admin.open("/dashboard/install");
+    assert!(offered.contains(path) && offered.contains("Says &lt;b&gt;hi&lt;/b&gt;."), "{offered}");
+    let after = admin.act("/dashboard/plugins", &[("path", path)]);
+    assert!(after.contains("It has not run yet") && after.contains("Allow selected"), "{after}");
+    let shown = rig.send(&get("/plugins/p")).ok();
+    assert_eq!((&shown["state"], &shown["running"]), (&json!("installed"), &json!(false)));
+    assert!(admin.open("/dashboard/install").contains("Installed"));
+}
+
+#[test]
+fn nobody_but_an_administrator_installs_and_only_from_where_it_is_allowed() {
+    let rig = Rig::new();
+    let path = rig.package("p", "1.0.0", "", &["hi"], CODE);
+    let path = path.to_str().unwrap();
+    for role in [Role::Viewer, Role::Operator] {
+        let mut browser = Browser::with_role(&rig, role);
+        assert_eq!(browser.get("/dashboard/install").status, 403);
+        assert_eq!(browser.post("/dashboard/plugins", &[("path", path)]).status, 403);
+    }
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    std::fs::create_dir(rig.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(rig.path("elsewhere"), rig.path("packages/link")).unwrap();
+    for (wrong, status) in [
+        (rig.path("elsewhere").to_str().unwrap(), 403),
+        (rig.path("packages/link").to_str().unwrap(), 403),
+        (rig.path("packages/nothing").to_str().unwrap(), 404),
+        ("packages/p-1.0.0", 400),
+        ("/packages/../etc", 400),
+    ] {
+        let answer = admin.post("/dashboard/plugins", &[("path", wrong)]);
+        assert_eq!(answer.status, status, "{wrong}");
+        assert!(page(&answer).contains(&format!("value=\"{wrong}\"")), "what was typed is kept: {wrong}");
+    }
+    assert_eq!(rig.send(&get("/plugins")).ok(), json!([]));
+    admin.act("/dashboard/plugins", &[("path", path)]);
+    assert_eq!(version(&rig), "1.0.0", "the twin");
+}
+
+#[test]
+fn what_lies_in_the_plugin_directories_is_found_and_what_is_broken_is_told() {
+    let rig = Rig::new();
+    let plugins = rig.path("home").join("plugins");
+    std::fs::create_dir_all(plugins.join("bad")).unwrap();
+    std::fs::write(plugins.join("bad/plugin.yaml"), "name: '<script>alert(1)</script>'\n").unwrap();
+    let package = rig.package("found", "1.0.0", "", &["hi"], CODE);
+    std::fs::rename(package, plugins.join("found")).unwrap();
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let answer = admin.post("/dashboard/plugins/scan", &[]);
+    let body = page(&answer);
+    assert_eq!(answer.status, 200, "{body}");
+    assert!(
+        body.contains("ringfence install ") && body.contains("Broken") && !body.contains("<script>alert"),
+        "{body}"
+    );
+}
+
+#[test]
+fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
+    let rig = Rig::new();
+    rig.active("p", "permissions: ['env:read=LANG']\n", &["hi"], CODE);
+    let path = rig.package("p", "1.1.0", "permissions: ['env:read=LANG', 'env:read=TZ']\n", &["hi"], CODE);
+    let path = path.to_str().unwrap().to_owned();
+    for role in [Role::Viewer, Role::Operator] {
+        let mut browser = Browser::with_role(&rig, role);
+        let shown = browser.open("/dashboard/plugins/p/upgrade");
+        assert!(!shown.contains("Upgrade to"), "{shown}");
+        assert_eq!(browser.post("/dashboard/plugins/p/upgrade", &[("path", &path)]).status, 403);
+        assert_eq!(browser.post("/dashboard/plugins/p/rollback", &[]).status, 403);
+    }
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    assert!(admin.open("/dashboard/plugins/p/upgrade").contains("Upgrade to"));
+    let asked = admin.act("/dashboard/plugins/p/upgrade", &[("path", &path)]);
+    for part in [
+        "1.0.0 goes on running until you decide",
+        "Version 1.1.0 waits for your consent",
+        "New in this version",
+        "As before",
+        "Keep version",
+        "Allow selected and upgrade",
+    ] {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+    let new = asked.find("env:read=TZ").unwrap();
+    assert!(asked.find("New in this version").unwrap() < new && new < asked.find("As before").unwrap());
+    assert_eq!(version(&rig), "1.0.0");
+    assert_eq!(rig.send(&get("/plugins/p")).ok()["running"], true, "the old one runs on");
+    let form = value_of(&asked, "version").unwrap();
+    let after = admin.act(
+        "/dashboard/plugins/p/grants",
+        &[("version", &form), ("grant", "env:read=LANG"), ("grant", "env:read=TZ")],
+    );
+    assert!(after.contains("p is version 1.1.0 now"), "{after}");
+    assert_eq!(version(&rig), "1.1.0");
+    let back = admin.act("/dashboard/plugins/p/rollback", &[]);
+    assert!(back.contains("p is version 1.0.0 now, and was 1.1.0"), "{back}");
+    assert_eq!(version(&rig), "1.0.0");
+}
+
+#[test]
+fn a_version_that_does_not_come_up_is_put_back_and_that_is_told() {
+    let rig = Rig::new();
+    rig.active("p", "", &["hi"], CODE);
+    let path = rig.package("p", "1.1.0", "", &["hi"], "raise SystemExit(3)\n");
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let told = admin.act("/dashboard/plugins/p/upgrade", &[("path", path.to_str().unwrap())]);
+    assert!(
+        told.contains("Version 1.1.0 did not come up, and 1.0.0 is back") && told.contains("notice warned"),
+        "{told}"
+    );
+    assert_eq!(version(&rig), "1.0.0");
+    // An older one is taken when that was ticked.
+    let old = rig.package("p", "0.9.0", "", &["hi"], CODE);
+    let old = old.to_str().unwrap();
+    let refused = admin.post("/dashboard/plugins/p/upgrade", &[("path", old)]);
+    assert_eq!(refused.status, 400, "{}", page(&refused));
+    admin.act("/dashboard/plugins/p/upgrade", &[("path", old), ("allow_downgrade", "yes")]);
+    assert_eq!(version(&rig), "0.9.0", "the twin");
+}
+
+#[test]
+fn a_plugin_is_uninstalled_after_its_name_was_typed() {
+    let rig = Rig::new();
+    let code = "from ringfence import host\n\ndef save(a):\n    host.store_plugin_data('k', 'kept')\n\ndef load(a):\n    return host.load_plugin_data('k')\n";
+    rig.active("p", "", &["save", "load"], code);
+    let mut operator = Browser::with_role(&rig, Role::Operator);
+    assert_eq!(operator.get("/dashboard/plugins/p/uninstall").status, 403);
+    assert_eq!(operator.post("/dashboard/plugins/p/uninstall", &[("name", "p")]).status, 403);
+    assert!(!operator.open("/dashboard/plugins/p").contains("Uninstall"));
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let question = admin.open("/dashboard/plugins/p/uninstall");
+    assert!(question.contains("Keep its private data") && question.contains("Keep it"));
+    for wrong in ["", "q", "P"] {
+        assert_eq!(admin.post("/dashboard/plugins/p/uninstall", &[("name", wrong)]).status, 400, "{wrong}");
+    }
+    assert_eq!(version(&rig), "1.0.0");
+    let again = |rig: &Rig| {
+        let path = rig.path("packages/p-1.0.0");
+        rig.send(&post("/plugins", &json!({"path": path, "grant_requested": true}))).ok();
+        rig.send(&post("/plugins/p/call", &json!({"tool": "load"}))).ok()["result"].clone()
+    };
+    rig.send(&post("/plugins/p/call", &json!({"tool": "save"}))).ok();
+    let after = admin.act("/dashboard/plugins/p/uninstall", &[("name", " p "), ("keep_data", "yes")]);
+    assert!(after.contains("p is uninstalled"), "{after}");
+    assert_eq!(rig.send(&get("/plugins/p")).status, 404);
+    assert_eq!(again(&rig), json!("kept"));
+    admin.act("/dashboard/plugins/p/uninstall", &[("name", "p")]);
+    assert_eq!(again(&rig), json!(null), "the twin: not kept");
+}
