@@ -322,6 +322,12 @@ class Document(unittest.TestCase):
         codes = {one["const"] for one in schema["oneOf"]}
         self.assertEqual(codes - set(errors.CLASSES), set())
         self.assertEqual(set(errors.CLASSES) - codes, {"unavailable"})
+        with open(os.path.join(ROOT, "docs", "host-clients.md"), encoding="utf-8") as opened:
+            rows = re.findall(r"^\| `([A-Z]\w+)` \| (.*) \|$", opened.read(), re.MULTILINE)
+        told = {name: set(re.findall(r"`(\w+)`", row)) for name, row in rows}
+        families = {family.__name__: set(words.split()) for family, words in errors.FAMILIES.items()}
+        self.assertEqual(families.pop("RingfenceError"), {"io", "internal"})
+        self.assertEqual(told, families, "as the page says")
         self.assertIs(type(errors.made("of a later version", "x")), RingfenceError)
 
     def test_the_types_are_those_of_the_document(self):

@@ -138,6 +138,9 @@ class Starts(Case):
         self.assertIn(":2:1: unknown field 'lsten'", wrong.message)
         self.raises(Usage, "usage", Host.start, BINARY, config={"server": {"log": None}})
         self.raises(RingfenceError, "internal", Host.start, "/bin/true")
+        long = os.path.join(self.directory, "x" * 100)
+        self.assertIn("Unix socket", self.raises(Usage, "usage", Host.start, BINARY, home=long).message)
+        self.raises(RingfenceError, "io", Host.start, BINARY, home="/dev/null/home")
         silent = os.path.join(self.directory, "silent")
         with open(silent, "w") as opened:
             opened.write("#!/bin/sh\nexec sleep 600\n")

@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
-import { fromDocument, made } from './errors.mjs';
+import { fromDocument, made, RingfenceError } from './errors.mjs';
 
 const START_TIMEOUT_MS = 180_000;
 /** After this long it is killed, and what it started with it. */
@@ -64,6 +64,13 @@ export function toml(value) {
     return `{${Object.entries(value).map(([name, one]) => `${text(name)} = ${toml(one)}`).join(', ')}}`;
   }
   throw made('usage', `the configuration has texts, numbers, lists and tables, not ${value === null ? 'null' : typeof value}`);
+}
+
+/** A directory and what is missing above it. Node's own way tries for ever where the system says that there is none to make. */
+function makeDirectory(place) {
+  if (fs.existsSync(place)) return;
+  makeDirectory(path.dirname(place));
+  fs.mkdirSync(place, { mode: 0o700 });
 }
 
 /** Puts the configuration into the home, in one step. */
@@ -192,7 +199,7 @@ export async function start({ binary, home, config, environment, timeoutMs = STA
   const place = isTemporary ? fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'ringfence-')) : path.resolve(home);
   let daemon;
   try {
-    fs.mkdirSync(place, { recursive: true, mode: 0o700 });
+    makeDirectory(place);
     if (config !== undefined) writeConfig(place, config);
     daemon = new Daemon(await spawned(program, place, environment), place, isTemporary);
     await daemon.ready(timeoutMs);
@@ -201,7 +208,8 @@ export async function start({ binary, home, config, environment, timeoutMs = STA
     daemon?.kill();
     await daemon?.stop();
     if (isTemporary) fs.rmSync(place, { recursive: true, force: true });
-    throw error;
+    if (error instanceof RingfenceError) throw error;
+    throw made('io', `cannot start ${program}: ${error.message}`, { cause: error });
   }
 }
 

@@ -260,7 +260,7 @@ export class Host {
       try {
         return await this.setGrants(name, wanted, { version: held.version });
       } catch (error) {
-        if (error?.status !== 412 || attempt === CHANGE_TRIES) throw error;
+        if (error?.code !== 'conflict' || attempt === CHANGE_TRIES) throw error;
       }
     }
   }

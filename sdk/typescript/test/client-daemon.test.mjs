@@ -104,6 +104,8 @@ test('what cannot be started says why and leaves nothing', needs, async (t) => {
   assert.match(wrong.message, /:2:1: unknown field 'lsten'/);
   await raises(Usage, 'usage', Host.start({ binary: BINARY, config: { server: { log: null } } }));
   await raises(RingfenceError, 'internal', Host.start({ binary: '/bin/true' }));
+  assert.match((await raises(Usage, 'usage', Host.start({ binary: BINARY, home: path.join(folder, 'x'.repeat(100)) }))).message, /Unix socket/);
+  for (const home of ['/dev/null/home', '/proc/nowhere']) await raises(RingfenceError, 'io', Host.start({ binary: BINARY, home }));
   const silent = path.join(folder, 'silent');
   fs.writeFileSync(silent, '#!/bin/sh\nexec sleep 600\n', { mode: 0o755 });
   await raises(LimitBroken, 'timeout', Host.start({ binary: silent, timeoutMs: 200 }));

@@ -3,13 +3,13 @@
 import os
 import ssl
 import uuid
-from typing import Any, Dict, Generic, List, Mapping, Optional, Sequence, TypeVar, Union, cast
+from typing import Any, Callable, Dict, Generic, List, Mapping, Optional, Sequence, TypeVar, Union, cast
 
 from . import _daemon
 from ._run import Run
 from ._stream import EventStream
 from ._transport import Answer, Transport, address_of
-from .errors import made
+from .errors import Conflict, RingfenceError, made
 from .types import (AuditPage, AuditVerdict, CreatedToken, Denial, EventReport, ExecAnswer, ExecLimitsBody, ExecutionPage,
                     FoundPackages, GrantInfo, HealthAnswer, HookInfo, HookOutcome, Installed, LogLine, PluginDetails,
                     PluginSummary, ResourceSample, Role, RunAnswer, RunsAnswer, TokenInfo, Upgraded)
@@ -305,12 +305,11 @@ class Host:
         key = key or uuid.uuid4().hex
         try:
             return self._answer(method, path, parameters, body, headers={"Idempotency-Key": key}, timeout=timeout).document
-        except Exception as error:
-            if hasattr(error, "idempotency_key"):
-                error.idempotency_key = key
+        except RingfenceError as error:
+            error.idempotency_key = key
             raise
 
-    def _change_grants(self, name: str, change: Any) -> "Versioned[List[GrantInfo]]":
+    def _change_grants(self, name: str, change: "Callable[[List[str]], List[str]]") -> "Versioned[List[GrantInfo]]":
         for attempt in range(1, CHANGE_TRIES + 1):
             held = self.grants(name)
             # Looked at after the version was taken: an upgrade that comes later makes that version too old.
@@ -320,8 +319,8 @@ class Host:
             wanted = change([one["permission"] for one in held.value])
             try:
                 return self.set_grants(name, wanted, version=held.version)
-            except Exception as error:
-                if getattr(error, "status", None) != 412 or attempt == CHANGE_TRIES:
+            except Conflict as error:
+                if error.code != "conflict" or attempt == CHANGE_TRIES:
                     raise
         raise AssertionError("unreachable")
 
