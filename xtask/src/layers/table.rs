@@ -60,6 +60,7 @@ pub(crate) const USERS: &[UserRow] = &[
         users: &["ringfence-cli"],
         because: "the command line is one crate",
     },
+    UserRow { dependency: "maud", users: &["ringfence-server"], because: "pages end at the server" },
     UserRow { dependency: "landlock", users: &["ringfence-sandbox"], because: "confinement is one crate" },
     UserRow { dependency: "libc", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },
     UserRow { dependency: "nix", users: &["ringfence-sandbox"], because: "system calls stand in one crate" },

@@ -220,8 +220,7 @@ pub(super) async fn install(act: Act) -> Result<Next, Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    let plugin = &reply.document["plugin"];
-    let name = plugin["name"].as_str().unwrap_or_default();
+    let name = reply.document.pointer("/plugin/name").and_then(serde_json::Value::as_str).unwrap_or_default();
     Ok(done(
         format!("{ROOT}/plugins/{name}/grants"),
         format!("{name} is installed. It has not run yet: look at what it asks for."),

@@ -168,7 +168,7 @@ fn somebody_who_was_faster_is_not_overwritten_and_the_form_says_what_is_there_no
     assert_eq!(answer.status, 412, "{body}");
     assert!(body.contains("Stored now: <code><bdi>&quot;http://faster&quot;</bdi></code>"), "{body}");
     assert!(body.contains("value=\"http://x\""), "what was typed is kept: {body}");
-    assert_eq!(body.matches("Stored now").count(), 7, "only where it differs: {body}");
+    assert_eq!(body.matches("Stored now").count(), 8, "only where it differs: {body}");
     assert_eq!(stored(&rig)["url"], "http://faster");
     let version = value_of(&body, "version").unwrap();
     fields[0].1 = &version;

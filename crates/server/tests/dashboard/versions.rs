@@ -4,7 +4,7 @@ use ringfence_api::Role;
 use serde_json::json;
 
 use crate::browser::{Browser, page, value_of};
-use crate::client::{get, post};
+use crate::client::{get, post, request};
 use crate::rig::Rig;
 
 const CODE: &str = "def hi(a):\n    return 1\n";
@@ -163,6 +163,7 @@ fn a_plugin_is_uninstalled_after_its_name_was_typed() {
     let again = |rig: &Rig| {
         let path = rig.path("packages/p-1.0.0");
         rig.send(&post("/plugins", &json!({"path": path, "grant_requested": true}))).ok();
+        rig.send(&request("POST", "/plugins/p/activate")).ok();
         rig.send(&post("/plugins/p/call", &json!({"tool": "load"}))).ok()["result"].clone()
     };
     rig.send(&post("/plugins/p/call", &json!({"tool": "save"}))).ok();

@@ -9,8 +9,10 @@ use super::resources::HOUR_MS;
 /// The drawing, in its own units.
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 150.0;
-/// What is left free above for the highest line.
-const TOP: f64 = 12.0;
+/// How much higher the drawing is than the highest line.
+const HEADROOM: f64 = 1.15;
+/// The limit is drawn when it is at most so many times what was used; else it would press all else flat.
+const LIMIT_WITHIN: f64 = 4.5;
 /// Points of one line at most: a point is the most of what it stands for.
 const POINTS_MAX: i64 = 240;
 /// How long nothing may be measured before the line is broken, in steps.
