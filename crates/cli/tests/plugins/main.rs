@@ -24,6 +24,7 @@ mod mcp;
 mod mcp_client;
 mod mcp_hostile;
 mod mcp_outside;
+mod outside;
 mod policy;
 mod serve;
 mod statuses;

@@ -1,7 +1,7 @@
 //! Every page and act. The second column names the operation of the API whose role and reach hold for it; an act carries it out.
 
 use super::view::View;
-use super::{plugin, plugins};
+use super::{activity, audit, hooks, plugin, plugins, runs, tokens};
 
 pub(super) fn views() -> Vec<View> {
     let mut all = vec![
@@ -10,6 +10,7 @@ pub(super) fn views() -> Vec<View> {
         View::stream("/stream", "stream"),
     ];
     all.extend(of_one_plugin());
+    all.extend(of_the_host());
     all
 }
 
@@ -18,5 +19,23 @@ fn of_one_plugin() -> Vec<View> {
         View::page("/plugins/{name}", "showPlugin", plugin::overview::page),
         View::act("/plugins/{name}/activate", "activatePlugin", plugin::life::activate),
         View::act("/plugins/{name}/deactivate", "deactivatePlugin", plugin::life::deactivate),
+        View::page("/plugins/{name}/activity", "pluginActivity", plugin::activity::page),
+        View::page("/plugins/{name}/logs", "pluginLogs", plugin::logs::page),
+    ]
+}
+
+fn of_the_host() -> Vec<View> {
+    vec![
+        View::page("/hooks", "listHooks", hooks::list),
+        View::page("/activity", "listExecutions", activity::list),
+        View::page("/runs", "listRuns", runs::list),
+        View::page("/runs/{id}", "showRun", runs::one),
+        View::act("/runs/{id}/cancel", "cancelRun", runs::cancel),
+        View::stream("/runs/{id}/stream", "streamRun"),
+        View::page("/audit", "listAudit", audit::list),
+        View::act("/audit/verify", "verifyAudit", audit::verify),
+        View::page("/tokens", "listTokens", tokens::list),
+        View::act("/tokens", "createToken", tokens::create),
+        View::act("/tokens/{id}/revoke", "revokeToken", tokens::revoke),
     ]
 }

@@ -12,9 +12,29 @@ use crate::client::{Answer, request};
 use crate::rig::Rig;
 
 /// Pages and acts that need somebody who is signed in.
-const PAGES: [&str; 4] =
-    ["/dashboard", "/dashboard/plugins", "/dashboard/stream", "/dashboard/plugins/nobody"];
-const ACTS: [&str; 2] = ["/dashboard/plugins/p/activate", "/dashboard/plugins/p/deactivate"];
+const PAGES: [&str; 13] = [
+    "/dashboard",
+    "/dashboard/plugins",
+    "/dashboard/stream",
+    "/dashboard/plugins/nobody",
+    "/dashboard/plugins/p/activity",
+    "/dashboard/plugins/p/logs",
+    "/dashboard/hooks",
+    "/dashboard/activity",
+    "/dashboard/runs",
+    "/dashboard/runs/1",
+    "/dashboard/runs/1/stream",
+    "/dashboard/audit",
+    "/dashboard/tokens",
+];
+const ACTS: [&str; 6] = [
+    "/dashboard/plugins/p/activate",
+    "/dashboard/plugins/p/deactivate",
+    "/dashboard/runs/1/cancel",
+    "/dashboard/audit/verify",
+    "/dashboard/tokens",
+    "/dashboard/tokens/1/revoke",
+];
 
 fn one(rig: &Rig) {
     rig.active("p", "", &["hi"], "def hi(a):\n    return 'hi'\n");
@@ -342,6 +362,14 @@ fn web_03_every_answer_is_protected_errors_and_files_too() {
         "/dashboard/plugins/nobody",
         "/dashboard/plugins/%00",
         "/dashboard/open?code=1",
+        "/dashboard/plugins/p/activity",
+        "/dashboard/plugins/p/logs?q=x",
+        "/dashboard/hooks",
+        "/dashboard/activity",
+        "/dashboard/runs",
+        "/dashboard/runs/1",
+        "/dashboard/audit",
+        "/dashboard/tokens",
     ] {
         is_protected(&browser.get(path), path);
         is_protected(&Browser::new(&rig).get(path), path);

@@ -13,7 +13,13 @@ mod client;
 #[allow(dead_code, reason = "shared with the tests of the API, which use all of it")]
 mod rig;
 
+mod activity;
+mod audit;
 mod browser;
 mod doors;
+mod hooks;
 mod list;
+mod logs;
 mod overview;
+mod runs;
+mod tokens;

@@ -1,6 +1,8 @@
 //! One plugin: what is common to its pages.
 
+pub(super) mod activity;
 pub(super) mod life;
+pub(super) mod logs;
 pub(super) mod overview;
 
 use maud::{Markup, html};
@@ -16,10 +18,16 @@ use super::{ROOT, layout, part};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tab {
     Overview,
+    Activity,
+    Logs,
 }
 
 /// What the tabs lead to: path below that of the plugin, words, and the operation that one must be allowed.
-const TABS: [(Tab, &str, &str, &str); 1] = [(Tab::Overview, "", "Overview", "showPlugin")];
+const TABS: [(Tab, &str, &str, &str); 3] = [
+    (Tab::Overview, "", "Overview", "showPlugin"),
+    (Tab::Activity, "/activity", "Activity", "pluginActivity"),
+    (Tab::Logs, "/logs", "Logs", "pluginLogs"),
+];
 
 /// One page of a plugin: its head, its tabs, and what the page is about.
 pub(crate) fn page(seen: &Seen, details: &PluginDetails, tab: Tab, body: &Markup) -> Page {
