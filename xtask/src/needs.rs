@@ -70,6 +70,12 @@ pub(crate) const NEEDS: &[Need] = &[
     test("setpriv", "setpriv", &["util-linux"], "running as an ordinary user"),
     test("unshare", "unshare", &["util-linux"], "a file system of its own that is full"),
     test("ip", "ip", &["iproute2"], "network namespaces with and without devices"),
+    test(
+        "chromium",
+        "chromedriver",
+        &["chromium", "chromium-driver", "fonts-dejavu-core"],
+        "the dashboard in a browser",
+    ),
     test("crun", "crun", &["crun"], "the container peer in comparisons"),
     vm("qemu", "qemu-system-x86_64", &["qemu-system-x86"], "the virtual machine"),
     vm("debootstrap", "debootstrap", &["debootstrap"], "the disk image of the virtual machine"),

@@ -200,6 +200,8 @@ pub struct ExecutionFilter {
     pub outcome: Option<String>,
     /// Only of this request.
     pub correlation_id: Option<String>,
+    /// Only those in whose plugin and tool this text stands; for the letters A to Z capitals do not matter.
+    pub text: Option<String>,
     /// Only those with a smaller id: the id of the last one of the page before.
     pub before: Option<i64>,
 }

@@ -17,9 +17,42 @@ pub(crate) fn utc(at_ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// When a day such as `2026-12-31` begins in UTC, in unix milliseconds; `None` for what is none.
+pub(crate) fn day(text: &str) -> Option<i64> {
+    let mut parts = text.splitn(3, '-').map(|part| {
+        let is_number = (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| part.parse::<i64>().ok()).flatten()
+    });
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Years that begin in March, as in `utc`.
+    let shifted = if month > 2 { year } else { year - 1 };
+    let (era, year_of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let days =
+        era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    let at_ms = days * 86_400_000;
+    // The 31st of a month of 30 days is none.
+    utc(at_ms).starts_with(&format!("{year:04}-{month:02}-{day:02} ")).then_some(at_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_read_as_they_are_written() {
+        for at_ms in [0, 951_782_400_000, 951_868_800_000, 1_785_196_800_000] {
+            assert_eq!(day(&utc(at_ms)[..10]), Some(at_ms));
+        }
+        for wrong in
+            ["", "2026", "2026-13-01", "2026-02-30", "2026-1-x", "-1-1-1", "2026-01-01T00", "99999-01-01"]
+        {
+            assert_eq!(day(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {

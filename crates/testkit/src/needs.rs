@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Tells whether the machine lacks `need`, and if so prints `skipped: needs X`: the test then returns.
 ///
-/// Known names: `root`, `cgroup-v1`, `cgroup-v2`, `cap-sys-resource`, `core-file`, `mqueue`, or the absolute path or the bare name
+/// Known names: `root`, `cgroup-v1`, `cgroup-v2`, `cap-sys-resource`, `core-file`, `mqueue`, `chromium` (with its driver), or the absolute path or the bare name
 /// of a program that is looked for in `/usr/bin`, `/bin`, `/usr/local/bin` and `/usr/sbin`.
 ///
 /// # Panics
@@ -53,11 +53,16 @@ pub fn have(need: &str) -> bool {
         "core-file" => std::fs::read_to_string("/proc/sys/kernel/core_pattern")
             .is_ok_and(|pattern| !pattern.starts_with(['|', '/', '@']) && !pattern.trim().is_empty()),
         "mqueue" => Path::new("/proc/sys/fs/mqueue").is_dir(),
+        "chromium" => is_installed("chromium") && is_installed("chromedriver"),
         path if path.starts_with('/') => Path::new(path).exists(),
-        program => ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"]
-            .iter()
-            .any(|dir| Path::new(dir).join(program).is_file()),
+        program => is_installed(program),
     }
+}
+
+fn is_installed(program: &str) -> bool {
+    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin"]
+        .iter()
+        .any(|dir| Path::new(dir).join(program).is_file())
 }
 
 fn mounts() -> Vec<(String, String)> {

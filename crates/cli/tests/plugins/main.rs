@@ -26,6 +26,7 @@ mod mcp;
 mod mcp_client;
 mod mcp_hostile;
 mod mcp_outside;
+mod outside;
 mod plugin_types;
 mod policy;
 mod serve;

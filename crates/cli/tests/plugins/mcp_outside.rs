@@ -3,12 +3,12 @@
 //! They are installed once, in exactly these versions, into the build directory. Where that cannot be done, `skipped: needs` is
 //! said with `venv`, `pypi`, `npm` or `npm-packages`; a machine that promises it in `RINGFENCE_NEEDS` fails instead.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
+use crate::outside::{installed, run};
 use crate::world::World;
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outside/client.py");
@@ -17,46 +17,6 @@ const SDK_2: &str = "mcp==2.3.0";
 const SDK_1: &str = "mcp==1.30.0";
 /// The Inspector, and the Node.js that it needs: newer than those of many systems.
 const INSPECTOR: [&str; 2] = ["@modelcontextprotocol/inspector@2.12.0", "node@22.23.3"];
-
-/// One installation at a time.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
-/// What is missing, and why that is known.
-pub(crate) type Missing = (&'static str, String);
-
-/// Where something is installed, after `install` has done it there; `None`, and the need is said, when it could not.
-pub(crate) fn installed(what: &str, install: impl FnOnce(&Path) -> Result<(), Missing>) -> Option<PathBuf> {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside").join(what.replace(['/', '@'], "_"));
-    // A test that failed while it held the lock has installed all or nothing.
-    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let complete = place.join("complete");
-    if complete.is_file() {
-        return Some(place);
-    }
-    std::fs::remove_dir_all(&place).ok();
-    std::fs::create_dir_all(&place).unwrap();
-    match install(&place) {
-        Ok(()) => {
-            std::fs::write(complete, what).unwrap();
-            Some(place)
-        }
-        Err((need, why)) => {
-            ringfence_testkit::missing(need, &format!("{what} cannot be installed: {why}"));
-            None
-        }
-    }
-}
-
-/// Runs a program that fails where `need` is missing.
-pub(crate) fn run(need: &'static str, command: &mut Command) -> Result<(), Missing> {
-    let output = command.output().map_err(|error| (need, error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-    Err((need, last.to_owned()))
-}
 
 /// A Python with this version of the SDK.
 fn python(package: &str) -> Option<PathBuf> {

@@ -13,7 +13,7 @@ use crate::config::PluginLimits;
 use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
 use crate::enforcement::Enforcement;
 use crate::exec::translate::{Judged, Resolution};
-use crate::lifecycle::{Context, LogLine, effective};
+use crate::lifecycle::{Context, LogFilter, LogLine, LogPage, effective};
 use crate::plugin::{
     GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PolicyEffect, PolicyNote,
     PreviousVersion,
@@ -119,6 +119,26 @@ impl Host {
             .run(move |_| {
                 context.row(&name)?;
                 crate::lifecycle::read_log(&context.home, &name, lines)
+            })
+            .await
+    }
+
+    /// A page of a plugin's log, the newest line first: at most `limit` lines, and never more than
+    /// [`LOG_PAGE_MAX`](crate::lifecycle::LOG_PAGE_MAX). It costs what it gives or what is searched for it, however long the log
+    /// is.
+    ///
+    /// # Errors
+    /// `not_found`; `io` when the log cannot be read.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn log_page(&self, name: &str, filter: LogFilter, limit: usize) -> Result<LogPage, Error> {
+        let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
+        let store = context.store.clone();
+        store
+            .run(move |_| {
+                context.row(&name)?;
+                crate::lifecycle::log_page(&context.home, &name, &filter, limit)
             })
             .await
     }

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_api::PluginName;
@@ -257,39 +257,9 @@ pub(crate) fn remove(home: &Home, plugin: &PluginName) -> Result<(), Error> {
     Ok(())
 }
 
-/// The last `limit` lines of a plugin's log, oldest first. A log that does not exist is empty.
-///
-/// # Errors
-/// `io` when a file is there and cannot be read.
-pub(crate) fn read(home: &Home, plugin: &PluginName, limit: usize) -> Result<Vec<LogLine>, Error> {
-    let (newer, older) = files(home, plugin);
-    let mut lines = VecDeque::new();
-    for path in [older, newer] {
-        read_one(&path, limit, &mut lines)?;
-    }
-    Ok(lines.into())
-}
-
-fn read_one(path: &Path, limit: usize, lines: &mut VecDeque<LogLine>) -> Result<(), Error> {
-    let file = match private_file::open_read(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::file("read the log", path, error)),
-    };
-    for text in BufReader::new(file).lines() {
-        let text = text.map_err(|error| Error::file("read the log", path, error))?;
-        // A line that was cut by a crash is no line.
-        let Ok(line) = serde_json::from_str::<LogLine>(&text) else { continue };
-        if lines.len() == limit {
-            lines.pop_front();
-        }
-        lines.push_back(line);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::log_page::read;
     use super::*;
 
     fn log(max_bytes: u64) -> (tempfile::TempDir, Home, PluginName, PluginLog) {

@@ -288,14 +288,18 @@ impl Store {
                 &filter.outcome,
                 &filter.correlation_id,
                 limit.saturating_add(1),
+                &filter.text,
+            );
+            // Said outright where there is one, so that the index is used.
+            let of_plugin = if filter.plugin.is_some() { "plugin = ?1" } else { "?1 IS NULL" };
+            let sql = format!(
+                "SELECT id, plugin, method, tool, outcome, count, duration_us, correlation_id, at_ms FROM activity \
+                 WHERE {of_plugin} AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR method = ?3) \
+                 AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR correlation_id = ?5) \
+                 AND (?7 IS NULL OR instr(lower(plugin || ' ' || tool), lower(?7)) > 0) ORDER BY id DESC LIMIT ?6"
             );
             let mut executions: Vec<Execution> = connection
-                .prepare_cached(
-                    "SELECT id, plugin, method, tool, outcome, count, duration_us, correlation_id, at_ms \
-                     FROM activity WHERE (?1 IS NULL OR plugin = ?1) AND (?2 IS NULL OR id < ?2) \
-                     AND (?3 IS NULL OR method = ?3) AND (?4 IS NULL OR outcome = ?4) \
-                     AND (?5 IS NULL OR correlation_id = ?5) ORDER BY id DESC LIMIT ?6",
-                )?
+                .prepare_cached(&sql)?
                 .query_map(wanted, |row| {
                     Ok(Execution {
                         id: row.get(0)?,

@@ -49,6 +49,7 @@ pub(crate) use guard::Correlation;
 pub(crate) use lease::Lease;
 pub(crate) use links::DashboardLink;
 pub(crate) use route::Route;
+pub(crate) use runs::{blocking, run_id};
 pub(crate) use table::routes;
 
 /// Below which all routes stand.

@@ -219,14 +219,20 @@ impl Decoder {
     }
 }
 
-fn run_id(text: &str) -> Result<RunId, Failure> {
+/// # Errors
+/// `not_found` for what cannot be the number of a run.
+pub(crate) fn run_id(text: &str) -> Result<RunId, Failure> {
     // What cannot be a number is no run.
     text.parse().map_err(|_: Error| {
         Failure::new(ErrorCode::NotFound, format!("there is no run '{}'", text.escape_debug()))
     })
 }
 
-async fn blocking<T: Send + 'static>(
+/// Does what may wait for a disk where that holds nobody up.
+///
+/// # Errors
+/// What it says.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {

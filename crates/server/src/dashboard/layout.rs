@@ -16,14 +16,24 @@ use super::{LOGOUT_PATH, ROOT, asset};
 pub(crate) enum Section {
     Plugins,
     Install,
+    Hooks,
+    Activity,
+    Runs,
+    Audit,
+    Tokens,
     /// Of none.
     None,
 }
 
 /// What the navigation leads to: section, path below `/dashboard`, words, and the operation that one must be allowed.
-const NAVIGATION: [(Section, &str, &str, &str); 2] = [
+const NAVIGATION: [(Section, &str, &str, &str); 7] = [
     (Section::Plugins, "", "Plugins", "listPlugins"),
     (Section::Install, "/install", "Install", "installPlugin"),
+    (Section::Hooks, "/hooks", "Hooks", "listHooks"),
+    (Section::Activity, "/activity", "Activity", "listExecutions"),
+    (Section::Runs, "/runs", "Runs", "listRuns"),
+    (Section::Audit, "/audit", "Audit", "listAudit"),
+    (Section::Tokens, "/tokens", "Tokens", "listTokens"),
 ];
 
 /// A page for whoever is signed in.
@@ -33,7 +43,7 @@ pub(super) fn respond(seen: &Seen, page: Page) -> Response<Body> {
         @if let Some(notice) = &notice { (notice_box(notice)) }
         (page.body)
     };
-    let whole = whole(&page.title, Some((seen, page.section)), &body);
+    let whole = whole(&page.title, Some((seen, &page)), &body);
     html_response(page.status, whole)
 }
 
@@ -61,8 +71,8 @@ fn html_response(status: StatusCode, page: Markup) -> Response<Body> {
     response
 }
 
-fn whole(title: &str, viewer: Option<(&Seen, Section)>, body: &Markup) -> Markup {
-    let live = viewer.map(|_| format!("{ROOT}/stream"));
+fn whole(title: &str, viewer: Option<(&Seen, &Page)>, body: &Markup) -> Markup {
+    let live = viewer.map(|(_, page)| format!("{ROOT}{}", page.stream));
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -79,7 +89,7 @@ fn whole(title: &str, viewer: Option<(&Seen, Section)>, body: &Markup) -> Markup
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
                     a.brand href=(ROOT) { (asset::mark()) "Ringfence" }
-                    @if let Some((seen, section)) = viewer { (navigation(seen, section)) }
+                    @if let Some((seen, page)) = viewer { (navigation(seen, page.section)) }
                 }
                 main id="main" tabindex="-1" { (body) }
             }

@@ -7,21 +7,27 @@
 //!
 //! To add a page or an act: a line in [`table`], a function beside those of its kind, a case in `tests/dashboard`.
 
+mod activity;
 mod asset;
+mod audit;
 mod door;
 mod failure;
 mod form;
 mod header;
+mod hooks;
 mod install;
 mod layout;
 mod link;
 mod part;
 mod plugin;
 mod plugins;
+mod record;
+mod runs;
 mod seen;
 mod session;
 mod table;
 mod text;
+mod tokens;
 mod view;
 
 use std::collections::HashMap;

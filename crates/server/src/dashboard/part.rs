@@ -4,6 +4,10 @@ use maud::{Markup, html};
 use ringfence_api::PluginState;
 
 use super::ROOT;
+use super::text::{SHORT_MAX_CHARS, plain, shown};
+
+/// How often a browser asks again for what no event tells of, in milliseconds.
+pub(crate) const EVERY_MS: u32 = 3_000;
 
 /// A state as a badge: a word, and a colour for those who see it.
 pub(crate) fn state(state: PluginState) -> Markup {
@@ -36,6 +40,40 @@ pub(crate) fn pager(page: usize, pages: usize, address: &str) -> Markup {
                 @if page > 1 { a rel="prev" href={ (address) "page=" (page - 1) } { "← Previous" } }
                 span { "Page " (page) " of " (pages) }
                 @if page < pages { a rel="next" href={ (address) "page=" (page + 1) } { "Next →" } }
+            }
+        }
+    }
+}
+
+/// A link to a plugin by a name that a record has: a text of whoever wrote it, and perhaps of nobody's any more.
+pub(crate) fn named(name: &str) -> Markup {
+    match name.parse::<ringfence_api::PluginName>() {
+        Ok(name) => plugin(name.as_str()),
+        Err(_) => html! { (shown(name)) },
+    }
+}
+
+/// What stands in a field that was filled in before.
+pub(crate) fn value(text: &str) -> String {
+    plain(text, SHORT_MAX_CHARS).0
+}
+
+/// An address below `/dashboard`, with those fields of a query that are not empty.
+pub(crate) fn address(path: &str, query: &[(&str, &str)]) -> String {
+    let said: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
+    if said.is_empty() {
+        return format!("{ROOT}{path}");
+    }
+    format!("{ROOT}{path}?{}", serde_urlencoded::to_string(said).unwrap_or_default())
+}
+
+/// Links of a list that is read from its end: back to the newest, and on to what is older, with what to call that.
+pub(crate) fn older(newest: Option<String>, older: Option<(&str, String)>) -> Markup {
+    html! {
+        @if newest.is_some() || older.is_some() {
+            nav.pager aria-label="Pages" {
+                @if let Some(newest) = newest { a href=(newest) { "← Newest" } }
+                @if let Some((words, older)) = older { a rel="next" href=(older) { (words) } }
             }
         }
     }

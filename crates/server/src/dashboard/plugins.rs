@@ -8,7 +8,7 @@ use ringfence_api::PluginState;
 
 use super::layout::Section;
 use super::seen::Seen;
-use super::text::shown;
+use super::text::{long, shown};
 use super::view::Page;
 use super::{ROOT, part};
 use crate::api::Failure;
@@ -33,6 +33,7 @@ pub(super) async fn list(seen: Arc<Seen>) -> Result<Page, Failure> {
     let wanted = Wanted::of(&seen);
     let body = html! {
         h1 { "Plugins" }
+        @if let Some(warning) = seen.host.policy().warning() { div.notice.warned { p { (long(&warning)) } } }
         @if all.is_empty() {
             (none(&seen))
         } @else {

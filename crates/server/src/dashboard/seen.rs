@@ -125,8 +125,12 @@ impl Seen {
         &self.parts.headers
     }
 
-    /// The notice that the act before has left.
+    /// The notice that the act before has left. It waits for a page that somebody opens: one that a script asks for, to look
+    /// for what has changed, is not shown as a whole.
     pub(super) fn take_notice(&self) -> Option<Notice> {
+        if self.headers().get("sec-fetch-dest").is_some_and(|what| what != "document") {
+            return None;
+        }
         self.dashboard.sessions.take_notice(self.held().id)
     }
 

@@ -1,7 +1,7 @@
 //! Every page and act. The second column names the operation of the API whose role and reach hold for it; an act carries it out.
 
 use super::view::View;
-use super::{install, plugin, plugins};
+use super::{activity, audit, hooks, install, plugin, plugins, runs, tokens};
 
 pub(super) fn views() -> Vec<View> {
     let mut all = vec![
@@ -13,6 +13,7 @@ pub(super) fn views() -> Vec<View> {
         View::stream("/stream", "stream"),
     ];
     all.extend(of_one_plugin());
+    all.extend(of_the_host());
     all
 }
 
@@ -35,5 +36,23 @@ fn of_one_plugin() -> Vec<View> {
         View::act("/plugins/{name}/rollback", "rollbackPlugin", plugin::life::rollback),
         View::page("/plugins/{name}/uninstall", "uninstallPlugin", plugin::life::before_uninstall),
         View::act("/plugins/{name}/uninstall", "uninstallPlugin", plugin::life::uninstall),
+        View::page("/plugins/{name}/activity", "pluginActivity", plugin::activity::page),
+        View::page("/plugins/{name}/logs", "pluginLogs", plugin::logs::page),
+    ]
+}
+
+fn of_the_host() -> Vec<View> {
+    vec![
+        View::page("/hooks", "listHooks", hooks::list),
+        View::page("/activity", "listExecutions", activity::list),
+        View::page("/runs", "listRuns", runs::list),
+        View::page("/runs/{id}", "showRun", runs::one),
+        View::act("/runs/{id}/cancel", "cancelRun", runs::cancel),
+        View::stream("/runs/{id}/stream", "streamRun"),
+        View::page("/audit", "listAudit", audit::list),
+        View::act("/audit/verify", "verifyAudit", audit::verify),
+        View::page("/tokens", "listTokens", tokens::list),
+        View::act("/tokens", "createToken", tokens::create),
+        View::act("/tokens/{id}/revoke", "revokeToken", tokens::revoke),
     ]
 }

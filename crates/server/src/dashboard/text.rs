@@ -77,6 +77,21 @@ pub(crate) fn span(ms: u64) -> String {
     if ms >= 1_000 && ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") }
 }
 
+/// A time span in microseconds in the unit in which it is read best.
+pub(crate) fn micros(us: u64) -> String {
+    let (unit, size) = match us {
+        0..1_000 => return format!("{us} µs"),
+        1_000..1_000_000 => ("ms", 1_000),
+        _ => ("s", 1_000_000),
+    };
+    let tenths = us / (size / 10);
+    if tenths % 10 == 0 || tenths >= 1_000 {
+        format!("{} {unit}", tenths / 10)
+    } else {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +112,9 @@ mod tests {
     fn figures_are_read_easily() {
         assert_eq!([0, 999, 1_540, 500_000_000].map(bytes), ["0 B", "999 B", "1.5 KB", "500 MB"]);
         assert_eq!([250, 1_000, 1_500].map(span), ["250 ms", "1 s", "1500 ms"]);
+        assert_eq!(
+            [0, 999, 1_000, 1_540, 123_456, 2_500_000].map(micros),
+            ["0 µs", "999 µs", "1 ms", "1.5 ms", "123 ms", "2.5 s"]
+        );
     }
 }

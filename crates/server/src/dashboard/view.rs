@@ -29,16 +29,23 @@ pub(crate) struct Page {
     pub(crate) section: Section,
     pub(crate) status: StatusCode,
     pub(crate) body: Markup,
+    /// The stream, below `/dashboard`, whose events make a browser ask for the page again.
+    pub(crate) stream: String,
 }
 
 impl Page {
     pub(crate) fn new(title: impl Into<String>, section: Section, body: Markup) -> Self {
-        Self { title: title.into(), section, status: StatusCode::OK, body }
+        Self { title: title.into(), section, status: StatusCode::OK, body, stream: "/stream".to_owned() }
     }
 
     /// The same page as the answer to something that was refused.
     pub(crate) fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
+    }
+
+    /// The same page, which changes with another stream than that of the plugins.
+    pub(crate) fn following(self, stream: String) -> Self {
+        Self { stream, ..self }
     }
 }
 

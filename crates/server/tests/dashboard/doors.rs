@@ -12,7 +12,7 @@ use crate::client::{Answer, request};
 use crate::rig::Rig;
 
 /// Pages and acts that need somebody who is signed in.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 22] = [
     "/dashboard",
     "/dashboard/plugins",
     "/dashboard/stream",
@@ -26,8 +26,17 @@ const PAGES: [&str; 13] = [
     "/dashboard/plugins/p/denials",
     "/dashboard/plugins/p/upgrade",
     "/dashboard/plugins/p/uninstall",
+    "/dashboard/plugins/p/activity",
+    "/dashboard/plugins/p/logs",
+    "/dashboard/hooks",
+    "/dashboard/activity",
+    "/dashboard/runs",
+    "/dashboard/runs/1",
+    "/dashboard/runs/1/stream",
+    "/dashboard/audit",
+    "/dashboard/tokens",
 ];
-const ACTS: [&str; 11] = [
+const ACTS: [&str; 15] = [
     "/dashboard/plugins",
     "/dashboard/plugins/scan",
     "/dashboard/plugins/p/activate",
@@ -39,6 +48,10 @@ const ACTS: [&str; 11] = [
     "/dashboard/plugins/p/upgrade",
     "/dashboard/plugins/p/rollback",
     "/dashboard/plugins/p/uninstall",
+    "/dashboard/runs/1/cancel",
+    "/dashboard/audit/verify",
+    "/dashboard/tokens",
+    "/dashboard/tokens/1/revoke",
 ];
 
 fn one(rig: &Rig) {
@@ -372,6 +385,14 @@ fn web_03_every_answer_is_protected_errors_and_files_too() {
         "/dashboard/plugins/nobody",
         "/dashboard/plugins/%00",
         "/dashboard/open?code=1",
+        "/dashboard/plugins/p/activity",
+        "/dashboard/plugins/p/logs?q=x",
+        "/dashboard/hooks",
+        "/dashboard/activity",
+        "/dashboard/runs",
+        "/dashboard/runs/1",
+        "/dashboard/audit",
+        "/dashboard/tokens",
     ] {
         is_protected(&browser.get(path), path);
         is_protected(&Browser::new(&rig).get(path), path);

@@ -13,12 +13,18 @@ mod client;
 #[allow(dead_code, reason = "shared with the tests of the API, which use all of it")]
 mod rig;
 
+mod activity;
+mod audit;
 mod browser;
 mod configuration;
 mod doors;
+mod hooks;
 mod list;
+mod logs;
 mod overview;
 mod permissions;
 mod resources;
+mod runs;
 mod strangers;
+mod tokens;
 mod versions;

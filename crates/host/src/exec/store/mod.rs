@@ -18,7 +18,7 @@ mod reader;
 mod tail;
 mod writer;
 
-pub use reader::{PAGE_MAX, Replay, ReplayChunk, RunPage, RunState, RunSummary, StoredRun};
+pub use reader::{OutputTail, PAGE_MAX, Replay, ReplayChunk, RunPage, RunState, RunSummary, StoredRun};
 pub use tail::Tail;
 pub use writer::RunWriter;
 

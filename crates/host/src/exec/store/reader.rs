@@ -1,7 +1,7 @@
 //! Reading stored runs: the list, one run, and its output as it came.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -268,6 +268,48 @@ impl StoredRun {
         let (output, timeline) = (open(OUTPUT)?, open(TIMELINE)?);
         Ok(Replay { dir: self.dir.clone(), output, timeline, entry: None, last_ms: 0 })
     }
+
+    /// The last `most_bytes` of what it has written up to now, from the beginning of a line where there is one: it costs no more
+    /// for a run that has written much.
+    ///
+    /// # Errors
+    ///
+    /// `io` when the output cannot be read. A missing file is an empty output.
+    pub fn output_tail(&self, most_bytes: u64) -> Result<OutputTail, Error> {
+        let path = self.dir.join(OUTPUT);
+        let mut file = match private_file::open_read(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(OutputTail::default()),
+            Err(e) => return Err(Error::file("open", &path, e)),
+        };
+        let failed = |e| Error::file("read", &path, e);
+        let length = file.metadata().map_err(failed)?.len();
+        let begin = length.saturating_sub(most_bytes);
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(begin)).map_err(failed)?;
+        file.take(most_bytes).read_to_end(&mut bytes).map_err(failed)?;
+        let line = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        if let Some(line) = line.filter(|line| begin > 0 && *line < bytes.len()) {
+            bytes.drain(..line);
+        }
+        Ok(OutputTail { bytes, cut: begin > 0 })
+    }
+}
+
+/// The end of what a run has written.
+///
+/// ```
+/// use ringfence::exec::store::OutputTail;
+///
+/// let tail = OutputTail { bytes: b"done\n".to_vec(), cut: true };
+/// assert!(tail.cut);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputTail {
+    /// Both streams in the order in which they were read, redacted as they were shown.
+    pub bytes: Vec<u8>,
+    /// Whether there is more before it.
+    pub cut: bool,
 }
 
 /// A piece of stored output; at most 64 KiB.

@@ -456,3 +456,22 @@ fn processes_killed_at_any_moment_leave_a_store_that_works() {
     run(&store, 1);
     check_index(&store);
 }
+
+#[test]
+fn the_end_of_the_output_begins_with_a_line_and_costs_no_more_for_a_long_one() {
+    let fixture = fixture(MANY);
+    let mut writer = fixture.store.begin(meta("run")).unwrap();
+    let id = writer.id();
+    let tail = |most| fixture.store.show(id).unwrap().output_tail(most).unwrap();
+    assert_eq!(tail(10), OutputTail::default());
+    for number in 0..1_000 {
+        let stream = if number % 2 == 0 { Stream::Stdout } else { Stream::Stderr };
+        writer.append(stream, number, format!("line {number}\n").as_bytes()).unwrap();
+    }
+    writer.finish(&report()).unwrap();
+    assert_eq!(tail(20), OutputTail { bytes: b"line 998\nline 999\n".to_vec(), cut: true });
+    // Within one line, it is cut there.
+    assert_eq!(tail(4), OutputTail { bytes: b"999\n".to_vec(), cut: true });
+    let whole = tail(1 << 20);
+    assert!(!whole.cut && whole.bytes.starts_with(b"line 0\nline 1\n"));
+}

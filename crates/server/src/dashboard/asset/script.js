@@ -5,7 +5,12 @@
   // At most one page a second, however much happens.
   const REST_MS = 1000;
   const address = document.body.dataset.stream;
+  // What no event tells of is asked for again and again, while somebody sees it.
+  const every = Number(document.querySelector("[data-every]")?.dataset.every ?? 0);
   let source = null;
+  let timer = 0;
+  let ended = false;
+  let held = false;
   let waiting = false;
   let last = 0;
 
@@ -37,6 +42,7 @@
       const fresh = page.getElementById(old.id);
       // What somebody is at is left alone until they leave it.
       const busy = old.contains(document.activeElement) && document.activeElement !== document.body;
+      if (fresh && busy) held = true;
       if (fresh && !busy && !old.isEqualNode(fresh)) {
         const open = [...old.querySelectorAll("details[open][id]")].map((one) => one.id);
         const node = document.adoptNode(fresh);
@@ -53,21 +59,42 @@
   }
 
   function listen() {
-    if (source || !address || !isLive() || document.hidden) return;
+    if (!isLive() || document.hidden) return;
+    if (every > 0 && timer === 0) timer = setInterval(happened, every);
+    if (source || ended || !address) return;
     source = new EventSource(address);
     source.addEventListener("plugin", happened);
     source.addEventListener("missed", happened);
+    source.addEventListener("output", happened);
+    source.addEventListener("end", () => {
+      // The run is over: asked again, the stream would say the same for ever.
+      ended = true;
+      silence();
+      happened();
+    });
+  }
+
+  function silence() {
+    source?.close();
+    source = null;
+    clearInterval(timer);
+    timer = 0;
   }
 
   // Browsers open few connections to one server: a page that nobody sees holds none.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
-      source?.close();
-      source = null;
+      silence();
     } else if (isLive()) {
       listen();
       happened();
     }
+  });
+
+  document.addEventListener("focusout", () => {
+    if (!held) return;
+    held = false;
+    happened();
   });
 
   // A form is sent once.

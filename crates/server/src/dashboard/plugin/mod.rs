@@ -1,8 +1,10 @@
 //! One plugin: what is common to its pages.
 
+pub(super) mod activity;
 mod chart;
 pub(super) mod config;
 pub(super) mod life;
+pub(super) mod logs;
 pub(super) mod overview;
 pub(super) mod permissions;
 pub(super) mod resources;
@@ -24,16 +26,20 @@ pub(crate) enum Tab {
     Configuration,
     Resources,
     Denials,
+    Activity,
+    Logs,
     Versions,
 }
 
 /// What the tabs lead to: path below that of the plugin, words, and the operation that one must be allowed.
-const TABS: [(Tab, &str, &str, &str); 6] = [
+const TABS: [(Tab, &str, &str, &str); 8] = [
     (Tab::Overview, "", "Overview", "showPlugin"),
     (Tab::Permissions, "/grants", "Permissions", "getGrants"),
     (Tab::Configuration, "/config", "Configuration", "getConfig"),
     (Tab::Resources, "/resources", "Resources", "pluginResources"),
     (Tab::Denials, "/denials", "Denials", "pluginDenials"),
+    (Tab::Activity, "/activity", "Activity", "pluginActivity"),
+    (Tab::Logs, "/logs", "Logs", "pluginLogs"),
     (Tab::Versions, "/upgrade", "Versions", "showPlugin"),
 ];
 

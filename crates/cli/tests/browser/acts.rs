@@ -1,0 +1,168 @@
+//! What people do with a mouse, and what a page shows by itself.
+
+use serde_json::json;
+
+use crate::scene::Scene;
+
+#[test]
+fn a_link_signs_in_once_and_a_plugin_is_switched() {
+    let Some(scene) = Scene::new() else { return };
+    scene.furnish();
+    let chromium = &scene.chromium;
+    scene.open("/dashboard");
+    assert_eq!(chromium.path(), "/dashboard/login");
+    let link = scene.link();
+    chromium.open(&link);
+    chromium.shows("Sign out");
+    assert_eq!(chromium.path(), "/dashboard", "the code does not stay in the address");
+    assert_eq!(
+        chromium.eval("document.cookie + localStorage.length + sessionStorage.length"),
+        "00",
+        "no script reads the key"
+    );
+    scene.open("/dashboard/plugins/keeper");
+    chromium.click("form[action$='/deactivate'] button");
+    chromium.shows("keeper is stopped");
+    chromium.click("form[action$='/activate'] button");
+    chromium.shows("keeper is active");
+    chromium.click(".who button");
+    chromium.until("location.pathname === '/dashboard/login'");
+    chromium.open(&link);
+    chromium.shows("has been used");
+    scene.open("/dashboard/plugins/keeper");
+    assert!(chromium.path().starts_with("/dashboard/login"), "{}", chromium.path());
+    assert_eq!(chromium.ran(), json!([]));
+}
+
+#[test]
+fn a_token_is_made_shown_once_used_and_revoked() {
+    let Some(scene) = Scene::new() else { return };
+    scene.sign_in();
+    let chromium = &scene.chromium;
+    chromium.click("nav a[href='/dashboard/tokens']");
+    chromium.shows("A new token");
+    chromium.eval("document.getElementById('role').value = 'operator'");
+    chromium.click("form[action='/dashboard/tokens'] button");
+    chromium.shows("the only time that it is shown");
+    let token = chromium.eval("document.getElementById('token').innerText").as_str().unwrap().to_owned();
+    let id = token.split('_').nth(1).unwrap().to_owned();
+    chromium.click("a.button[href='/dashboard/tokens']");
+    chromium.shows(&id);
+    assert!(!chromium.text().contains(&token));
+    let answer = crate::daemon::get(&scene.daemon.address(), "/plugins", Some(&token));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let form = format!("form[action='/dashboard/tokens/{id}/revoke'] button");
+    assert_eq!(
+        chromium.eval(&format!("document.querySelector(\"{form}\").checkVisibility()")),
+        false,
+        "it asks first"
+    );
+    chromium.click(&format!("summary[aria-label='Revoke {id}']"));
+    chromium.click(&form);
+    chromium.shows("opens nothing any more");
+    let answer = crate::daemon::get(&scene.daemon.address(), "/plugins", Some(&token));
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[test]
+fn the_output_of_a_run_arrives_without_a_reload_and_the_run_is_cancelled() {
+    let Some(scene) = Scene::new() else { return };
+    scene.sign_in();
+    let chromium = &scene.chromium;
+    let gate = scene.world.path("data/gate");
+    // What it is waiting for is a file that it may read: nothing here depends on how long anything takes.
+    let script = format!(
+        "echo first; while [ ! -e {0} ]; do sleep 0.1; done; echo second >&2; exec sleep 600",
+        gate.display()
+    );
+    let body = json!({
+        "command": ["/bin/sh", "-c", script], "grant": ["subprocess:execute"], "read": [scene.world.path("data")]
+    });
+    let id = scene.over_socket("POST", "/exec", &body)["id"].as_u64().unwrap();
+    scene.open("/dashboard/runs");
+    chromium.shows("running");
+    chromium.click(&format!("a[href='/dashboard/runs/{id}']"));
+    chromium.shows("first");
+    chromium.eval("window.same = true");
+    assert!(!chromium.text().contains("second\n"), "{}", chromium.text());
+    std::fs::write(gate, "").unwrap();
+    chromium.until("document.querySelector('pre.output').innerText.includes('second')");
+    assert_eq!(chromium.eval("window.same"), true, "the page is the same one");
+    chromium.click("form[action$='/cancel'] button");
+    chromium.shows("is being ended");
+    chromium.shows("cancelled");
+    chromium.shows("What was enforced");
+    assert_eq!(chromium.eval("document.querySelector(\"form[action$='/cancel']\")"), serde_json::Value::Null);
+    assert_eq!(chromium.ran(), json!([]));
+}
+
+#[test]
+fn pages_follow_what_happens_by_themselves() {
+    let Some(scene) = Scene::new() else { return };
+    scene.furnish();
+    scene.sign_in();
+    let chromium = &scene.chromium;
+    let follow = |path: &str, act: &dyn Fn(), then: &str| {
+        scene.open(path);
+        chromium.eval("window.same = true");
+        act();
+        chromium.until(then);
+        assert_eq!(chromium.eval("window.same"), true, "{path}: the page is the same one");
+    };
+    follow(
+        "/dashboard/plugins/keeper/logs",
+        &|| {
+            // Written after the page was opened, wherever the log stands.
+            scene.world.run(&["deactivate", "keeper"]);
+            scene.world.run(&["activate", "keeper"]);
+            scene.world.run(&["call", "keeper", "add"]);
+        },
+        "document.querySelectorAll('#log tbody tr').length > 3 && document.getElementById('log').innerText.split('added a note').length > 3",
+    );
+    follow(
+        "/dashboard",
+        &|| {
+            scene.world.run(&["deactivate", "quiet"]);
+        },
+        "document.getElementById('plugins').innerText.includes('inactive')",
+    );
+    follow(
+        "/dashboard/activity?outcome=failed",
+        &|| {
+            scene.world.run(&["call", "keeper", "fail"]);
+        },
+        "document.querySelectorAll('#activity tbody tr').length === 2",
+    );
+    follow(
+        "/dashboard/hooks",
+        &|| {
+            scene.over_socket("POST", "/hooks/onRequest", &json!({"body": {}}));
+        },
+        "document.querySelector('td[data-label=Asked]').innerText.trim() === '1'",
+    );
+    assert_eq!(chromium.ran(), json!([]));
+}
+
+#[test]
+fn the_trail_is_verified_with_one_button() {
+    let Some(scene) = Scene::new() else { return };
+    scene.furnish();
+    scene.sign_in();
+    let chromium = &scene.chromium;
+    chromium.click("nav a[href='/dashboard/audit']");
+    chromium.shows("Verify the trail");
+    chromium.click("form[action='/dashboard/audit/verify'] button");
+    chromium.shows("records are as they were written");
+    chromium.eval("document.getElementById('event').value = 'install'");
+    chromium.click("form.search button");
+    chromium.until("location.search.includes('event=install')");
+    assert_eq!(chromium.eval("document.querySelectorAll('#audit tbody tr').length"), 3);
+    let database = scene.world.path("home/state.db");
+    let code = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nc.execute('DROP TRIGGER audit_is_not_changed')\n\
+        c.execute(\"UPDATE audit SET event = 'stop' WHERE seq = 3\")\nc.commit()\n";
+    let done = std::process::Command::new("python3").args(["-c", code]).arg(database).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    chromium.click("form[action='/dashboard/audit/verify'] button");
+    chromium.shows("Record 3 is the first that is not as it was written");
+    assert_eq!(chromium.eval("document.querySelector('#audit tbody td').innerText"), "3");
+}
