@@ -50,6 +50,8 @@ pub(crate) struct Translated {
     pub(crate) hints: Vec<String>,
     /// The caller's directory, if the command starts in /tmp because that is not granted.
     pub(crate) left_directory: Option<PathBuf>,
+    /// What paths mean here, and what is protected.
+    pub(crate) vars: Vars,
 }
 
 /// Turns a request into a plan.
@@ -78,7 +80,7 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     plan.limits(limits(exec)?).observe(exec.explain);
     let left_directory = working_directory(&mut plan, exec, &rules, &directory)?;
     hints.extend(left_directory.as_deref().and_then(|left| relative_name(exec, left)));
-    Ok(Translated { plan, rules: rules.set, hints, left_directory })
+    Ok(Translated { plan, rules: rules.set, hints, left_directory, vars })
 }
 
 /// What the grants of a plugin say, without starting anything: for asking, and for judging what the host does on its behalf.

@@ -30,10 +30,11 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const TOP_LEVEL: [&str; 7] = ["bin", "sbin", "lib", "lib64", "lib32", "libx32", "usr"];
 /// What of the host's /etc programs need and tells nothing: library cache, certificates, alternatives, names of
 /// protocols and services. The rest is made up.
-const ETC_SHOWN: [&str; 9] = [
+const ETC_SHOWN: [&str; 10] = [
     "alternatives",
     "crypto-policies",
     "ld.so.cache",
+    "locale.alias",
     "pki/ca-trust/extracted",
     "pki/tls/certs",
     "protocols",
@@ -557,10 +558,15 @@ pub fn is_always_shown(path: &Path) -> bool {
         .iter()
         .chain(&["proc", "dev", "tmp"])
         .any(|name| path.starts_with(Path::new("/").join(name)));
-    own || path.strip_prefix("/etc").is_ok_and(|rest| {
-        let java = rest.as_os_str().as_bytes().starts_with(b"java");
-        java || ETC_SHOWN.iter().chain(&MADE_UP).any(|name| rest.starts_with(name))
-    })
+    let above = ["/etc", "/var/tmp"].iter().any(|made| Path::new(made).starts_with(path));
+    own || above
+        || path.strip_prefix("/etc").is_ok_and(|rest| {
+            let java = rest.as_os_str().as_bytes().starts_with(b"java");
+            java || ETC_SHOWN
+                .iter()
+                .chain(&MADE_UP)
+                .any(|name| rest.starts_with(name) || Path::new(name).starts_with(rest))
+        })
 }
 
 /// Where distributions keep the configuration of Java: /etc/java-17-openjdk and the like. Only Java's launcher, which is

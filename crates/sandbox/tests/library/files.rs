@@ -1,6 +1,6 @@
 //! Grants: reading, writing, deleting, executing, nesting, the working directory, and what a run with `observe` tells.
 
-use ringfence_sandbox::{Access, Layer, Plan, Processes, Program};
+use ringfence_sandbox::{Access, Layer, Object, Plan, Processes, Program};
 
 use crate::rig::{self, bare, both, canary, found, has_secret, only, plan, run};
 
@@ -180,13 +180,13 @@ fn observing_names_what_is_missing_inside() {
         assert!(run(&plan).observations.is_empty(), "nothing is told unless asked for");
         let seen = run(plan.observe(true));
         assert_eq!(seen.errno(), Some(ENOENT));
-        let told = seen.observations.iter().find(|told| told.path == *path.as_str());
+        let told = seen.observations.iter().find(|told| told.object == Object::Path(path.clone().into()));
         assert_eq!(told.map(|told| told.operation), Some("openat"), "{:?}", seen.observations);
         // A relative path is told with its directory.
         let mut plan = rig::plan(&["read", "nowhere/file"]);
         let seen = run(plan.observe(true).working_directory("/usr"));
         assert!(
-            seen.observations.iter().any(|told| told.path == *"/usr/nowhere/file"),
+            seen.observations.iter().any(|told| told.object == Object::Path("/usr/nowhere/file".into())),
             "{:?}",
             seen.observations
         );
