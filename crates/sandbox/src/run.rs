@@ -154,7 +154,11 @@ impl Sandbox {
             }
             [event::OBSERVED, number, flags, role] => {
                 let about = bytes.get(16..).unwrap_or_default();
-                let object = if role == role::ADDRESS { address(about) } else { Object::Path(join(about)) };
+                let object = match role {
+                    role::ADDRESS => address(about),
+                    role::NOTHING => Object::Unknown,
+                    _ => Object::Path(join(about)),
+                };
                 let is_target = role == role::TARGET;
                 let operation = call_name(number);
                 self.observations.push(Observation { operation, object, is_target, flags, count: 1 });

@@ -23,7 +23,7 @@ use crate::size::parse_size;
 use crate::text::one_line;
 
 /// Signals that cancel the run: Ctrl-C, `kill`, a closed terminal, Ctrl-\.
-const CANCELLING: [i32; 4] = [2, 15, 1, 3];
+pub(crate) const CANCELLING: [i32; 4] = [2, 15, 1, 3];
 /// How many denials are printed; the report has them all.
 const DENIALS_SHOWN: usize = 10;
 

@@ -13,6 +13,7 @@ use ringfence_sandbox::{Backend, Limits, Plan, Processes, Program, ResolveError,
 use crate::config::LimitsBackend;
 use crate::error::Error;
 use crate::exec::floor::vars;
+use crate::exec::learn;
 use crate::exec::mounts::{self, shows};
 use crate::exec::policed::Policed;
 use crate::exec::request::Exec;
@@ -77,7 +78,10 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     let mut hints = mounts::mount(&mut plan, &rules, &vars)?;
     processes(&mut plan, &rules)?;
     environment(&mut plan, exec, &rules)?;
-    plan.limits(limits(exec)?).observe(exec.explain);
+    plan.limits(limits(exec)?).observe(exec.explain).throw_away(exec.throw_away);
+    if exec.wide {
+        learn::open_wide(&mut plan, exec, &directory, &vars);
+    }
     let left_directory = working_directory(&mut plan, exec, &rules, &directory)?;
     hints.extend(left_directory.as_deref().and_then(|left| relative_name(exec, left)));
     Ok(Translated { plan, rules: rules.set, hints, left_directory, vars })
@@ -461,7 +465,7 @@ fn working_directory(
         return Ok(None);
     }
     let Ok(found) = Resolved::find(directory) else { return Ok(None) };
-    if shows(mounts::access(&rules.set, found.path(), true)?) {
+    if exec.wide || shows(mounts::access(&rules.set, found.path(), true)?) {
         plan.working_directory(found.path());
         return Ok(None);
     }

@@ -241,7 +241,11 @@ pub(crate) fn filter(choice: Choice) -> Vec<u8> {
         // PID 1 refuses what the filter would refuse: it tells both apart by the same registers (`stage::observe`).
         OBSERVED.iter().chain(&OBSERVED_NEW).for_each(|call| set(*call, Judgement::always(Action::Report)));
         if choice.processes {
-            set(libc::SYS_execve, Judgement::always(Action::Report));
+            let thread = vec![masked(0, NEW_NAMESPACES | CLONE_THREAD, CLONE_THREAD)];
+            set(libc::SYS_clone, when(thread, Action::Allow, Action::Report));
+            for call in [libc::SYS_fork, libc::SYS_vfork, libc::SYS_execve] {
+                set(call, Judgement::always(Action::Report));
+            }
             // The program's own exec, which nobody could answer yet: PID 1 waits for it. Nothing else knows that address.
             let own = vec![Test::Whole { argument: 1, value: choice.program_text }];
             set(libc::SYS_execveat, when(own, Action::Allow, Action::Report));

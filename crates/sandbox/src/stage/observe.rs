@@ -59,8 +59,14 @@ pub(super) fn is_watched(number: i32, processes: bool) -> bool {
     match number {
         number::EXECVE | number::EXECVEAT => processes,
         number::BIND => true,
+        _ if is_start(number) => processes,
         _ => named(number) != [None, None],
     }
+}
+
+/// clone, fork and vfork: they make a process, where the filter does not let them pass as making a thread.
+pub(super) fn is_start(number: i32) -> bool {
+    matches!(number, 56..=58)
 }
 
 /// Calls that no sandbox has: openat2 (its flags lie in memory) and the xattr calls of Linux 6.13.
@@ -76,6 +82,8 @@ pub(super) fn is_refused(report: &Notification) -> bool {
     let argument = |index: usize| low(report.arguments.get(index).copied().unwrap_or(0));
     let set_id = |index| argument(index) & SET_ID_BITS != 0;
     match report.number {
+        // clone with a new namespace: time, mount, cgroup, uts, ipc, user, pid, net
+        56 => argument(0) & 0x7e02_0080 != 0,
         // chmod mkdir creat
         90 | 83 | 85 => set_id(1),
         // fchmodat fchmodat2 mkdirat

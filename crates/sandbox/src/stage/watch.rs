@@ -131,6 +131,9 @@ impl Watcher {
             self.deny(report.number, &[]);
             return Some(EPERM);
         }
+        if observe::is_start(report.number) {
+            self.pass_on(listener, report, (role::NOTHING, 0), &[]);
+        }
         if report.number == number::BIND {
             self.watch_address(listener, report);
         }

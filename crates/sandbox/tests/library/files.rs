@@ -221,3 +221,29 @@ fn without_mounts_landlock_says_what_is_shown() {
         assert_eq!(refused.errno(), Some(EPERM));
     });
 }
+
+#[test]
+fn what_is_thrown_away_reaches_nobody() {
+    both(|| {
+        for whole in [true, false] {
+            let place = rig::directory(0o777);
+            let path = path_in(&place, "file");
+            std::fs::write(&path, "as it was").unwrap();
+            let of_all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+            std::fs::set_permissions(&path, of_all).unwrap();
+            let granted = if whole { found(place.path()) } else { found(std::path::Path::new(&path)) };
+            let acts = [("write", path.clone()), ("write", path_in(&place, "new")), ("unlink", path.clone())];
+            for (act, on) in acts.iter().take(if whole { 3 } else { 1 }) {
+                let mut plan = plan(&[act, on]);
+                plan.mount(granted.clone(), Access::READ_WRITE).throw_away(true);
+                let done = run(&plan);
+                assert!(done.is_ok(), "{act} {on}: {done:?}");
+                assert_eq!(std::fs::read_to_string(&path).unwrap(), "as it was", "{act} {on}");
+                assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "{act} {on}");
+            }
+            let mut plan = plan(&["write", &path]);
+            assert!(run(plan.mount(granted.clone(), Access::READ_WRITE)).is_ok());
+            assert_ne!(std::fs::read_to_string(&path).unwrap(), "as it was", "the same act, kept");
+        }
+    });
+}

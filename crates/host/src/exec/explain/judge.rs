@@ -81,12 +81,15 @@ pub(crate) struct Act {
     pub(crate) place: Place,
     /// The same as the program named it, if that goes through a link: a grant of this name brings the link along.
     pub(crate) named: Option<PathBuf>,
+    /// It was enough for the program to know of it: it was not opened.
+    pub(crate) looks: bool,
 }
 
 /// What calls want with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Want {
-    /// To know of it, or to read it.
+    /// To know of it.
+    Look,
     Read,
     /// To read it once it is made.
     ReadNew,
@@ -113,6 +116,8 @@ pub(crate) struct View {
     shared: Vec<PathBuf>,
     /// What the program made in its private directories.
     own: HashSet<PathBuf>,
+    /// What it made, or tried to make, elsewhere: the host has nothing of these names.
+    made: HashSet<PathBuf>,
     /// The first path of the rename or link whose second one comes next.
     source: Option<PathBuf>,
 }
@@ -135,9 +140,25 @@ impl View {
         if self.is_own(&path, &wants) {
             return Vec::new();
         }
-        let mut acts: Vec<Act> = wants.into_iter().filter_map(|want| needed(&path, want)).collect();
+        let mut acts: Vec<Act> = match self.above_what_it_made(&path, &wants) {
+            Some(above) => wants.into_iter().filter_map(|want| of_its_own(&above, want)).collect(),
+            None => wants.into_iter().filter_map(|want| needed(&path, want)).collect(),
+        };
         acts.extend(self.between_directories(observation, path));
         acts
+    }
+
+    /// The deepest directory of the host above something that the program made itself; and remembers what it makes now.
+    fn above_what_it_made(&mut self, path: &Path, wants: &[Want]) -> Option<PathBuf> {
+        if path.symlink_metadata().is_ok() {
+            return None;
+        }
+        let own = path.ancestors().any(|above| self.made.contains(above));
+        let makes = wants.iter().any(|want| matches!(want, Want::Make | Want::Put));
+        if makes && self.made.len() < OWN_NAMES_MAX {
+            self.made.insert(path.to_owned());
+        }
+        own.then(|| path.ancestors().find(|above| above.is_dir()).map(Path::to_owned)).flatten()
     }
 
     /// Moving or linking from one directory to another changes both, for Landlock.
@@ -214,14 +235,14 @@ fn wants(observation: &Observation) -> Vec<Want> {
         }
         ("execve" | "execveat", _) => vec![Want::Read, Want::Execute],
         ("connect", _) => vec![Want::Connect],
-        _ => vec![Want::Read],
+        _ => vec![Want::Look],
     }
 }
 
 fn opening(flags: u32) -> Vec<Want> {
     let access = flags & 3;
     if flags & O_PATH != 0 {
-        return vec![Want::Read];
+        return vec![Want::Look];
     }
     let mut wants = Vec::new();
     if access != O_WRONLY {
@@ -244,6 +265,7 @@ fn opening(flags: u32) -> Vec<Want> {
 /// What `want` needs of the host's object at `path`; nothing where the host has none, or would refuse it too.
 fn needed(path: &Path, want: Want) -> Option<Act> {
     match want {
+        Want::Look => needed(path, Want::Read).map(|act| Act { looks: true, ..act }),
         Want::Read => {
             let found = find(path)?;
             // What the sandbox has of its own at this name is what the program met.
@@ -276,6 +298,22 @@ fn needed(path: &Path, want: Want) -> Option<Act> {
     }
 }
 
+/// The same of something that the program made below the host's directory `above`.
+fn of_its_own(above: &Path, want: Want) -> Option<Act> {
+    let need = match want {
+        // The directory is shown to whoever may make something in it.
+        Want::Look => return None,
+        Want::Read | Want::ReadNew | Want::ReadThere => Need::File(FileOp::Read),
+        Want::Change | Want::Make | Want::Put => Need::File(FileOp::Write),
+        Want::Remove => Need::File(FileOp::Delete),
+        Want::Connect => Need::Connect,
+        Want::Execute => Need::Execute,
+    };
+    let found = find(above)?;
+    let shown = is_always_shown(&found.path) && !is_private(&found.path);
+    (!shown || need != Need::File(FileOp::Read)).then(|| found.act(need))
+}
+
 /// Whether a sandbox has a private, empty directory there.
 pub(crate) fn is_private(path: &Path) -> bool {
     PRIVATE.iter().any(|private| path.starts_with(private))
@@ -300,7 +338,8 @@ fn find(path: &Path) -> Option<Found> {
         Err(_) => return None,
     };
     let seen = real.symlink_metadata().ok()?;
-    let named = (real != path).then(|| path.to_owned());
+    let shown = is_always_shown(path) && !is_private(path);
+    let named = (real != path && !shown).then(|| path.to_owned());
     Some(Found { path: real, named, seen })
 }
 
@@ -323,7 +362,7 @@ impl Found {
         // A path that has no canonical form is longer than any grant can be.
         let path = CanonicalPath::new(&self.path).unwrap_or_else(|_| CanonicalPath::root());
         let place = if self.seen.is_dir() { Place::Directory(path) } else { Place::File(path) };
-        Act { need, place, named: self.named }
+        Act { need, place, named: self.named, looks: false }
     }
 }
 
@@ -335,7 +374,7 @@ fn entry(path: &Path, need: Need) -> Option<Act> {
     }
     let directory = CanonicalPath::new(&parent.path).ok()?;
     let entry = CanonicalPath::new(parent.path.join(path.file_name()?)).ok()?;
-    Some(Act { need, place: Place::In { directory, entry }, named: parent.named })
+    Some(Act { need, place: Place::In { directory, entry }, named: parent.named, looks: false })
 }
 
 #[cfg(test)]

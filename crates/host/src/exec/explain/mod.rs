@@ -155,11 +155,11 @@ fn judged(act: &Act, translated: &Translated) -> Option<Denial> {
     };
     let held = allowed(op, act.place.holder()) && allowed(op, path);
     let seen = op == FileOp::Read && is_on_the_way(path.as_path(), translated);
-    if held || seen {
-        return None;
-    }
     // What may be written but not deleted (or the other way round) only Landlock can hold: the mount is writable.
     let writable = [FileOp::Write, FileOp::Delete].iter().any(|op| allowed(*op, act.place.holder()));
+    if held || seen || act.looks && writable {
+        return None;
+    }
     let layer = if writable { Layer::Landlock } else { Layer::Mount };
     let operation = match act.need {
         Need::Connect => "connect".to_owned(),
@@ -180,11 +180,13 @@ fn file_op(need: Need) -> Option<FileOp> {
 /// A program in a place that can be written, where nothing is executed.
 fn not_executable(act: &Act, translated: &Translated) -> Option<Denial> {
     let path = act.place.object();
-    let access = mounts::access(&translated.rules, path.as_path(), false).ok()?;
+    let is_directory = matches!(act.place, Place::Directory(_));
+    let access = mounts::access(&translated.rules, path.as_path(), is_directory).ok()?;
     if !access.changes() || access.execute {
         return None;
     }
-    let directory = CanonicalPath::new(path.as_path().parent()?).ok()?;
+    let directory =
+        if is_directory { path.clone() } else { CanonicalPath::new(path.as_path().parent()?).ok()? };
     let grant = format!("{}={}", PermissionName::SubprocessExecute, PathPattern::subtree(&directory));
     Some(Denial {
         object: path.to_string(),
@@ -238,8 +240,7 @@ fn through_link(act: &Act, rules: &RuleSet) -> Option<String> {
     let parent = ringfence_sandbox::Resolved::find(named.parent()?).ok()?;
     let link: PathBuf = parent.path().join(named.file_name()?);
     let request = Request::File { op: FileOp::Read, path: CanonicalPath::new(link).ok()? };
-    let shown = ringfence_sandbox::is_always_shown(named) && !judge::is_private(named);
-    if shown || rules.decide(&request).is_allowed() {
+    if rules.decide(&request).is_allowed() {
         return None;
     }
     let named = CanonicalPath::new(named).ok()?;
