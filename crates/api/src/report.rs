@@ -168,6 +168,9 @@ pub struct Denial {
     pub grant: Option<String>,
     /// How often it was refused in this run.
     pub count: u64,
+    /// What to know before the grant is given, such as that the object is protected; left out where there is nothing to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 impl Denial {
@@ -180,6 +183,7 @@ impl Denial {
             object: UNKNOWN_OBJECT.to_owned(),
             grant: None,
             count: 1,
+            warning: None,
         }
     }
 }

@@ -36,6 +36,8 @@ struct Arguments {
 enum Command {
     /// Run one command in a sandbox, with its output live
     Exec(Box<command::exec::ExecArguments>),
+    /// Run one command on copies, and say which grants it needs
+    Learn(Box<command::learn::LearnArguments>),
     /// Look at stored runs
     Runs {
         #[command(subcommand)]
@@ -165,6 +167,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> ExitCode {
     match command {
         Command::Exec(arguments) => command::exec::run(&arguments),
+        Command::Learn(arguments) => command::learn::run(&arguments),
         Command::Runs { command } => command::runs(&command),
         Command::New(arguments) => command::new::run(&arguments),
         Command::Check(arguments) => command::check::run(&arguments),

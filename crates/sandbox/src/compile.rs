@@ -1,6 +1,7 @@
 //! From a plan to a request: which sources to take, how to build the root, what Landlock allows. Decides everything, so
 //! that the launcher decides nothing; touches the system only to see which of the usual files exist.
 
+mod right;
 mod root;
 
 use std::ffi::{OsStr, OsString};

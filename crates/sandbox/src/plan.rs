@@ -201,6 +201,7 @@ pub struct Plan {
     pub(crate) limits: Limits,
     pub(crate) layers: Layers,
     pub(crate) observe: bool,
+    pub(crate) throw_away: bool,
     #[cfg(feature = "break-layers")]
     pub(crate) broken: Layers,
 }
@@ -230,6 +231,7 @@ impl Plan {
             limits: Limits::default(),
             layers: Layers::ALL,
             observe: false,
+            throw_away: false,
             program,
             #[cfg(feature = "break-layers")]
             broken: Layers::NONE,
@@ -303,6 +305,16 @@ impl Plan {
         self
     }
 
+    /// Lets the program change copies of what it may change: everything is as granted inside, and nothing outside is changed.
+    /// The copies are in memory, which the limit counts, and gone with the sandbox. Default off.
+    ///
+    /// It needs overlayfs in a user namespace (Linux 5.11); a launch fails as [`crate::LaunchError::Step`] where that is
+    /// missing. A directory with mounts of the host below it is copied without them.
+    pub fn throw_away(&mut self, throw_away: bool) -> &mut Self {
+        self.throw_away = throw_away;
+        self
+    }
+
     /// Leaves layers out. This is the only way to a weaker sandbox: the report then lists what is left, and a caller that
     /// offers it must make the choice visible.
     pub fn weaken(&mut self, without: Layers) -> &mut Self {
@@ -321,6 +333,17 @@ impl Plan {
     #[must_use]
     pub fn layers(&self) -> Layers {
         self.layers
+    }
+
+    /// The files that are executed or interpreted: the program, and the scripts that lead to it.
+    pub fn program_files(&self) -> impl Iterator<Item = &Resolved> {
+        self.program.scripts().iter().chain([self.program.file()])
+    }
+
+    /// Where the program is started.
+    #[must_use]
+    pub fn starts_in(&self) -> &Path {
+        &self.working_directory
     }
 
     /// The mounts that were granted, in the order given.

@@ -101,7 +101,7 @@ pub enum Object {
     },
 }
 
-/// A path that the program named (only with [`crate::Plan::observe`]).
+/// An act that was only watched: a path or an address that the program named (only with [`crate::Plan::observe`]).
 ///
 /// ```no_run
 /// use ringfence_sandbox::{Launcher, Plan, Program, Stdio};
@@ -109,17 +109,21 @@ pub enum Object {
 /// plan.argument("/srv/notes").observe(true);
 /// let mut sandbox = Launcher::start()?.launch(&plan, Stdio::null()?)?;
 /// sandbox.wait()?;
-/// assert!(sandbox.observations().iter().any(|seen| seen.path == *"/srv/notes"));
+/// assert!(sandbox.observations().iter().any(|seen| seen.object == ringfence_sandbox::Object::Path("/srv/notes".into())));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// The system call.
     pub operation: &'static str,
-    /// The path, made absolute with the directory that it was relative to.
-    pub path: OsString,
-    /// The flags of an open (open(2)); 0 for other calls.
+    /// The path, made absolute with the directory that it was relative to; or the address of a bind(2).
+    pub object: Object,
+    /// Whether it is the second path of the call: where a rename or a link leads to.
+    pub is_target: bool,
+    /// The flags of an open (open(2)) or a renameat2; 0 for other calls.
     pub flags: u32,
+    /// How often, in all: told at the end, and 1 until then.
+    pub count: u64,
 }
 
 /// Why a sandbox was not started.
@@ -380,8 +384,21 @@ pub(crate) fn call_name(number: u32) -> &'static str {
         SYS_open SYS_openat SYS_socket SYS_socketpair SYS_connect SYS_sendto SYS_clone SYS_fork SYS_vfork SYS_execve
         SYS_execveat SYS_memfd_create SYS_stat SYS_lstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat SYS_faccessat2
         SYS_readlink SYS_readlinkat SYS_chdir SYS_truncate SYS_rmdir SYS_unlink SYS_unlinkat SYS_rename SYS_renameat
-        SYS_renameat2 SYS_symlinkat
+        SYS_renameat2 SYS_symlinkat SYS_symlink SYS_link SYS_linkat SYS_chown SYS_lchown SYS_fchownat SYS_utime SYS_utimes
+        SYS_futimesat SYS_utimensat SYS_getxattr SYS_lgetxattr SYS_listxattr SYS_llistxattr SYS_setxattr SYS_lsetxattr
+        SYS_removexattr SYS_lremovexattr SYS_statfs SYS_inotify_add_watch SYS_bind SYS_openat2
     ];
+    // Linux 6.13; the libc crate has no names for them yet.
+    let new = match number {
+        463 => Some("setxattrat"),
+        464 => Some("getxattrat"),
+        465 => Some("listxattrat"),
+        466 => Some("removexattrat"),
+        _ => None,
+    };
+    if let Some(name) = new {
+        return name;
+    }
     let found = NAMES.iter().find(|(known, _)| *known == i64::from(number));
     found.map_or("unknown", |(_, name)| name.trim_start_matches("SYS_"))
 }

@@ -17,7 +17,7 @@ use crate::limits::{Held, Sampler, Usage};
 use crate::process;
 use crate::report::{Ending, Object, Observation, Refusal, Report, call_name};
 use crate::stream::{Interest, wait_ready};
-use crate::wire::{command, event};
+use crate::wire::{command, event, role};
 
 /// How long SIGTERM has to work before SIGKILL follows (ARCHITECTURE.md, "An end, in order").
 pub const TERM_GRACE: Duration = Duration::from_secs(3);
@@ -152,9 +152,20 @@ impl Sandbox {
                     bytes.get(20..).unwrap_or_default(),
                 );
             }
-            [event::OBSERVED, number, flags, _] => {
-                let path = join(bytes.get(12..).unwrap_or_default());
-                self.observations.push(Observation { operation: call_name(number), path, flags });
+            [event::OBSERVED, number, flags, role] => {
+                let about = bytes.get(16..).unwrap_or_default();
+                let object = match role {
+                    role::ADDRESS => address(about),
+                    role::NOTHING => Object::Unknown,
+                    _ => Object::Path(join(about)),
+                };
+                let is_target = role == role::TARGET;
+                let operation = call_name(number);
+                self.observations.push(Observation { operation, object, is_target, flags, count: 1 });
+            }
+            [event::COUNTED, ..] => {
+                let words = bytes.as_chunks::<4>().0.iter().skip(1).map(|word| u32::from_le_bytes(*word));
+                self.take_counts(&words.collect::<Vec<_>>());
             }
             [event::ENDED, status, user_ms, system_ms] => {
                 self.reaped_cpu_ms = u64::from(user_ms) + u64::from(system_ms);
@@ -163,6 +174,14 @@ impl Sandbox {
             }
             [event::LOST, count, ..] => self.lost += u64::from(count),
             _ => {}
+        }
+    }
+
+    fn take_counts(&mut self, pairs: &[u32]) {
+        for [number, count] in pairs.as_chunks::<2>().0 {
+            if let Some(known) = self.observations.get_mut(*number as usize) {
+                known.count = u64::from(*count);
+            }
         }
     }
 
@@ -186,7 +205,7 @@ impl Sandbox {
         self.refusals.iter().map(|(_, refusal)| refusal)
     }
 
-    /// The paths that the program named, each once for each kind of call ([`crate::Plan::observe`]).
+    /// The paths and addresses that the program named, each once for each kind of call ([`crate::Plan::observe`]).
     #[must_use]
     pub fn observations(&self) -> &[Observation] {
         &self.observations

@@ -9,7 +9,7 @@
 use core::ffi::CStr;
 
 /// First word of a request; changes whenever the layout does.
-pub(crate) const MAGIC: u32 = 0x5246_0003;
+pub(crate) const MAGIC: u32 = 0x5246_0005;
 /// The largest request, in bytes. A `SOCK_SEQPACKET` message must fit the socket's send buffer; 208 KiB is what
 /// Linux allows without privilege (`net.core.wmem_max`), less the kernel's own bookkeeping.
 pub(crate) const REQUEST_MAX: usize = 160 * 1024;
@@ -76,8 +76,11 @@ pub(crate) mod build {
     pub(crate) const SCRATCH: u32 = 5;
     /// path
     pub(crate) const PROC: u32 = 6;
-    /// path of an existing directory or file of the root to lay over, path, device and inode of what is covered
+    /// path of an existing directory or file of the root to lay over, path, device and inode of what is covered (0 where
+    /// that cannot be known: in a throw-away copy)
     pub(crate) const COVER: u32 = 7;
+    /// directory of the copies, attributes, path, and the name of the one file to lay there (empty: all of the directory)
+    pub(crate) const COPY: u32 = 8;
 }
 
 /// The first word of an event.
@@ -92,12 +95,26 @@ pub(crate) mod event {
     pub(crate) const UNPROVEN: u32 = 4;
     /// system call number, count, then text: what it was about
     pub(crate) const DENIED: u32 = 5;
-    /// system call number, flags, then text
+    /// system call number, flags, a role ([`super::role`]), then text; numbered from 0 in the order in which they come
     pub(crate) const OBSERVED: u32 = 6;
     /// wait status, user µs, system µs, peak KiB
     pub(crate) const ENDED: u32 = 7;
     /// how many denials or observations did not fit
     pub(crate) const LOST: u32 = 8;
+    /// pairs: the number of an observation, and how often it was made in all
+    pub(crate) const COUNTED: u32 = 9;
+}
+
+/// What an observed text is to its call.
+pub(crate) mod role {
+    /// The path that the call works on.
+    pub(crate) const PATH: u32 = 0;
+    /// The second path: where a rename or a link leads to.
+    pub(crate) const TARGET: u32 = 1;
+    /// A socket address, as the program wrote it.
+    pub(crate) const ADDRESS: u32 = 2;
+    /// No text: that the call was made is all that there is to tell.
+    pub(crate) const NOTHING: u32 = 3;
 }
 
 /// What the filter answers to the system call number that exists nowhere: the proof that it is ours.

@@ -214,10 +214,13 @@ fn tell_event(Event { kind, .. }: &Event) {
 fn denied(denial: &Denial) -> String {
     let object = shown(&denial.object);
     let what = format!("denied: {} {object} (by {})", one_line(&denial.operation), one_line(&denial.layer));
+    let warning = denial.warning.as_deref().map(|warning| format!("\n  warning: {}", one_line(warning)));
     match manifest_line(denial) {
-        Some(line) => {
-            format!("{what}\n  the manifest line that would allow it: {}", one_line(&line))
-        }
+        Some(line) => format!(
+            "{what}\n  the manifest line that would allow it: {}{}",
+            one_line(&line),
+            warning.unwrap_or_default()
+        ),
         None => format!("{what}\n  no permission allows it"),
     }
 }

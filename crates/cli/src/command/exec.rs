@@ -20,9 +20,10 @@ use crate::duration::parse_duration;
 use crate::flags;
 use crate::print;
 use crate::size::parse_size;
+use crate::text::one_line;
 
 /// Signals that cancel the run: Ctrl-C, `kill`, a closed terminal, Ctrl-\.
-const CANCELLING: [i32; 4] = [2, 15, 1, 3];
+pub(crate) const CANCELLING: [i32; 4] = [2, 15, 1, 3];
 /// How many denials are printed; the report has them all.
 const DENIALS_SHOWN: usize = 10;
 
@@ -261,6 +262,9 @@ fn tell_denials(report: &RunReport, explained: bool) {
             "ringfence: refused by {}: {}{object}{times}{grant}",
             denial.layer, denial.operation
         ));
+        if let Some(warning) = &denial.warning {
+            print::talk(&format!("ringfence: warning: {}", one_line(warning)));
+        }
     }
     let more = report.denials.len().saturating_sub(DENIALS_SHOWN);
     if more > 0 {

@@ -14,6 +14,7 @@ pub(crate) mod exec;
 pub(crate) mod grants;
 pub(crate) mod hook;
 pub(crate) mod install;
+pub(crate) mod learn;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod mcp;

@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &WhyArguments) -> ExitCode {
 
 impl Refusal {
     fn new(name: &str, denial: Denial) -> Self {
-        let Denial { layer, operation, object, grant, count } = denial;
+        let Denial { layer, operation, object, grant, count, .. } = denial;
         let command = grant.as_ref().map(|grant| format!("ringfence grant {name} {}", shell_word(grant)));
         Self { name: name.to_owned(), layer, operation, object, grant, count, command, policy: None }
     }

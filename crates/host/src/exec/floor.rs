@@ -29,8 +29,8 @@ const NOBODY: u32 = 65534;
 /// `usage` for a directory that is no absolute path.
 pub(super) fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
     let mut vars = Vars::new(canonical(directory)?);
-    // The floor matters only to rules; a run without any does not pay for building it.
-    if !has_rules(exec) {
+    // The floor matters only to rules and to what is said of them; a run without any does not pay for building it.
+    if !has_rules(exec) && !exec.explain {
         return Ok(vars);
     }
     let users = Users::of_this_machine()?;
@@ -64,7 +64,7 @@ pub(super) fn vars(exec: &Exec, directory: &Path) -> Result<Vars, Error> {
     if let Some(Some(data)) = &exec.plugin {
         vars = vars.with_data(canonical(data)?);
     }
-    Ok(if names_files(exec) { with_links(vars) } else { vars })
+    Ok(if names_files(exec) || exec.explain { with_links(vars) } else { vars })
 }
 
 fn has_rules(exec: &Exec) -> bool {

@@ -49,6 +49,10 @@ pub struct Exec {
     pub(crate) backend: LimitsBackend,
     pub(crate) strict: bool,
     pub(crate) explain: bool,
+    /// Show nearly everything, and let copies of it be changed: for [`Exec::learn`].
+    pub(crate) wide: bool,
+    /// What may be changed are copies.
+    pub(crate) throw_away: bool,
     pub(crate) redaction: RedactionSet,
     pub(crate) home: Option<Home>,
     pub(crate) store: Option<RunStore>,
@@ -79,6 +83,8 @@ impl Exec {
             backend: LimitsBackend::Auto,
             strict: false,
             explain: false,
+            wide: false,
+            throw_away: false,
             redaction: RedactionSet::built_in(),
             home: None,
             store: None,

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::exec::ending::STDERR_TAIL_MAX_BYTES;
 use crate::exec::failure::launch_error;
 use crate::exec::input::{self, Feed};
+use crate::exec::learn::Seen;
 use crate::exec::output::Output;
 use crate::exec::request::Exec;
 use crate::exec::translate::{Translated, translate};
@@ -92,6 +93,8 @@ pub struct Outcome {
     pub warning: Option<Error>,
     /// What may help where the command failed by itself: sentences about its grants. Empty when it did not fail.
     pub hints: Vec<String>,
+    /// What was seen of a run that was made to learn from.
+    pub(crate) seen: Option<Seen>,
 }
 
 /// An [`Outcome`] with all output in memory.
@@ -157,7 +160,7 @@ impl Exec {
 
 fn not_started(error: Error) -> Outcome {
     let report = RunReport::not_started(error.to_body());
-    Outcome { report, id: None, cancelled_by: None, warning: None, hints: Vec::new() }
+    Outcome { report, id: None, cancelled_by: None, warning: None, hints: Vec::new(), seen: None }
 }
 
 struct Started {
@@ -468,12 +471,13 @@ impl<'a> Run<'a> {
         report.memory_peak_bytes = usage.memory_peak_bytes;
         self.output.write_to(&mut report);
         report.enforced = explain::enforced(self.sandbox.report());
-        report.denials = explain::denials(&self.sandbox, &self.translated);
+        report.denials = explain::Explainer::default().denials(&self.sandbox, &self.translated);
         report.duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let cancelled_by = match self.stopped_by {
             Some(Stop::Cancelled { signal }) => Some(signal),
             _ => None,
         };
+        let seen = self.exec.wide.then(|| Seen::of(&self.sandbox, &self.translated));
         let failed = report.status == RunStatus::Exited && report.exit_code != Some(0);
         let hints = if failed { std::mem::take(&mut self.translated.hints) } else { Vec::new() };
         let Self { sandbox, mut launcher, writer, mut warning, .. } = self;
@@ -490,7 +494,7 @@ impl<'a> Run<'a> {
             warning.get_or_insert(left);
         }
         drop(launcher);
-        Outcome { report, id, cancelled_by, warning, hints }
+        Outcome { report, id, cancelled_by, warning, hints, seen }
     }
 
     /// What a suspicion may rest on: a command that reads large files fills its cgroup with copies of them, and lacks nothing.

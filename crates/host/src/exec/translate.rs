@@ -13,6 +13,7 @@ use ringfence_sandbox::{Backend, Limits, Plan, Processes, Program, ResolveError,
 use crate::config::LimitsBackend;
 use crate::error::Error;
 use crate::exec::floor::vars;
+use crate::exec::learn;
 use crate::exec::mounts::{self, shows};
 use crate::exec::policed::Policed;
 use crate::exec::request::Exec;
@@ -50,6 +51,8 @@ pub(crate) struct Translated {
     pub(crate) hints: Vec<String>,
     /// The caller's directory, if the command starts in /tmp because that is not granted.
     pub(crate) left_directory: Option<PathBuf>,
+    /// What paths mean here, and what is protected.
+    pub(crate) vars: Vars,
 }
 
 /// Turns a request into a plan.
@@ -75,10 +78,13 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     let mut hints = mounts::mount(&mut plan, &rules, &vars)?;
     processes(&mut plan, &rules)?;
     environment(&mut plan, exec, &rules)?;
-    plan.limits(limits(exec)?).observe(exec.explain);
+    plan.limits(limits(exec)?).observe(exec.explain).throw_away(exec.throw_away);
+    if exec.wide {
+        learn::open_wide(&mut plan, exec, &directory, &vars);
+    }
     let left_directory = working_directory(&mut plan, exec, &rules, &directory)?;
     hints.extend(left_directory.as_deref().and_then(|left| relative_name(exec, left)));
-    Ok(Translated { plan, rules: rules.set, hints, left_directory })
+    Ok(Translated { plan, rules: rules.set, hints, left_directory, vars })
 }
 
 /// What the grants of a plugin say, without starting anything: for asking, and for judging what the host does on its behalf.
@@ -459,7 +465,7 @@ fn working_directory(
         return Ok(None);
     }
     let Ok(found) = Resolved::find(directory) else { return Ok(None) };
-    if shows(mounts::access(&rules.set, found.path(), true)?) {
+    if exec.wide || shows(mounts::access(&rules.set, found.path(), true)?) {
         plan.working_directory(found.path());
         return Ok(None);
     }

@@ -138,6 +138,7 @@ pub(crate) fn watch(
         see,
         stderr_tail: Vec::new(),
         told_denials: Vec::new(),
+        explainer: explain::Explainer::default(),
         ladder: None,
         killed: false,
         why: None,
@@ -166,6 +167,7 @@ struct Monitor<See> {
     see: See,
     stderr_tail: Vec<u8>,
     told_denials: Vec<Denial>,
+    explainer: explain::Explainer,
     /// When the next rung of the ladder is due.
     ladder: Option<Rung>,
     killed: bool,
@@ -382,7 +384,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
 
     /// Tells what was refused since it was last told.
     fn tell_denials(&mut self) {
-        for denial in explain::denials(&self.sandbox, &self.translated) {
+        for denial in self.explainer.denials(&self.sandbox, &self.translated) {
             let known = self.told_denials.iter_mut().find(|known| {
                 (&known.layer, &known.operation, &known.object)
                     == (&denial.layer, &denial.operation, &denial.object)

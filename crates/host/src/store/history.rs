@@ -242,6 +242,7 @@ impl Store {
                         object: row.get(2)?,
                         grant: Some(grant).filter(|grant| !grant.is_empty()),
                         count: row.get(4)?,
+                        warning: None,
                     };
                     Ok(DenialRow { denial, first_at_ms: row.get(5)?, last_at_ms: row.get(6)? })
                 })?

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{CompileError, INSIDE_ID, USER_NAME};
+use super::{CompileError, INSIDE_ID, USER_NAME, right};
 use crate::encode::{Records, Writer};
 use crate::kernel::Facts;
-use crate::plan::{Access, Plan, Processes};
+use crate::plan::{Plan, Processes};
 use crate::resolve::Resolved;
 use crate::wire::{build, source};
 
@@ -26,14 +26,17 @@ pub(super) const PROBE: &str = "/.ringfence";
 /// What covers a hidden directory or file: made in the root, empty, without any permission.
 const EMPTY_DIRECTORY: &str = ".hidden-directory";
 const EMPTY_FILE: &str = ".hidden-file";
+/// Where throw-away copies are kept. Landlock lets the program do nothing in it.
+const COPIES: &str = ".copies";
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const TOP_LEVEL: [&str; 7] = ["bin", "sbin", "lib", "lib64", "lib32", "libx32", "usr"];
 /// What of the host's /etc programs need and tells nothing: library cache, certificates, alternatives, names of
 /// protocols and services. The rest is made up.
-const ETC_SHOWN: [&str; 9] = [
+const ETC_SHOWN: [&str; 10] = [
     "alternatives",
     "crypto-policies",
     "ld.so.cache",
+    "locale.alias",
     "pki/ca-trust/extracted",
     "pki/tls/certs",
     "protocols",
@@ -52,20 +55,6 @@ const NOSUID: u64 = 0x2;
 const NODEV: u64 = 0x4;
 const NOEXEC: u64 = 0x8;
 const RDONLY: u64 = 0x1;
-
-mod right {
-    pub(super) const EXECUTE: u64 = 1;
-    pub(super) const WRITE_FILE: u64 = 1 << 1;
-    pub(super) const READ_FILE: u64 = 1 << 2;
-    pub(super) const READ_DIR: u64 = 1 << 3;
-    pub(super) const REMOVE: u64 = 1 << 4 | 1 << 5;
-    pub(super) const MAKE: u64 = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12;
-    pub(super) const REFER: u64 = 1 << 13;
-    pub(super) const TRUNCATE: u64 = 1 << 14;
-    pub(super) const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
-    /// Rights that a rule on a regular file may name.
-    pub(super) const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15;
-}
 
 /// The root under construction.
 #[derive(Debug, Clone)]
@@ -110,7 +99,7 @@ impl Root {
         let granted = plan.mounts.iter().any(|mount| mount.source.path() == Path::new("/tmp"));
         root.scratch(if granted { ".scratch" } else { PLAIN_SCRATCH }, scratch_bytes);
         root.var_tmp(plan);
-        root.grants(plan);
+        root.grants(plan, scratch_bytes);
         root.program(plan)?;
         Ok(root)
     }
@@ -334,7 +323,12 @@ impl Root {
     }
 
     /// The grants, shallow ones first so that a deeper one lies on top, then what is hidden.
-    fn grants(&mut self, plan: &Plan) {
+    fn grants(&mut self, plan: &Plan, scratch_bytes: u64) {
+        if plan.throw_away {
+            self.directory(Path::new(COPIES));
+            let size = OsString::from(scratch_bytes.to_string());
+            self.steps.add().u32(build::SCRATCH).text(&size).u64(NOSUID | NODEV).text(OsStr::new(COPIES));
+        }
         let mut mounts: Vec<_> = plan.mounts.iter().collect();
         mounts.sort_by_key(|mount| mount.source.path().components().count());
         for mount in &mounts {
@@ -345,10 +339,14 @@ impl Root {
             } else {
                 attributes |= RDONLY;
             }
-            let source = self.granted_source(found, attributes);
             let place = self.place(mount);
-            self.attach(source, &place, found.is_directory());
-            self.rule(&place, rights(mount.access, found.is_directory()));
+            if plan.throw_away && mount.access.changes() {
+                self.copy(found, attributes, &place);
+            } else {
+                let source = self.granted_source(found, attributes);
+                self.attach(source, &place, found.is_directory());
+            }
+            self.rule(&place, right::of(mount.access, found.is_directory()));
         }
         for (from, to) in &plan.links {
             let from = from.strip_prefix("/").unwrap_or(from);
@@ -367,12 +365,44 @@ impl Root {
             let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
             let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());
             if self.is_foreign(path) {
-                let (device, inode) = hidden.identity();
+                let copied = plan.mounts.iter().any(|mount| {
+                    plan.throw_away
+                        && mount.access.changes()
+                        && hidden.path().starts_with(mount.source.path())
+                });
+                // An overlay has numbers of its own.
+                let (device, inode) = if copied { (0, 0) } else { hidden.identity() };
                 self.covers.push((self.steps.count(), hidden.path().to_owned()));
                 let to = self.steps.add().u32(build::COVER).text(OsStr::new(cover));
                 to.text(path.as_os_str()).u64(device).u64(inode);
             }
         }
+    }
+
+    /// Lays a throw-away copy at `place`: of the directory, or of the one file from a copy of its directory.
+    fn copy(&mut self, found: &Resolved, attributes: u64, place: &Path) {
+        let copies = Path::new(COPIES).join(self.sources.count().to_string());
+        let parent = found.path().parent().and_then(|parent| Resolved::find(parent).ok());
+        let (lower, name) = match (found.is_directory(), &parent) {
+            (false, Some(parent)) => (parent, found.path().file_name().unwrap_or_default()),
+            _ => (found, OsStr::new("")),
+        };
+        let target = place.strip_prefix("/").unwrap_or(place);
+        for layer in ["", "l", "u", "w", "m"] {
+            let path = copies.join(layer);
+            // Whoever the tree belongs to has the same rights over the copy's top.
+            self::place(self.steps.add().u32(build::DIRECTORY).u32(0o755), &path);
+        }
+        let source = self.granted_source_as(lower, found.owner(), RDONLY | NOSUID | NODEV);
+        self.steps.add().u32(build::ATTACH).u32(source).text(copies.join("l").as_os_str());
+        if found.is_directory() {
+            self.directory(target);
+        } else if !self.is_foreign(target) && !self.made.contains(target) {
+            self.file(target, 0o444, b"");
+        }
+        let to = self.steps.add().u32(build::COPY).text(copies.as_os_str()).u64(attributes);
+        to.text(target.as_os_str()).text(name);
+        self.foreign.push(target.to_owned());
     }
 
     /// Where a grant is attached: at its own path, but for one case. Landlock's rules reach down, so below the private /tmp,
@@ -392,11 +422,15 @@ impl Root {
     }
 
     fn granted_source(&mut self, found: &Resolved, attributes: u64) -> u32 {
+        self.granted_source_as(found, found.owner(), attributes)
+    }
+
+    fn granted_source_as(&mut self, found: &Resolved, owner: (u32, u32), attributes: u64) -> u32 {
         // As root, the plugin's user could neither walk to the tree nor own what it makes there.
         let flags = if self.as_root { source::ID_MAPPED } else { 0 };
         let number = self.sources.count();
         self.source_paths.push(found.path().to_owned());
-        write_source(self.sources.add(), found.path(), found.identity(), flags, found.owner(), attributes);
+        write_source(self.sources.add(), found.path(), found.identity(), flags, owner, attributes);
         number
     }
 
@@ -416,7 +450,8 @@ impl Root {
         let file = plan.program.file();
         let deepest = plan.mounts.iter().filter(|mount| file.path().starts_with(mount.source.path()));
         let deepest = deepest.max_by_key(|mount| mount.source.path().components().count());
-        if deepest.is_some_and(|mount| mount.access.changes() && !mount.access.execute) {
+        // In a copy it would be another file than the one that was looked at.
+        if deepest.is_some_and(|mount| mount.access.changes() && (!mount.access.execute || plan.throw_away)) {
             let source = self.granted_source(file, RDONLY | NOSUID | NODEV);
             self.attach(source, file.path(), false);
             self.rule(file.path(), right::READ & right::OF_FILES);
@@ -435,7 +470,7 @@ impl Root {
         }
         for mount in &plan.mounts {
             let found = &mount.source;
-            self.rule(found.path(), rights(mount.access, found.is_directory()));
+            self.rule(found.path(), right::of(mount.access, found.is_directory()));
         }
     }
 
@@ -557,10 +592,15 @@ pub fn is_always_shown(path: &Path) -> bool {
         .iter()
         .chain(&["proc", "dev", "tmp"])
         .any(|name| path.starts_with(Path::new("/").join(name)));
-    own || path.strip_prefix("/etc").is_ok_and(|rest| {
-        let java = rest.as_os_str().as_bytes().starts_with(b"java");
-        java || ETC_SHOWN.iter().chain(&MADE_UP).any(|name| rest.starts_with(name))
-    })
+    let above = ["/etc", "/var/tmp"].iter().any(|made| Path::new(made).starts_with(path));
+    own || above
+        || path.strip_prefix("/etc").is_ok_and(|rest| {
+            let java = rest.as_os_str().as_bytes().starts_with(b"java");
+            java || ETC_SHOWN
+                .iter()
+                .chain(&MADE_UP)
+                .any(|name| rest.starts_with(name) || Path::new(name).starts_with(rest))
+        })
 }
 
 /// Where distributions keep the configuration of Java: /etc/java-17-openjdk and the like. Only Java's launcher, which is
@@ -572,25 +612,4 @@ fn java_directories() -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir("/etc") else { return Vec::new() };
     let is_java = |name: &OsStr| name.as_bytes().starts_with(b"java");
     entries.flatten().filter(|entry| is_java(&entry.file_name())).map(|entry| entry.path()).collect()
-}
-
-/// What Landlock allows below a grant.
-fn rights(access: Access, directory: bool) -> u64 {
-    let mut rights = 0;
-    if access.read {
-        rights |= right::READ_FILE | right::READ_DIR;
-        if !access.changes() || access.execute {
-            rights |= right::EXECUTE;
-        }
-    }
-    if access.write {
-        rights |= right::WRITE_FILE | right::TRUNCATE | right::MAKE;
-    }
-    if access.delete {
-        rights |= right::REMOVE;
-    }
-    if access.write && access.delete {
-        rights |= right::REFER;
-    }
-    if directory { rights } else { rights & right::OF_FILES }
 }

@@ -51,7 +51,10 @@ impl Address {
     }
 
     /// The path of a unix address that has one: up to the first NUL, not empty, not abstract.
-    fn path(&self) -> Option<&[u8]> {
+    pub(crate) fn path(&self) -> Option<&[u8]> {
+        if self.family() != AF_UNIX {
+            return None;
+        }
         let name = self.as_bytes().get(2..)?;
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
         name.get(..end).filter(|path| !path.is_empty())
@@ -96,7 +99,7 @@ fn attempt(listener: Fd, report: &Notification, descriptor: u32, address: &Addre
 }
 
 fn connect(report: &Notification, socket: Fd, address: &Address) -> Result<(), Errno> {
-    let Some(path) = address.path().filter(|_| address.family() == AF_UNIX) else {
+    let Some(path) = address.path() else {
         return sockets::connect(socket, address.as_bytes());
     };
     let place = open_socket_file(report, path)?;

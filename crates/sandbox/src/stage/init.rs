@@ -162,7 +162,7 @@ fn start(request: &Request<'_>, handles: &Handles<'_>) -> Result<Started, Failur
 }
 
 fn supervise(request: &Request<'_>, handles: &Handles<'_>, started: &Started) -> ! {
-    let mut watcher = watch::Watcher::new(handles.control, request.has(flag::OBSERVE));
+    let mut watcher = watch::Watcher::new(handles.control, request);
     let entry = |fd: Fd| PollEntry { fd: fd.0, wanted: READABLE, got: 0 };
     let listener = started.listener.unwrap_or(Fd(-1));
     let mut entries = [entry(handles.control), entry(handles.host), entry(started.signals), entry(listener)];

@@ -1,7 +1,7 @@
 //! The launcher's work, in order: [`serve`] takes a request and clones PID 1 in one of the [`roots`] that are kept ready; [`init`] is PID 1 from its first
 //! instruction to its last; [`mounts`] builds the root; [`confine`] gives up privileges; [`program`] is the child
 //! that becomes the plugin, with [`check`] proving every layer before it does; [`watch`] answers what the seccomp
-//! filter reports.
+//! filter reports, and [`observe`] knows what of it is only watched.
 //!
 //! INVARIANT: nothing here allocates, and nothing here decides what is allowed.
 
@@ -11,6 +11,7 @@ pub(crate) mod connect;
 pub(crate) mod init;
 pub(crate) mod maker;
 pub(crate) mod mounts;
+pub(crate) mod observe;
 pub(crate) mod opener;
 pub(crate) mod program;
 pub(crate) mod roots;

@@ -304,6 +304,10 @@ impl<'a> Builder<'a> {
                 self.forget_parent();
                 mount_proc(root, from.text())
             }
+            build::COPY => {
+                self.forget_parent();
+                lay_copy(root, from)
+            }
             build::COVER => {
                 self.forget_parent();
                 cover(root, from)
@@ -350,11 +354,48 @@ fn cover(root: Fd, from: &mut crate::wire::Reader<'_>) -> Result<(), Errno> {
     let target = open_existing(root, from.text())?;
     let seen = calls::stat_at(target, c"", false)?;
     // What was to be hidden may have been moved to another name meanwhile, where nothing would cover it.
-    let same = (seen.device, seen.inode) == (from.u64(), from.u64());
+    let wanted = (from.u64(), from.u64());
+    let same = wanted == (0, 0) || (seen.device, seen.inode) == wanted;
     let covered = if same { mounts::attach(mount, target) } else { Err(ESTALE) };
     calls::close(target);
     calls::close(mount);
     covered
+}
+
+/// Lays a throw-away copy over a place: an overlay whose lower layer is the granted directory (`l` in the directory of the
+/// copies) and whose upper one is memory of this sandbox (`u`, `w`). Nothing that is changed in it reaches the lower layer.
+fn lay_copy(root: Fd, from: &mut crate::wire::Reader<'_>) -> Result<(), Errno> {
+    let (place, attributes, path, name) = (from.text(), from.u64(), from.text(), from.text());
+    // The kernel takes layers by their paths, which begin here.
+    calls::change_dir_to(root)?;
+    let fs = mounts::fs_open(c"overlay")?;
+    for (key, layer) in [(c"lowerdir", b"/l"), (c"upperdir", b"/u"), (c"workdir", b"/w")] {
+        let mut text = calls::Line::<64>::new();
+        text.text(place.to_bytes()).text(layer);
+        mounts::fs_set(fs, key, text.as_c_str())?;
+    }
+    // Its marks in attributes that a user namespace may write (Linux 5.11).
+    mounts::fs_set_flag(fs, c"userxattr")?;
+    mounts::fs_create(fs)?;
+    let copy = mounts::fs_mount(fs, attributes)?;
+    calls::close(fs);
+    let laid = if name.is_empty() {
+        attach_at(copy, root, path)
+    } else {
+        // A mount can be taken from only where it is attached: over its own lower layer, which nobody sees.
+        let mut at = calls::Line::<64>::new();
+        at.text(place.to_bytes()).text(b"/m");
+        attach_at(copy, root, at.as_c_str()).and_then(|()| {
+            let file = open_existing(copy, name)?;
+            let mount = mounts::open_tree(file, c"")?;
+            calls::close(file);
+            let laid = attach_at(mount, root, path);
+            calls::close(mount);
+            laid
+        })
+    };
+    calls::close(copy);
+    laid
 }
 
 fn write_file(root: Fd, path: &CStr, mode: u32, content: &[u8]) -> Result<(), Errno> {

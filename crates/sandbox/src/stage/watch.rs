@@ -4,30 +4,29 @@
 //! whatever its pointers hold, [`connect`] works on its own copy, and a call that is only observed would be let through
 //! by this layer in any case: mounts and Landlock decide.
 
-use core::ffi::CStr;
-
 use super::connect::{self, Outcome};
+use super::observe::{self, Named, Noted, Table, low};
 use super::send_event;
 use crate::sys::calls::{self, Errno, Fd, NO_FD};
 use crate::sys::privileges::{self, Notification};
-use crate::wire::event;
+use crate::wire::{Request, event, flag, role};
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
-const PATH_BYTES: usize = 1024;
+const ENOSYS: i32 = 38;
+/// The longest directory and the longest path that are told of. A longer one is counted as not told.
+const PATH_BYTES: usize = 2048;
+const TEXT_BYTES: usize = 2 * PATH_BYTES;
 /// How many different denials are told apart in one run; further ones are counted together.
 const DENIALS_MAX: usize = 128;
-/// How many different observations one run passes on (`exec --explain`).
-const OBSERVATIONS_MAX: usize = 4096;
+/// How many counts go into one message.
+const COUNTS_IN_MESSAGE: usize = 256;
 
 mod number {
-    pub(super) const OPEN: i32 = 2;
-    pub(super) const CONNECT: i32 = 42;
+    pub(super) use crate::stage::observe::number::{BIND, CONNECT, EXECVE};
     pub(super) const SENDTO: i32 = 44;
     pub(super) const SOCKET: i32 = 41;
     pub(super) const SOCKETPAIR: i32 = 53;
-    pub(super) const EXECVE: i32 = 59;
-    pub(super) const OPENAT: i32 = 257;
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,39 +40,36 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct Watcher {
     control: Fd,
-    observe: bool,
+    /// Starting programs is allowed, so it is watched and not refused.
+    processes: bool,
     denials: [Seen; DENIALS_MAX],
     denials_used: usize,
-    observed: Option<&'static mut [usize]>,
-    observed_used: usize,
+    /// What was only watched; `None` unless asked for.
+    observed: Option<Table>,
     lost: u32,
 }
 
 impl Watcher {
-    pub(crate) fn new(control: Fd, observe: bool) -> Self {
+    pub(crate) fn new(control: Fd, request: &Request<'_>) -> Self {
         let nothing = Seen { key: 0, number: 0, count: 0 };
         // The table is taken only by the runs that need it; an idle PID 1 stays small.
-        let observed = if observe { calls::words(OBSERVATIONS_MAX * 2).ok() } else { None };
-        Self {
-            control,
-            observe,
-            denials: [nothing; DENIALS_MAX],
-            denials_used: 0,
-            observed,
-            observed_used: 0,
-            lost: 0,
-        }
+        let observed = if request.has(flag::OBSERVE) { Table::new() } else { None };
+        let processes = request.has(flag::PROCESSES);
+        Self { control, processes, denials: [nothing; DENIALS_MAX], denials_used: 0, observed, lost: 0 }
     }
 
     /// Takes one report, answers it, and passes on what is new.
     pub(crate) fn answer_next(&mut self, listener: Fd) {
         let Ok(report) = privileges::notification_receive(listener) else { return };
-        let mut text = [0u8; 2 * PATH_BYTES];
+        let mut text = [0u8; TEXT_BYTES];
         let errno = match report.number {
             number::CONNECT => {
                 let outcome = connect::on_behalf(listener, &report);
-                if let Outcome::Refused(about) = &outcome {
-                    self.deny(report.number, about.as_bytes());
+                match &outcome {
+                    Outcome::Refused(about) => self.deny(report.number, about.as_bytes()),
+                    // A socket file that is not shown cannot be found.
+                    Outcome::Answered(errno) if *errno != 0 => self.watch_address(listener, &report),
+                    Outcome::Answered(_) => {}
                 }
                 Some(outcome.errno())
             }
@@ -90,10 +86,8 @@ impl Watcher {
                 self.deny(report.number, line.as_bytes());
                 Some(EACCES)
             }
-            _ if self.observe && is_observed(report.number) => {
-                let used = read_path(&report, &mut text);
-                self.pass_on(&report, text.get(..used).unwrap_or_default());
-                None
+            watched if self.observed.is_some() && observe::is_watched(watched, self.processes) => {
+                self.watch(listener, &report)
             }
             number::EXECVE => {
                 let used = read_text(report.pid, report.arguments[0], &mut text);
@@ -131,29 +125,70 @@ impl Watcher {
         }
     }
 
-    fn pass_on(&mut self, report: &Notification, about: &[u8]) {
-        let flags = open_flags(report);
-        let key = digest(report.number ^ flags.rotate_left(8).cast_signed(), about) | 1;
-        let Some(table) = &mut self.observed else { return };
-        if self.observed_used >= OBSERVATIONS_MAX {
-            self.lost = self.lost.saturating_add(1);
+    /// A call that is only watched: tells what it names, and answers as the filter would have.
+    fn watch(&mut self, listener: Fd, report: &Notification) -> Option<i32> {
+        if observe::is_refused(report) {
+            self.deny(report.number, &[]);
+            return Some(EPERM);
+        }
+        if observe::is_start(report.number) {
+            self.pass_on(listener, report, (role::NOTHING, 0), &[]);
+        }
+        if report.number == number::BIND {
+            self.watch_address(listener, report);
+        }
+        // The second path counts as another one where it belongs to another first path.
+        let mut first = 0;
+        for (role, named) in (role::PATH..).zip(observe::named(report.number)) {
+            let Some(named) = named else { continue };
+            let mut text = [0u8; TEXT_BYTES];
+            match read_path(report, named, &mut text) {
+                Text::Whole(0) => {}
+                Text::Whole(used) => {
+                    let about = text.get(..used).unwrap_or_default();
+                    self.pass_on(listener, report, (role, first), about);
+                    first = digest(0, about);
+                }
+                Text::Cut => self.lost = self.lost.saturating_add(1),
+            }
+        }
+        observe::is_missing(report.number).then_some(ENOSYS)
+    }
+
+    /// The address of a bind, or of a connect that failed.
+    fn watch_address(&mut self, listener: Fd, report: &Notification) {
+        let [_, pointer, length, ..] = report.arguments;
+        let address = connect::address(report, pointer, length);
+        let Some(path) = address.path() else {
+            self.pass_on(listener, report, (role::ADDRESS, 0), address.as_bytes());
+            return;
+        };
+        let mut text = [0u8; TEXT_BYTES];
+        let base = if path.first() == Some(&b'/') { 0 } else { read_base(report.pid, None, &mut text) };
+        let used = append(&mut text, base, path);
+        self.pass_on(listener, report, (role::PATH, 0), text.get(..used).unwrap_or_default());
+    }
+
+    /// Tells of a text, what it is to the call, and what it belongs to, unless the same was told before.
+    fn pass_on(&mut self, listener: Fd, report: &Notification, (role, of): (u32, u64), about: &[u8]) {
+        // Whoever asked may have been killed while its memory was read, and its number given to somebody else.
+        if !privileges::notification_is_waiting(listener, report.id) {
             return;
         }
-        let mask = table.len() - 1;
-        let mut at = usize::try_from(key).unwrap_or(0) & mask;
-        while let Some(slot) = table.get_mut(at) {
-            if *slot as u64 == key {
+        let Some(table) = &mut self.observed else { return };
+        let flags = observe::flags(report);
+        let kind = report.number ^ flags.rotate_left(8).cast_signed() ^ role.rotate_left(30).cast_signed();
+        match table.note(digest(kind, about) ^ of) {
+            Noted::First => {}
+            Noted::Again => return,
+            Noted::Full => {
+                self.lost = self.lost.saturating_add(1);
                 return;
             }
-            if *slot == 0 {
-                *slot = usize::try_from(key).unwrap_or(1);
-                break;
-            }
-            at = (at + 1) & mask;
         }
-        self.observed_used += 1;
-        let numbers = [event::OBSERVED, report.number.cast_unsigned(), flags];
-        // The program waits for this answer anyway, so a host that is slow to read slows only this program.
+        let numbers = [event::OBSERVED, report.number.cast_unsigned(), flags, role];
+        // The program waits for this answer anyway, so a host that is slow to read slows only this program; one that has
+        // gone makes this fail at once.
         let _host_gone = send_event(self.control, &numbers, about, true);
     }
 
@@ -164,93 +199,88 @@ impl Watcher {
                 [event::DENIED, seen.number.cast_unsigned(), seen.count, low(seen.key), high(seen.key)];
             let _host_gone = send_event(self.control, &numbers, &[], true);
         }
+        self.tell_counts();
         if self.lost > 0 {
             let _host_gone = send_event(self.control, &[event::LOST, self.lost], &[], true);
         }
     }
-}
 
-fn low(key: u64) -> u32 {
-    (key & 0xffff_ffff) as u32
+    fn tell_counts(&self) {
+        let Some(table) = &self.observed else { return };
+        let mut numbers = [0u32; 1 + 2 * COUNTS_IN_MESSAGE];
+        let [kind, ..] = &mut numbers;
+        *kind = event::COUNTED;
+        let mut used = 1;
+        for (act, count) in table.repeated() {
+            if let Some([number, times]) = numbers.get_mut(used..used + 2) {
+                (*number, *times) = (act, count);
+                used += 2;
+            }
+            if used == numbers.len() {
+                let _host_gone = send_event(self.control, &numbers, &[], true);
+                used = 1;
+            }
+        }
+        if used > 1 {
+            let _host_gone = send_event(self.control, numbers.get(..used).unwrap_or_default(), &[], true);
+        }
+    }
 }
 
 fn high(key: u64) -> u32 {
     (key >> 32) as u32
 }
 
-fn is_observed(number: i32) -> bool {
-    !matches!(number, number::EXECVE) && path_arguments(number).is_some()
-}
-
-/// Which arguments hold the directory descriptor and the path of an observed call.
-fn path_arguments(number: i32) -> Option<(Option<usize>, usize)> {
-    match number {
-        // open stat lstat access execve truncate chdir rename mkdir rmdir creat link unlink symlink readlink chmod
-        2
-        | 4
-        | 6
-        | 21
-        | 59
-        | 76
-        | 80
-        | 82..=90
-        | 92
-        | 94
-        | 132
-        | 133
-        | 235
-        | 188
-        | 189
-        | 191
-        | 192
-        | 194
-        | 195 => Some((None, 0)),
-        // openat mkdirat fchownat futimesat newfstatat unlinkat renameat linkat readlinkat fchmodat faccessat utimensat
-        // renameat2 statx faccessat2 fchmodat2
-        257..=265 | 267..=269 | 280 | 316 | 332 | 439 | 452 => Some((Some(0), 1)),
-        // symlinkat
-        266 => Some((Some(1), 2)),
-        _ => None,
-    }
-}
-
-fn open_flags(report: &Notification) -> u32 {
-    match report.number {
-        number::OPEN => low(report.arguments[1]),
-        number::OPENAT => low(report.arguments[2]),
-        _ => 0,
-    }
+/// What was read of the program's memory.
+enum Text {
+    /// This many bytes. None at all where no path is named: the call is about a descriptor.
+    Whole(usize),
+    /// It is longer than what is told.
+    Cut,
 }
 
 /// "BASE NUL PATH": the base is empty for an absolute path, else what the descriptor or the working directory names.
-fn read_path(report: &Notification, into: &mut [u8; 2 * PATH_BYTES]) -> usize {
-    let Some((directory, path)) = path_arguments(report.number) else { return 0 };
+fn read_path(report: &Notification, named: Named, into: &mut [u8; TEXT_BYTES]) -> Text {
     let argument = |index: usize| report.arguments.get(index).copied().unwrap_or(0);
     let mut text = [0u8; PATH_BYTES];
-    let used = read_text(report.pid, argument(path), &mut text);
+    let used = read_text(report.pid, argument(named.path), &mut text);
+    if used == 0 {
+        return Text::Whole(0);
+    }
     let base = if text.first() == Some(&b'/') {
         0
     } else {
-        let mut link = calls::Line::<64>::new();
-        link.text(b"/proc/").number(report.pid.unsigned_abs());
-        match directory.map(|index| low(argument(index)).cast_signed()) {
-            Some(fd) if fd >= 0 => link.text(b"/fd/").number(fd.unsigned_abs()),
-            _ => link.text(b"/cwd"),
-        };
-        read_base(link.as_c_str(), into)
+        let directory = named.directory.map(|index| low(argument(index)).cast_signed());
+        read_base(report.pid, directory.filter(|fd| *fd >= 0), into)
     };
-    let room = into.get_mut(base..).unwrap_or_default();
-    let [separator, rest @ ..] = room else { return base };
-    *separator = 0;
-    for (slot, byte) in rest.iter_mut().zip(text.iter().take(used)) {
-        *slot = *byte;
+    if used == PATH_BYTES || base == PATH_BYTES - 1 {
+        return Text::Cut;
     }
-    base + 1 + used
+    Text::Whole(append(into, base, text.get(..used).unwrap_or_default()))
 }
 
-fn read_base(link: &CStr, into: &mut [u8; 2 * PATH_BYTES]) -> usize {
+/// Puts a NUL and the path behind the first `base` bytes; how many there are then.
+fn append(into: &mut [u8; TEXT_BYTES], base: usize, path: &[u8]) -> usize {
+    let Some([separator, rest @ ..]) = into.get_mut(base..) else { return base };
+    *separator = 0;
+    let mut used = base + 1;
+    for (slot, byte) in rest.iter_mut().zip(path) {
+        *slot = *byte;
+        used += 1;
+    }
+    used
+}
+
+/// Where the descriptor leads, or the working directory; at most `PATH_BYTES - 1` bytes.
+fn read_base(pid: i32, descriptor: Option<i32>, into: &mut [u8; TEXT_BYTES]) -> usize {
+    let mut link = calls::Line::<64>::new();
+    link.text(b"/proc/").number(pid.unsigned_abs());
+    match descriptor {
+        Some(fd) => link.text(b"/fd/").number(fd.unsigned_abs()),
+        None => link.text(b"/cwd"),
+    };
     let room = into.get_mut(..PATH_BYTES - 1).unwrap_or_default();
-    calls::read_link(NO_FD, link, room).unwrap_or(0)
+    calls::read_link(NO_FD, link.as_c_str(), room).unwrap_or(0)
 }
 
 /// Reads a NUL-terminated text of the program; page by page, because the next page may not be there.

@@ -1,6 +1,6 @@
 //! Grants: reading, writing, deleting, executing, nesting, the working directory, and what a run with `observe` tells.
 
-use ringfence_sandbox::{Access, Layer, Plan, Processes, Program};
+use ringfence_sandbox::{Access, Layer, Object, Plan, Processes, Program};
 
 use crate::rig::{self, bare, both, canary, found, has_secret, only, plan, run};
 
@@ -180,13 +180,13 @@ fn observing_names_what_is_missing_inside() {
         assert!(run(&plan).observations.is_empty(), "nothing is told unless asked for");
         let seen = run(plan.observe(true));
         assert_eq!(seen.errno(), Some(ENOENT));
-        let told = seen.observations.iter().find(|told| told.path == *path.as_str());
+        let told = seen.observations.iter().find(|told| told.object == Object::Path(path.clone().into()));
         assert_eq!(told.map(|told| told.operation), Some("openat"), "{:?}", seen.observations);
         // A relative path is told with its directory.
         let mut plan = rig::plan(&["read", "nowhere/file"]);
         let seen = run(plan.observe(true).working_directory("/usr"));
         assert!(
-            seen.observations.iter().any(|told| told.path == *"/usr/nowhere/file"),
+            seen.observations.iter().any(|told| told.object == Object::Path("/usr/nowhere/file".into())),
             "{:?}",
             seen.observations
         );
@@ -219,5 +219,31 @@ fn without_mounts_landlock_says_what_is_shown() {
         assert!(bare(&["unlink", &path]).ends_with("ok unlinked\n"));
         let refused = run(&only(&[Layer::Landlock], &["kill", "1"]));
         assert_eq!(refused.errno(), Some(EPERM));
+    });
+}
+
+#[test]
+fn what_is_thrown_away_reaches_nobody() {
+    both(|| {
+        for whole in [true, false] {
+            let place = rig::directory(0o777);
+            let path = path_in(&place, "file");
+            std::fs::write(&path, "as it was").unwrap();
+            let of_all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+            std::fs::set_permissions(&path, of_all).unwrap();
+            let granted = if whole { found(place.path()) } else { found(std::path::Path::new(&path)) };
+            let acts = [("write", path.clone()), ("write", path_in(&place, "new")), ("unlink", path.clone())];
+            for (act, on) in acts.iter().take(if whole { 3 } else { 1 }) {
+                let mut plan = plan(&[act, on]);
+                plan.mount(granted.clone(), Access::READ_WRITE).throw_away(true);
+                let done = run(&plan);
+                assert!(done.is_ok(), "{act} {on}: {done:?}");
+                assert_eq!(std::fs::read_to_string(&path).unwrap(), "as it was", "{act} {on}");
+                assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "{act} {on}");
+            }
+            let mut plan = plan(&["write", &path]);
+            assert!(run(plan.mount(granted.clone(), Access::READ_WRITE)).is_ok());
+            assert_ne!(std::fs::read_to_string(&path).unwrap(), "as it was", "the same act, kept");
+        }
     });
 }
