@@ -57,6 +57,11 @@ pub(crate) fn open_read(path: &Path) -> io::Result<File> {
     regular(options().read(true).open(path), path)
 }
 
+/// An existing regular file for writing.
+pub(crate) fn open_write(path: &Path) -> io::Result<File> {
+    regular(options().write(true).open(path), path)
+}
+
 fn regular(opened: io::Result<File>, path: &Path) -> io::Result<File> {
     match opened {
         Ok(file) if file.metadata()?.is_file() => Ok(file),
