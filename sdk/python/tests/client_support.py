@@ -9,6 +9,7 @@ import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path[:0] = [os.path.join(ROOT, "sdk", "python", "src")]
 BINARY = os.environ.get("RINGFENCE_BIN")
 LONGEST_S = 60
 
