@@ -9,6 +9,7 @@ import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path[:0] = [os.path.join(ROOT, "sdk", "python", "src")]
 BINARY = os.environ.get("RINGFENCE_BIN")
 LONGEST_S = 60
 
@@ -104,16 +105,23 @@ class Case(unittest.TestCase):
         return caught.exception
 
 
+# What these tests start inherits it, so that nobody else's daemon counts.
+MARK = "RINGFENCE_CLIENT_TEST=%d" % os.getpid()
+os.environ.update([MARK.split("=")])
+
+
 def daemons():
-    """The processes that are a daemon of this program."""
+    """The processes that are a daemon and that these tests started."""
     found = set()
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/cmdline" % number, "rb") as opened:
                 words = opened.read().split(b"\0")
+            with open("/proc/%s/environ" % number, "rb") as opened:
+                marked = MARK.encode() in opened.read().split(b"\0")
         except OSError:
             continue
-        if len(words) > 1 and words[0] == os.fsencode(os.path.abspath(BINARY or "")) and words[1] == b"serve":
+        if marked and words[1:2] == [b"serve"]:
             found.add(int(number))
     return found
 

@@ -171,7 +171,8 @@ class Starts(Case):
         own = script(APPLICATION + "print(host.audit(event='install')['records'][0]['body']['by'])", self.package(), prefix=prefix,
                      environment=environment, cwd="/", stdin=subprocess.DEVNULL)
         out, err = own.communicate(timeout=120)
-        self.assertEqual(own.returncode, 0, err.decode())
+        self.assertEqual((own.returncode, err), (0, b""))
+        self.assertFalse(os.path.exists(out.split()[1]), "its home is removed, although packages in it are closed for writing")
         with Host.start(BINARY) as host:
             text = "import sys; from ringfence.client import Host; Host.connect(home=sys.argv[1])"
             other = script(text, host.home, prefix=prefix, environment=environment, cwd="/")

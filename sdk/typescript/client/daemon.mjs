@@ -16,6 +16,8 @@ const START_TIMEOUT_MS = 180_000;
 const STOP_TIMEOUT_MS = 30_000;
 /** The end of this process waits so long for the daemon's, to remove its temporary home. */
 const EXIT_WAIT_MS = 12_000;
+const REMOVE_TRIES = 20;
+const REMOVE_WAIT_MS = 100;
 const READY_MAX_BYTES = 64 * 1024;
 const LOG_MAX_BYTES = 10 * 1024 * 1024;
 const LOG_SHOWN_BYTES = 2000;
@@ -73,6 +75,29 @@ function makeDirectory(place) {
   fs.mkdirSync(place, { mode: 0o700 });
 }
 
+/**
+ * Removes a home. Installed packages are closed for writing, which only root may pass over; and what a killed daemon had started may
+ * write for a moment longer.
+ */
+function remove(home) {
+  if (!fs.existsSync(home)) return;
+  const open = (folder) => {
+    fs.chmodSync(folder, 0o700);
+    // What a plugin left may be a link to anywhere: those are no directories here.
+    for (const entry of fs.readdirSync(folder, { withFileTypes: true })) if (entry.isDirectory()) open(path.join(folder, entry.name));
+  };
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      open(home);
+      fs.rmSync(home, { recursive: true });
+      return;
+    } catch (error) {
+      if (attempt === REMOVE_TRIES) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, REMOVE_WAIT_MS);
+    }
+  }
+}
+
 /** Puts the configuration into the home, in one step. */
 function writeConfig(home, config) {
   const lines = typeof config === 'string'
@@ -122,7 +147,7 @@ export class Daemon {
     await (this.gone() === undefined ? this.ended : undefined);
     clearTimeout(timer);
     running.delete(this);
-    if (this.#temporary) fs.rmSync(this.home, { recursive: true, force: true });
+    if (this.#temporary) remove(this.home);
   }
 
   kill() {
@@ -135,7 +160,7 @@ export class Daemon {
     const end = Date.now() + EXIT_WAIT_MS;
     const clock = new Int32Array(new SharedArrayBuffer(4));
     while (this.#temporary && isAlive(this.pid) && Date.now() < end) Atomics.wait(clock, 0, 0, 10);
-    if (this.#temporary) fs.rmSync(this.home, { recursive: true, force: true });
+    if (this.#temporary) remove(this.home);
   }
 
   async ready(timeoutMs) {
@@ -207,7 +232,7 @@ export async function start({ binary, home, config, environment, timeoutMs = STA
   } catch (error) {
     daemon?.kill();
     await daemon?.stop();
-    if (isTemporary) fs.rmSync(place, { recursive: true, force: true });
+    if (isTemporary) remove(place);
     if (error instanceof RingfenceError) throw error;
     throw made('io', `cannot start ${program}: ${error.message}`, { cause: error });
   }

@@ -19,6 +19,7 @@ from .errors import RingfenceError, from_document, made
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
 """After this long it is killed, and what it started with it."""
+REMOVE_TRIES, REMOVE_WAIT_S = 20, 0.1
 READY_MAX_BYTES = 64 * 1024
 LOG_MAX_BYTES = 10 * 1024 * 1024
 """A longer log is begun anew at the next start; one old file is kept."""
@@ -108,6 +109,25 @@ class Daemon:
             self.process.stdin.close()
 
 
+def _remove(home: str) -> None:
+    """Removes a home. Installed packages are closed for writing, which only root may pass over; and what a killed daemon had started
+    may write for a moment longer."""
+    for attempt in range(1, REMOVE_TRIES + 1):
+        try:
+            os.chmod(home, 0o700)
+            for place, folders, _ in os.walk(home):
+                for folder in folders:
+                    path = os.path.join(place, folder)
+                    # What a plugin left may be a link to anywhere.
+                    if not os.path.islink(path):
+                        os.chmod(path, 0o700)
+            return shutil.rmtree(home)
+        except OSError:
+            if attempt == REMOVE_TRIES:
+                raise
+            time.sleep(REMOVE_WAIT_S)
+
+
 def _stop(process: "subprocess.Popen[bytes]", temporary: Optional[str], owner: int) -> None:
     if os.getpid() != owner:
         return
@@ -124,8 +144,8 @@ def _stop(process: "subprocess.Popen[bytes]", temporary: Optional[str], owner: i
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
-    if temporary is not None:
-        shutil.rmtree(temporary, ignore_errors=True)
+    if temporary is not None and os.path.isdir(temporary):
+        _remove(temporary)
 
 
 def _after_fork() -> None:
@@ -150,7 +170,7 @@ def start(binary: Optional[str], home: Optional[str], config: Union[str, Mapping
         process = _spawn(program, place, environment)
     except BaseException as error:
         if temporary:
-            shutil.rmtree(place, ignore_errors=True)
+            _remove(place)
         if isinstance(error, OSError):
             raise made("io", "cannot start %s: %s" % (program, error)) from error
         raise
