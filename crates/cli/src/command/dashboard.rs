@@ -39,9 +39,9 @@ pub(crate) fn run(arguments: &DashboardArguments) -> ExitCode {
 
 fn answer(link: &DashboardLink) -> Result<Answer, ringfence::Error> {
     let minutes = link.expires_in_s / 60;
-    Ok(Answer::of(link)?.text(&link.url).talk(format!(
-        "it opens once, within {minutes} min, and whoever opens it acts as an administrator"
-    )))
+    Ok(Answer::of(link)?
+        .text(&link.url)
+        .talk(format!("it opens once, within {minutes} min, and whoever opens it acts as an administrator")))
 }
 
 #[cfg(test)]
@@ -50,8 +50,10 @@ mod tests {
 
     #[test]
     fn the_address_stands_alone_on_standard_output() {
-        let link =
-            DashboardLink { url: "http://127.0.0.1:7700/dashboard/open?code=1".to_owned(), expires_in_s: 120 };
+        let link = DashboardLink {
+            url: "http://127.0.0.1:7700/dashboard/open?code=1".to_owned(),
+            expires_in_s: 120,
+        };
         assert_eq!(
             answer(&link).unwrap().for_people(),
             "http://127.0.0.1:7700/dashboard/open?code=1\n\
