@@ -17,7 +17,6 @@ The daemon must run: ringfence serve --background.
 
 Examples:
   ringfence dashboard
-  xdg-open \"$(ringfence dashboard)\"
   ringfence dashboard --json
 
 Exit status: 0 printed; 4 no daemon holds this home, or it listens on its socket alone."

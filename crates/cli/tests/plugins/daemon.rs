@@ -123,10 +123,15 @@ fn follow(mut stderr: ChildStderr) -> Receiver<String> {
 
 /// The whole answer to a request below `/api/v1`.
 pub(crate) fn get(address: &str, path: &str, token: Option<&str>) -> String {
+    get_at(address, &format!("/api/v1{path}"), token)
+}
+
+/// The whole answer to a request for any address.
+pub(crate) fn get_at(address: &str, target: &str, token: Option<&str>) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LONGEST)).unwrap();
     let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let head = format!("GET /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{token}\r\n");
+    let head = format!("GET {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{token}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, alive, get, signal, within};
+use crate::daemon::{Daemon, alive, get, get_at, signal, within};
 use crate::world::{RINGFENCE, Ran, World};
 
 const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--json"];
@@ -315,6 +315,23 @@ fn a_log_is_followed_and_what_runs_is_shown() {
     world.run(&["logs", "notse", "-f", "--json"]).refused(3, "not_found");
     assert_eq!(daemon.end("TERM").code, Some(0));
     world.run(&["top", "--json"]).refused(4, "not_supported");
+}
+
+#[test]
+fn the_dashboard_is_opened_by_a_link_that_works_once() {
+    let Some(world) = World::new() else { return };
+    let error = world.run(&["dashboard", "--json"]).refused(4, "not_supported");
+    assert!(error["hint"].as_str().unwrap().contains("ringfence serve --background"), "{error}");
+    let daemon = Daemon::start(&world);
+    let ran = world.done(&["dashboard"]);
+    let origin = format!("http://{}", daemon.address());
+    let path = ran.out.trim().strip_prefix(&origin).unwrap_or_else(|| panic!("{ran:?}")).to_owned();
+    let open = || get_at(&daemon.address(), &path, None);
+    let first = open();
+    assert!(first.starts_with("HTTP/1.1 303 ") && first.contains("HttpOnly; SameSite=Strict"), "{first}");
+    assert!(open().starts_with("HTTP/1.1 401 "), "it opens once");
+    assert_eq!(world.json(&["dashboard"])["expires_in_s"], 120);
+    assert_eq!(daemon.end("TERM").code, Some(0));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::plugin::{
     PreviousVersion,
 };
 use crate::runtime::{self, Purpose, Spec};
-use crate::store::{Actor, GrantRow, PackageRow, PluginRow, Trusted};
+use crate::store::{Actor, GrantRow, PackageRow, PluginRow, SummaryRow, Trusted};
 
 /// Denials that [`Host::last_denials`] gives.
 const LAST_DENIALS: usize = 100;
@@ -36,7 +36,8 @@ impl Host {
     /// Changes nothing.
     pub async fn list(&self) -> Result<Vec<PluginSummary>, Error> {
         let store = self.context().store.clone();
-        store.run(|store| store.plugins()?.iter().map(summary).collect()).await
+        let rows = store.run(|store| store.summaries()).await?;
+        Ok(rows.into_iter().map(summary_of).collect())
     }
 
     /// Everything about one plugin.
@@ -191,17 +192,29 @@ impl Host {
 /// How long what was just refused may take to be on the disk before it is asked for.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
+fn summary_of(row: SummaryRow) -> PluginSummary {
+    PluginSummary {
+        name: row.name,
+        version: row.version,
+        state: row.state,
+        runtime: row.runtime,
+        publisher: publisher_shown(&row.publisher),
+        description: row.description.as_deref().map(shown),
+        reason: row.state_reason.as_deref().and_then(|reason| reason.lines().next()).map(shown),
+    }
+}
+
 pub(super) fn summary(row: &PluginRow) -> Result<PluginSummary, Error> {
     let manifest = row.package.manifest()?;
-    Ok(PluginSummary {
+    Ok(summary_of(SummaryRow {
         name: row.name().clone(),
         version: row.package.version.to_string(),
+        publisher: row.package.publisher.clone(),
         state: row.state,
+        state_reason: row.state_reason.clone(),
         runtime: manifest.runtime,
-        publisher: publisher_shown(&row.package.publisher),
-        description: manifest.description.as_deref().map(shown),
-        reason: row.state_reason.as_deref().and_then(|reason| reason.lines().next()).map(shown),
-    })
+        description: manifest.description,
+    }))
 }
 
 /// The grants of a plugin, each with what the policy leaves of it.

@@ -52,7 +52,7 @@ pub(crate) use history::ResourceRow;
 pub(crate) use key::{hex, same, sha256_hex};
 pub(crate) use layout::Layout;
 pub(crate) use owner::Owner;
-pub(crate) use plugins::{PackageRow, PluginRow, StateChange};
+pub(crate) use plugins::{PackageRow, PluginRow, StateChange, SummaryRow};
 pub(crate) use standing::{Changes, Mark, Seen, Standing};
 pub(crate) use tokens::TokenRow;
 pub(crate) use versions::{KeepData, UpgradeGrants, already_installed};

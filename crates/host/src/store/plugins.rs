@@ -1,6 +1,6 @@
 //! Rows of plugins and of the packages that they are made from.
 
-use ringfence_api::{ErrorCode, Manifest, PluginName, PluginState};
+use ringfence_api::{ErrorCode, Manifest, PluginName, PluginState, Runtime};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 use semver::Version;
@@ -88,6 +88,19 @@ impl PluginRow {
     }
 }
 
+/// What a list says of a plugin: read in one question, without its whole manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SummaryRow {
+    pub(crate) name: PluginName,
+    pub(crate) version: String,
+    pub(crate) publisher: String,
+    pub(crate) state: PluginState,
+    pub(crate) state_reason: Option<String>,
+    pub(crate) runtime: Runtime,
+    /// In the author's words.
+    pub(crate) description: Option<String>,
+}
+
 /// A move of a plugin to another state.
 #[derive(Clone, Debug)]
 pub(crate) struct StateChange {
@@ -158,6 +171,19 @@ struct Bare {
     installed_at_ms: i64,
     updated_at_ms: i64,
     revision: i64,
+}
+
+fn read_summary(row: &Row<'_>) -> rusqlite::Result<SummaryRow> {
+    let (name, state, runtime): (String, String, String) = (row.get(0)?, row.get(3)?, row.get(5)?);
+    Ok(SummaryRow {
+        name: name.parse().map_err(|e| bad_column(0, e))?,
+        version: row.get(1)?,
+        publisher: row.get(2)?,
+        state: state.parse().map_err(|e| bad_column(3, e))?,
+        state_reason: row.get(4)?,
+        runtime: serde_json::from_value(runtime.into()).map_err(|e| bad_column(5, e))?,
+        description: row.get(6)?,
+    })
 }
 
 fn read_bare(row: &Row<'_>) -> rusqlite::Result<Bare> {
@@ -298,6 +324,24 @@ impl Store {
                 let name = name.parse().map_err(|e| bad_column(0, e))?;
                 rows.extend(find(connection, &name)?);
             }
+            Ok(rows)
+        })
+    }
+
+    /// What a list says of all plugins, by name. Their seals are not checked.
+    ///
+    /// # Errors
+    /// `busy` or `io`; also when an older version wrote what this one cannot read.
+    pub(crate) fn summaries(&self) -> Result<Vec<SummaryRow>, Error> {
+        self.read("list the plugins", |connection| {
+            let rows = connection
+                .prepare_cached(
+                    "SELECT plugins.name, version, packages.publisher, state, state_reason, \
+                     manifest ->> '$.runtime', manifest ->> '$.description' \
+                     FROM plugins JOIN packages ON packages.digest = plugins.digest ORDER BY plugins.name",
+                )?
+                .query_map([], read_summary)?
+                .collect::<Result<_, _>>()?;
             Ok(rows)
         })
     }

@@ -13,7 +13,7 @@ use ringfence_api::{ErrorCode, Role};
 use serde_json::Value;
 
 use super::form::Form;
-use super::session::{Held, Notice, NoticeKind, Opener};
+use super::session::{By, Held, Notice, NoticeKind, Opener};
 use super::view::{Next, correlation_of};
 use super::{Dashboard, ROOT};
 use crate::Caller;
@@ -22,6 +22,9 @@ use crate::listen::Peer;
 
 /// The largest answer of a route that a page is made from, in bytes.
 const ANSWER_MAX_BYTES: usize = 64 << 20;
+
+/// What the script sends with a request that nobody has asked for.
+const REFRESH_HEADER: &str = "x-ringfence-refresh";
 
 /// Somebody who is signed in.
 #[derive(Clone, Debug)]
@@ -39,7 +42,7 @@ impl Dashboard {
     pub(super) async fn enter(&self, parts: &Parts) -> Result<Option<Entered>, Failure> {
         let Some(peer) = parts.extensions.get::<Peer>().copied() else { return Ok(None) };
         let Some(key) = self.cookie.read(&parts.headers, peer) else { return Ok(None) };
-        let Some(held) = self.sessions.open(key) else { return Ok(None) };
+        let Some(held) = self.sessions.open(key, by(&parts.headers)) else { return Ok(None) };
         let correlation_id = correlation_of(&parts.extensions);
         let session = Some(held.ended.clone());
         let (caller, lease) = match &held.opener {
@@ -61,6 +64,11 @@ impl Dashboard {
         };
         Ok(Some(Entered { caller, lease, held }))
     }
+}
+
+/// Whether somebody is there: the script says so of what it asks for by itself.
+fn by(headers: &HeaderMap) -> By {
+    if headers.contains_key(REFRESH_HEADER) { By::Script } else { By::Person }
 }
 
 /// A request for a page.
@@ -128,7 +136,7 @@ impl Seen {
     /// The notice that the act before has left. It waits for a page that somebody opens: one that a script asks for, to look
     /// for what has changed, is not shown as a whole.
     pub(super) fn take_notice(&self) -> Option<Notice> {
-        if self.headers().get("sec-fetch-dest").is_some_and(|what| what != "document") {
+        if by(self.headers()) == By::Script {
             return None;
         }
         self.dashboard.sessions.take_notice(self.held().id)

@@ -34,6 +34,15 @@ pub(crate) enum Opener {
     },
 }
 
+/// Who sends a request in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Somebody who is there: the session is used.
+    Person,
+    /// A page that looks again by itself: it keeps no session alive.
+    Script,
+}
+
 /// What a page says about the act before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
@@ -126,19 +135,21 @@ impl Sessions {
         Ok(key)
     }
 
-    /// The session that a key is for, used from now on.
-    pub(crate) fn open(&self, key: &str) -> Option<Held> {
-        self.open_at(key, Instant::now())
+    /// The session that a key is for.
+    pub(crate) fn open(&self, key: &str, by: By) -> Option<Held> {
+        self.open_at(key, by, Instant::now())
     }
 
-    fn open_at(&self, key: &str, now: Instant) -> Option<Held> {
+    fn open_at(&self, key: &str, by: By, now: Instant) -> Option<Held> {
         let id = id_of(key);
         let mut all = self.lock();
         if all.get(&id).is_some_and(|session| !session.holds(now)) {
             all.remove(&id);
         }
         let session = all.get_mut(&id)?;
-        session.used = now;
+        if by == By::Person {
+            session.used = now;
+        }
         Some(Held {
             id,
             opener: session.opener.clone(),
@@ -203,35 +214,45 @@ mod tests {
         let mut now = begun;
         while now + step < begun + LIFE_MAX {
             now += step;
-            assert!(sessions.open_at(key.reveal(), now).is_some(), "{:?}", now - begun);
+            assert!(sessions.open_at(key.reveal(), By::Person, now).is_some(), "{:?}", now - begun);
         }
-        assert!(sessions.open_at(key.reveal(), begun + LIFE_MAX).is_none(), "however often it is used");
+        assert!(
+            sessions.open_at(key.reveal(), By::Person, begun + LIFE_MAX).is_none(),
+            "however often it is used"
+        );
         let key = sessions.begin_at(link(), begun).unwrap();
-        assert!(sessions.open_at(key.reveal(), begun + IDLE_MAX).is_none());
-        assert!(sessions.open_at(key.reveal(), begun).is_none(), "what has ended stays so");
+        assert!(sessions.open_at(key.reveal(), By::Person, begun + IDLE_MAX).is_none());
+        assert!(sessions.open_at(key.reveal(), By::Person, begun).is_none(), "what has ended stays so");
+        let key = sessions.begin_at(link(), begun).unwrap();
+        assert!(sessions.open_at(key.reveal(), By::Script, begun + step).is_some());
+        let idle = begun + IDLE_MAX;
+        assert!(
+            sessions.open_at(key.reveal(), By::Person, idle).is_none(),
+            "no page keeps it alive by itself"
+        );
     }
 
     #[tokio::test]
     async fn its_end_ends_what_waits_for_it() {
         let sessions = Sessions::default();
         let key = sessions.begin(link()).unwrap();
-        let mut held = sessions.open(key.reveal()).unwrap();
+        let mut held = sessions.open(key.reveal(), By::Person).unwrap();
         assert!(held.ended.has_changed().is_ok());
         sessions.end(held.id);
         assert!(held.ended.changed().await.is_err());
-        assert!(sessions.open(key.reveal()).is_none());
+        assert!(sessions.open(key.reveal(), By::Person).is_none());
     }
 
     #[test]
     fn forms_are_one_sessions_alone() {
         let sessions = Sessions::default();
         let keys = [sessions.begin(link()).unwrap(), sessions.begin(link()).unwrap()];
-        let held = keys.map(|key| sessions.open(key.reveal()).unwrap());
+        let held = keys.map(|key| sessions.open(key.reveal(), By::Person).unwrap());
         let [one, other] = &held;
         assert!(one.has_made(one.csrf.reveal()));
         assert!(!one.has_made(other.csrf.reveal()));
         assert!(!one.has_made(""));
-        assert!(sessions.open(one.csrf.reveal()).is_none(), "what a form carries opens nothing");
+        assert!(sessions.open(one.csrf.reveal(), By::Person).is_none(), "what a form carries opens nothing");
     }
 
     #[test]
@@ -241,7 +262,7 @@ mod tests {
         let keys: Vec<TokenText> = (0..=SESSIONS_OF_ONE_MAX)
             .map(|number| sessions.begin_at(link(), now + Duration::from_secs(number as u64)).unwrap())
             .collect();
-        let holds = |key: &TokenText| sessions.open_at(key.reveal(), now).is_some();
+        let holds = |key: &TokenText| sessions.open_at(key.reveal(), By::Person, now).is_some();
         assert!(!holds(&keys[0]));
         assert!(holds(&keys[1]) && holds(&keys[SESSIONS_OF_ONE_MAX]) && holds(&other));
         for uid in 2..2 + u32::try_from(SESSIONS_MAX).unwrap() {
@@ -253,7 +274,7 @@ mod tests {
     #[test]
     fn a_notice_is_shown_once() {
         let sessions = Sessions::default();
-        let held = sessions.open(sessions.begin(link()).unwrap().reveal()).unwrap();
+        let held = sessions.open(sessions.begin(link()).unwrap().reveal(), By::Person).unwrap();
         let notice = Notice { kind: NoticeKind::Done, text: "done".to_owned() };
         sessions.leave(held.id, notice.clone());
         assert_eq!(sessions.take_notice(held.id), Some(notice));

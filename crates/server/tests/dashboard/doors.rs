@@ -268,12 +268,13 @@ fn over_socket(rig: &Rig, text: &str) -> Answer {
     Answer::parse(&all)
 }
 
-fn with_socket() -> Rig {
+/// A server that listens on a socket too, and the directory that holds it.
+fn with_socket() -> (Rig, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.keep().join("sock");
+    let path = directory.path().join("sock");
     let rig = Rig::with(|options| options.listen.push(Listen::Unix { path: path.clone() }));
     std::os::unix::fs::symlink(&path, rig.path("sock")).unwrap();
-    rig
+    (rig, directory)
 }
 
 fn link(rig: &Rig) -> String {
@@ -286,7 +287,7 @@ fn link(rig: &Rig) -> String {
 
 #[test]
 fn a_link_of_the_owner_opens_once_and_the_code_leaves_the_address_bar() {
-    let rig = with_socket();
+    let (rig, _socket) = with_socket();
     let path = link(&rig);
     // Whatever looks ahead uses nothing up.
     let mut browser = Browser::new(&rig);
@@ -307,7 +308,7 @@ fn a_link_of_the_owner_opens_once_and_the_code_leaves_the_address_bar() {
 
 #[test]
 fn a_link_is_made_for_nobody_who_comes_with_a_token() {
-    let rig = with_socket();
+    let (rig, _socket) = with_socket();
     for role in Role::ALL {
         let (_, token) = rig.token(role, None, None);
         let asked = crate::client::request("POST", "/dashboard/links").token(&token);

@@ -33,6 +33,11 @@ fn everybody_sees_a_plugin_and_operators_switch_it() {
     assert!(again.contains("p is active") && again.contains("role=\"status\""), "{again}");
     assert_eq!(state(&rig), "active");
     assert!(!operator.open("/dashboard/plugins/p").contains("p is active."), "a notice is shown once");
+    // What a page asks for by itself leaves a notice to the person.
+    assert_eq!(operator.post("/dashboard/plugins/p/activate", &[]).status, 303);
+    let refresh = operator.request("GET", "/dashboard/plugins/p").header("X-Ringfence-Refresh", "yes");
+    assert!(!page(&refresh.send(rig.address)).contains("p is active."));
+    assert!(operator.open("/dashboard/plugins/p").contains("p is active."));
     // Who did it is on the record.
     let trail = rig.send(&get("/audit?plugin=p&newest_first=true")).ok().to_string();
     assert!(trail.contains("dashboard, token "), "{trail}");
