@@ -3,7 +3,6 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -88,7 +87,6 @@ impl Chromium {
         } else {
             Command::new("chromedriver")
         };
-        std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o700)).unwrap();
         command.arg("--port=0").env("HOME", place.path()).env("TMPDIR", place.path());
         command.env("XDG_RUNTIME_DIR", place.path()).current_dir(place.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
@@ -229,13 +227,6 @@ impl Chromium {
     pub(crate) fn click(&self, selector: &str) {
         let element = self.find(selector);
         self.command("POST", &format!("/element/{element}/click"), json!({}));
-    }
-
-    /// Types into a field.
-    #[track_caller]
-    pub(crate) fn fill(&self, selector: &str, text: &str) {
-        let element = self.find(selector);
-        self.command("POST", &format!("/element/{element}/value"), json!({"text": text}));
     }
 
     #[track_caller]

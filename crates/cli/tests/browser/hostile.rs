@@ -110,7 +110,7 @@ fn python(strings: &[String]) -> String {
 
 /// The text without what a manifest may not have, which is refused when it is installed.
 fn declared(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    text.chars().filter(|c| !c.is_control() && !ringfence_api::text::is_hidden(*c)).take(300).collect()
 }
 
 fn install(scene: &Scene, strings: &[String]) {

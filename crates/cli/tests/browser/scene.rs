@@ -65,13 +65,6 @@ impl Scene {
         serde_json::from_str(&body[begin..end]).unwrap_or(Value::Null)
     }
 
-    /// Begins a command; its number.
-    pub(crate) fn begin(&self, words: &[&str]) -> u64 {
-        let body = json!({"command": words, "grant": ["subprocess:execute"]});
-        let begun = self.over_socket("POST", "/exec", &body);
-        begun["id"].as_u64().unwrap_or_else(|| panic!("{begun}"))
-    }
-
     /// Runs a command to its end; its number.
     pub(crate) fn run(&self, words: &[&str]) -> u64 {
         let body = json!({"command": words, "grant": ["subprocess:execute"], "wait": true});

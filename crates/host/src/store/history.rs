@@ -293,9 +293,10 @@ impl Store {
             );
             // Said outright where there is one, so that the index is used.
             let of_plugin = if filter.plugin.is_some() { "plugin = ?1" } else { "?1 IS NULL" };
+            let before = if filter.before.is_some() { "id < ?2" } else { "?2 IS NULL" };
             let sql = format!(
                 "SELECT id, plugin, method, tool, outcome, count, duration_us, correlation_id, at_ms FROM activity \
-                 WHERE {of_plugin} AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR method = ?3) \
+                 WHERE {of_plugin} AND {before} AND (?3 IS NULL OR method = ?3) \
                  AND (?4 IS NULL OR outcome = ?4) AND (?5 IS NULL OR correlation_id = ?5) \
                  AND (?7 IS NULL OR instr(lower(plugin || ' ' || tool), lower(?7)) > 0) ORDER BY id DESC LIMIT ?6"
             );

@@ -142,6 +142,7 @@ fn narrow(wanted: &Wanted) -> Markup {
             label for="request" { "Request" }
             input id="request" name="request" value=(part::value(&wanted.request)) maxlength="128" placeholder="Request"
                 autocomplete="off";
+            span.faint aria-hidden="true" { "since" }
             label for="since" { "Since" }
             input id="since" name="since" type="date" title="Since" value=(part::value(&wanted.since));
             button type="submit" { "Show" }

@@ -115,7 +115,7 @@ fn found(all: &[PluginSummary], wanted: &Wanted) -> Markup {
     html! {
         form.search role="search" method="get" action=(ROOT) {
             label for="q" { "Search" }
-            input id="q" name="q" type="search" value=(wanted.text) maxlength="100"
+            input id="q" name="q" type="search" value=(part::value(&wanted.text)) maxlength="100"
                 placeholder="Name or description";
             @if let Some(state) = wanted.state { input type="hidden" name="state" value=(state.as_str()); }
             button type="submit" { "Search" }

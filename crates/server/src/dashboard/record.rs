@@ -56,6 +56,14 @@ pub(super) async fn page(host: &Host, filter: AuditFilter, before: Option<i64>) 
     Ok(Records { records: page.records, next })
 }
 
+/// Digits of a digest that are shown; the whole of it is the title.
+const DIGEST_SHOWN: usize = 12;
+
+/// Whether a text is a SHA-256 in hexadecimal, which nobody reads to its end.
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The records as a table; `of_one`: they are all of one plugin, which needs not be said.
 pub(super) fn table(records: &[AuditRecord], of_one: OfOne) -> Markup {
     html! {
@@ -119,16 +127,29 @@ fn details(body: &Value) -> Markup {
     };
     html! {
         @for (name, value) in fields {
-            @if !value.is_null() {
-                span.fact { span.faint { (shown(name)) ": " } (shown(&words(value))) }
+            @let words = words(name, value);
+            @if !words.is_empty() {
+                span.fact {
+                    span.faint { (shown(name)) ": " }
+                    @if is_digest(&words) {
+                        code title=(words) { (words.get(..DIGEST_SHOWN).unwrap_or_default()) "…" }
+                    } @else {
+                        (shown(&words))
+                    }
+                }
                 " "
             }
         }
     }
 }
 
-fn words(value: &Value) -> String {
+/// A value in words; empty when it says nothing.
+fn words(name: &str, value: &Value) -> String {
     match value {
+        Value::Null => String::new(),
+        Value::Number(at_ms) if name.ends_with("_at_ms") => {
+            at_ms.as_i64().map_or_else(|| value.to_string(), crate::time::utc)
+        }
         Value::String(text) => text.clone(),
         Value::Array(all) if all.iter().all(Value::is_string) => {
             all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")

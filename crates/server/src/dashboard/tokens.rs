@@ -105,7 +105,7 @@ fn row(seen: &Seen, token: &TokenInfo) -> Markup {
                 @match token.last_used_at_ms { Some(at_ms) => { (time(at_ms)) } None => { "never" } }
             }
             td data-label="Ends" {
-                @match &token.expires_at { Some(at) => { (shown(at)) } None => { "when revoked" } }
+                @match &token.expires_at { Some(at) => { (shown(&at.replace('T', " "))) } None => { "when revoked" } }
                 @if token.expired { " " span.badge.idle { "ended" } }
             }
             td data-label="Revoke" {

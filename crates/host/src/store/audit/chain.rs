@@ -251,12 +251,24 @@ pub(in crate::store) fn list(
         AuditOrder::OldestFirst => (">", "ASC"),
         AuditOrder::NewestFirst => ("<", "DESC"),
     };
-    // Said outright where there is one: the index is used then, and a quiet plugin is found among a million records of others.
-    let of_plugin = if filter.plugin.is_some() { "plugin = ?2" } else { "?2 IS NULL" };
+    // Said outright where there is one: the index is used then, and what is far behind or rare costs no look at all others.
+    let said = |there: bool, number: u8, condition: &str| match there {
+        true => format!("{condition} ?{number}"),
+        false => format!("?{number} IS NULL"),
+    };
+    let from = said(after.is_some(), 1, &format!("seq {comparison}"));
+    let of_plugin = said(filter.plugin.is_some(), 2, "plugin =");
+    let before = said(filter.before_seq.is_some(), 7, "seq <");
+    // One lower end, for one alone ends the look.
+    let cut = "coalesce((SELECT seq FROM audit_cut), 0)";
+    let behind = match filter.after_seq {
+        Some(_) => format!("seq > max(?6, {cut})"),
+        None => format!("?6 IS NULL AND seq > {cut}"),
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM audit WHERE (?1 IS NULL OR seq {comparison} ?1) AND {of_plugin} \
+        "SELECT {COLUMNS} FROM audit WHERE {from} AND {of_plugin} \
          AND (?3 IS NULL OR event = ?3) AND (?4 IS NULL OR correlation_id = ?4) AND (?5 IS NULL OR at_ms >= ?5) \
-         AND (?6 IS NULL OR seq > ?6) AND (?7 IS NULL OR seq < ?7) AND seq > coalesce((SELECT seq FROM audit_cut), 0) \
+         AND {before} AND {behind} \
          ORDER BY seq {order} LIMIT ?8"
     );
     let mut statement = connection.prepare_cached(&sql)?;
