@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ringfence_api::{Denial, EnforcedLayer, PermissionName, UNKNOWN_OBJECT};
 use ringfence_policy::{
-    CanonicalPath, FileOp, Host, HostPattern, PathPattern, Reason, Request, RuleSet, Vars,
+    CanonicalPath, Effect, FileOp, Host, HostPattern, PathPattern, Reason, Request, RuleSet, Vars,
 };
 use ringfence_sandbox::{Layer, Object, Refusal, Report, Sandbox};
 
@@ -57,7 +57,10 @@ impl Explainer {
     /// `more` without an object.
     pub(crate) fn denials(&mut self, sandbox: &Sandbox, translated: &Translated) -> Vec<Denial> {
         self.judge_new(sandbox, translated);
-        let mut all: Vec<Denial> = sandbox.refusals().map(refused).collect();
+        let may_start = translated.rules.rules().iter().any(|rule| {
+            rule.effect() == Effect::Allow && *rule.permission_name() == PermissionName::SubprocessExecute
+        });
+        let mut all: Vec<Denial> = sandbox.refusals().map(|refusal| refused(refusal, may_start)).collect();
         let times = |index: usize| sandbox.observations().get(index).map_or(0, |seen| seen.count);
         for judgement in &mut self.judgements {
             judgement.count = 0;
@@ -107,7 +110,8 @@ fn view(translated: &Translated) -> View {
     View::new(translated.left_directory.as_deref(), shared.map(Path::to_owned))
 }
 
-fn refused(refusal: &Refusal) -> Denial {
+/// A refused system call. Where processes may be started, a refused start is one in a namespace of its own: no grant helps.
+fn refused(refusal: &Refusal, may_start: bool) -> Denial {
     let object = match &refusal.object {
         Object::Unknown => UNKNOWN_OBJECT.to_owned(),
         object => object.to_string(),
@@ -118,7 +122,9 @@ fn refused(refusal: &Refusal) -> Denial {
             Some(format!("network:request={pattern}"))
         }
         (Object::Path(path), "connect") => socket_grant(Path::new(path)),
-        (_, "fork" | "vfork" | "clone" | "execve" | "execveat") => Some("subprocess:execute".to_owned()),
+        (_, "fork" | "vfork" | "clone" | "execve" | "execveat") if !may_start => {
+            Some("subprocess:execute".to_owned())
+        }
         _ => None,
     };
     Denial { object, grant, count: refusal.count, ..Denial::new(refusal.layer.name(), refusal.operation) }

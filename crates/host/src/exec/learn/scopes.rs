@@ -169,7 +169,7 @@ fn collapse(files: &mut BTreeSet<CanonicalPath>, trees: &mut BTreeSet<CanonicalP
                 *names.entry(parent).or_default() += 1;
             }
         }
-        let Some((parent, _)) = names.into_iter().filter(|(_, count)| *count >= NAMES_MIN).next_back() else {
+        let Some((parent, _)) = names.into_iter().rfind(|(_, count)| *count >= NAMES_MIN) else {
             return;
         };
         trees.insert(parent);
