@@ -226,7 +226,8 @@ impl Host {
             }
         };
         // A plugin of a developer's is no installed one.
-        let Some(supervisor) = self.known_supervisor(target.name.as_str()).filter(|_| count >= limit.value) else {
+        let Some(supervisor) = self.known_supervisor(target.name.as_str()).filter(|_| count >= limit.value)
+        else {
             return;
         };
         let running = supervisor.running();

@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn it_is_what_the_formatter_would_make() {
-        for (seed, count) in [(0, 0), (1, 15), (0xab, 16), (u64::MAX, u64::MAX), (1 << 63, 0x1234_5678_9abc)] {
+        for (seed, count) in [(0, 0), (1, 15), (0xab, 16), (u64::MAX, u64::MAX), (1 << 63, 0x1234_5678_9abc)]
+        {
             assert_eq!(&*id(seed, count), format!("{seed:016x}-{count:x}"));
         }
     }
