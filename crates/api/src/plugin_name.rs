@@ -1,5 +1,6 @@
 //! What a plugin is called.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,6 +64,13 @@ impl FromStr for PluginName {
             !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         };
         if text.split('-').all(word) { Ok(Self(text.to_owned())) } else { Err(PluginNameError::Character) }
+    }
+}
+
+/// A map by names is asked with text; what is no name is not in it.
+impl Borrow<str> for PluginName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -84,14 +84,21 @@ struct Outstanding {
 
 impl Outstanding {
     fn new(count: &Arc<watch::Sender<usize>>) -> Self {
-        count.send_modify(|count| *count += 1);
+        // Whoever waits, waits for none: telling of one more would take longer than counting it.
+        count.send_if_modified(|count| {
+            *count += 1;
+            false
+        });
         Self { count: Arc::clone(count) }
     }
 }
 
 impl Drop for Outstanding {
     fn drop(&mut self) {
-        self.count.send_modify(|count| *count = count.saturating_sub(1));
+        self.count.send_if_modified(|count| {
+            *count = count.saturating_sub(1);
+            *count == 0
+        });
     }
 }
 

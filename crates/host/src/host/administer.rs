@@ -193,7 +193,7 @@ impl Host {
             .map(|_| event);
         let recorded = self.context().deactivated(&name, event, self.actor()).await;
         let retired = self.retire(&name).await;
-        if let Some(supervisor) = self.known_supervisor(&name) {
+        if let Some(supervisor) = self.known_supervisor(name.as_str()) {
             supervisor.stop().await;
         }
         self.mailboxes().close(Some(&name)).await;
@@ -290,7 +290,9 @@ impl Host {
     /// Changes nothing.
     pub async fn check_permission(&self, name: &str, request: &Request) -> Result<Explanation, Error> {
         let name = plugin_name(name)?;
-        if let Some(instance) = self.known_supervisor(&name).and_then(|supervisor| supervisor.running()) {
+        if let Some(instance) =
+            self.known_supervisor(name.as_str()).and_then(|supervisor| supervisor.running())
+        {
             return Ok(instance.target.rules.explain(request));
         }
         let (context, request) = (std::sync::Arc::clone(self.context()), request.clone());
@@ -320,9 +322,7 @@ impl Host {
     /// # Cancel safety
     /// Changes nothing.
     pub async fn is_permitted(&self, name: &str, request: &Request) -> Result<bool, Error> {
-        if let Some(instance) =
-            self.known_supervisor(&plugin_name(name)?).and_then(|supervisor| supervisor.running())
-        {
+        if let Some(instance) = self.known_supervisor(name).and_then(|supervisor| supervisor.running()) {
             return Ok(instance.target.rules.decide(request).is_allowed());
         }
         let explanation = self.check_permission(name, request).await?;

@@ -67,14 +67,9 @@ impl Host {
         options: &CallOptions,
     ) -> Result<Box<RawValue>, Error> {
         let begun = Instant::now();
-        let starting = self.instance(name, tool, arguments);
-        let instance = match options.timeout {
-            None => starting.await?,
-            // A start that is given up goes on by itself, for whoever calls next.
-            Some(timeout) => match tokio::time::timeout(timeout, starting).await {
-                Ok(started) => started?,
-                Err(_elapsed) => return Err(not_started(name, timeout)),
-            },
+        let instance = match self.running_instance(name) {
+            Some(instance) => instance,
+            None => self.started_instance(name, tool, arguments, options).await?,
         };
         let answer = self.call_instance(&instance, tool, arguments, options, begun).await;
         self.weigh_denials(&instance.target).await;
@@ -94,13 +89,14 @@ impl Host {
         let known = tool_of(target, tool)?;
         let judged = judge_text(known.input.as_ref(), arguments, "the arguments")?;
         let arguments = judged.as_deref().unwrap_or(arguments);
-        let (limit, deadline) = limit(options.timeout, begun, target.limits.call_timeout);
+        let now = Instant::now();
+        let (limit, deadline) = limit(options.timeout, begun, target.limits.call_timeout, now);
         let correlation_id: Arc<str> = match &options.correlation_id {
             Some(id) => id.as_str().into(),
             None => self.correlation_id(),
         };
         let params = call_params(&known.name, arguments)?;
-        let wait = AUDIT_WAIT.min(deadline.saturating_duration_since(Instant::now()));
+        let wait = AUDIT_WAIT.min(deadline.saturating_duration_since(now));
         let mut record = target.calls.act(&known.name, &correlation_id, wait, Outcome::Cancelled).await?;
         let meta = CallMeta { correlation_id: &correlation_id, deadline };
         let answered = instance.connection.request(method::CALL, &params, meta).await;
@@ -122,15 +118,41 @@ impl Host {
         }
     }
 
+    /// The plugin of that name, if it runs and is known to be as it is stored and as the policy has it: what most calls meet,
+    /// so this waits for nothing and sets no timer.
+    fn running_instance(&self, name: &str) -> Option<Arc<Instance>> {
+        let instance = self.known_supervisor(name)?.up_to_date()?;
+        self.is_under_policy(&instance).then_some(instance)
+    }
+
+    /// The same, started or judged anew if need be, for as long as the caller waits.
+    async fn started_instance(
+        &self,
+        name: &str,
+        tool: &str,
+        arguments: &RawValue,
+        options: &CallOptions,
+    ) -> Result<Arc<Instance>, Error> {
+        let starting = Box::pin(self.instance(name, tool, arguments));
+        match options.timeout {
+            None => starting.await,
+            // A start that is given up goes on by itself, for whoever calls next.
+            Some(timeout) => match tokio::time::timeout(timeout, starting).await {
+                Ok(started) => started,
+                Err(_elapsed) => Err(not_started(name, timeout)),
+            },
+        }
+    }
+
     /// The running plugin of that name, started if it is active. A call that is wrong starts nothing.
     async fn instance(&self, name: &str, tool: &str, arguments: &RawValue) -> Result<Arc<Instance>, Error> {
-        let name = plugin_name(name)?;
-        if let Some(supervisor) = self.known_supervisor(&name)
+        if let Some(supervisor) = self.known_supervisor(name)
             && let Some(instance) = supervisor.up_to_date()
             && let Some(instance) = self.under_policy(&supervisor, instance).await?
         {
             return Ok(instance);
         }
+        let name = plugin_name(name)?;
         let context = Arc::clone(self.context());
         let (store, wanted) = (context.store.clone(), name.clone());
         let row = store.run(move |_| context.row(&wanted)).await?;
@@ -244,9 +266,9 @@ impl Host {
 }
 
 /// How long a call may take as it is said to people, and when it has: the caller's time since the call `begun`, its start
-/// included, or the plugin's own limit from now on, whichever ends first.
-fn limit(asked: Option<Duration>, begun: Instant, own: Duration) -> (Duration, Instant) {
-    let own = (own, Instant::now() + own);
+/// included, or the plugin's own limit from `now` on, whichever ends first.
+fn limit(asked: Option<Duration>, begun: Instant, own: Duration, now: Instant) -> (Duration, Instant) {
+    let own = (own, now + own);
     let asked = asked.and_then(|asked| Some((asked, begun.checked_add(asked)?)));
     asked.filter(|(_, deadline)| *deadline < own.1).unwrap_or(own)
 }
@@ -417,13 +439,14 @@ mod tests {
 
     #[test]
     fn the_callers_time_covers_the_start_and_the_plugins_own_does_not() {
-        let ago = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
-        let (said, deadline) = limit(Some(Duration::from_secs(5)), ago, Duration::from_secs(30));
+        let now = Instant::now();
+        let ago = now.checked_sub(Duration::from_secs(3)).unwrap();
+        let (said, deadline) = limit(Some(Duration::from_secs(5)), ago, Duration::from_secs(30), now);
         assert_eq!((said, deadline), (Duration::from_secs(5), ago + Duration::from_secs(5)));
-        let (said, deadline) = limit(Some(Duration::from_secs(60)), ago, Duration::from_secs(30));
-        assert!(said == Duration::from_secs(30) && deadline > ago + Duration::from_secs(32));
-        assert_eq!(limit(None, ago, Duration::from_secs(30)).0, Duration::from_secs(30));
-        assert_eq!(limit(Some(Duration::MAX), ago, Duration::from_secs(30)).0, Duration::from_secs(30));
+        let (said, deadline) = limit(Some(Duration::from_secs(60)), ago, Duration::from_secs(30), now);
+        assert!(said == Duration::from_secs(30) && deadline == now + Duration::from_secs(30));
+        assert_eq!(limit(None, ago, Duration::from_secs(30), now).0, Duration::from_secs(30));
+        assert_eq!(limit(Some(Duration::MAX), ago, Duration::from_secs(30), now).0, Duration::from_secs(30));
     }
 
     #[tokio::test]

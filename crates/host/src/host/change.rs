@@ -411,7 +411,7 @@ impl Host {
         let started = if matches!(before.state, PluginState::Active | PluginState::Errored) {
             self.start_anew(&name).await
         } else {
-            if let Some(supervisor) = self.known_supervisor(&name) {
+            if let Some(supervisor) = self.known_supervisor(name.as_str()) {
                 supervisor.stop().await;
             }
             Ok(())

@@ -31,7 +31,7 @@ impl Host {
     /// `busy` when another process does not follow in [`OTHERS_WAIT`]; what a start says, when one was needed here.
     pub(super) async fn follow(&self, name: &PluginName, others: Others) -> Result<(), Error> {
         let retired = self.retire(name).await;
-        let own = match self.known_supervisor(name) {
+        let own = match self.known_supervisor(name.as_str()) {
             Some(supervisor) => supervisor.follow().await,
             None => Ok(()),
         };

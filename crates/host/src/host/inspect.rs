@@ -49,7 +49,7 @@ impl Host {
     /// Changes nothing.
     pub async fn show(&self, name: &str) -> Result<PluginDetails, Error> {
         let name = plugin_name(name)?;
-        let running = self.known_supervisor(&name).and_then(|supervisor| supervisor.running());
+        let running = self.known_supervisor(name.as_str()).and_then(|supervisor| supervisor.running());
         let enforced = running.as_ref().map(|instance| instance.enforced.clone()).unwrap_or_default();
         let context = Arc::clone(self.context());
         let store = context.store.clone();

@@ -35,7 +35,7 @@ impl Host {
         for row in rows {
             *states.entry(row.state).or_default() += 1;
             let name = row.name().clone();
-            let running = self.known_supervisor(&name).and_then(|supervisor| supervisor.running());
+            let running = self.known_supervisor(name.as_str()).and_then(|supervisor| supervisor.running());
             let sample = running.as_ref().map(|instance| instance.target.last_sample());
             let counts = counts.get(&name).copied().unwrap_or_default();
             let (queued_deliveries, dropped_deliveries) = self.mailboxes().depth_and_dropped(&name);

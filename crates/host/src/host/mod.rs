@@ -256,8 +256,8 @@ impl Host {
         self.inner.supervisors.write().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 
-    /// The task of a plugin, if there is one already.
-    fn known_supervisor(&self, name: &PluginName) -> Option<Arc<Supervisor>> {
+    /// The task of a plugin, if there is one already; none for what is no name.
+    fn known_supervisor(&self, name: &str) -> Option<Arc<Supervisor>> {
         self.inner.supervisors.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 

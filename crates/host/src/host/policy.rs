@@ -126,17 +126,22 @@ impl Host {
         supervisor: &Arc<Supervisor>,
         instance: Arc<Instance>,
     ) -> Result<Option<Arc<Instance>>, Error> {
-        let generation = instance.target.policy_generation.load(Ordering::Relaxed);
-        let policy = &self.context().policy;
-        if policy.unchanged().is_some_and(|known| known.generation == generation) {
+        if self.is_under_policy(&instance) {
             return Ok(Some(instance));
         }
+        let generation = instance.target.policy_generation.load(Ordering::Relaxed);
         let context = Arc::clone(self.context());
         let known = self.context().store.run(move |_| Ok(context.policy.now())).await?;
         if known.generation == generation {
             return Ok(Some(instance));
         }
         self.judge_again(supervisor, &instance).await
+    }
+
+    /// Whether it was judged by the policy of this moment, as far as that can be told without reading anything.
+    pub(super) fn is_under_policy(&self, instance: &Instance) -> bool {
+        let generation = instance.target.policy_generation.load(Ordering::Relaxed);
+        self.context().policy.unchanged().is_some_and(|known| known.generation == generation)
     }
 
     /// The plugin of that name, started if need be, under the policy of this moment: what runs already may have been started
@@ -221,7 +226,8 @@ impl Host {
             }
         };
         // A plugin of a developer's is no installed one.
-        let Some(supervisor) = self.known_supervisor(&target.name).filter(|_| count >= limit.value) else {
+        let Some(supervisor) = self.known_supervisor(target.name.as_str()).filter(|_| count >= limit.value)
+        else {
             return;
         };
         let running = supervisor.running();
@@ -299,7 +305,7 @@ async fn watch(host: Weak<Inner>, mut noted: Option<Arc<Known>>) {
                 target.refused.load(Ordering::Relaxed) != target.weighed.load(Ordering::Relaxed)
             };
             let generation = instance.target.policy_generation.load(Ordering::Relaxed);
-            let known = host.context().policy.unchanged();
+            let known = host.context().policy.unchanged_anew();
             let same = known.is_some_and(|known| known.generation == generation);
             if same && !unweighed || instance.target.judging.try_lock().is_err() {
                 continue;

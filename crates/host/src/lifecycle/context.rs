@@ -158,8 +158,7 @@ impl Context {
 
     /// A fresh id under which everything that belongs to one act is recorded.
     pub(crate) fn correlation_id(&self) -> Arc<str> {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}-{count:x}", self.seed).into()
+        super::correlation::id(self.seed, self.count.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A number that nobody can foresee well enough to line plugins up.

@@ -1,6 +1,7 @@
 //! The life of a plugin: which states there are, what moves it, and when it is tried again.
 
 mod context;
+mod correlation;
 mod drift;
 pub(crate) mod durable;
 mod ending;

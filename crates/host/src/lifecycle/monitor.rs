@@ -90,6 +90,11 @@ impl Watched {
         self.ended.borrow().clone()
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
     /// Waits for the end. Cancel safe.
     pub(crate) async fn ended(&self) -> Option<Arc<Exit>> {
         let mut ended = self.ended.clone();

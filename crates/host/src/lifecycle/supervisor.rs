@@ -100,7 +100,7 @@ impl Supervisor {
     pub(crate) fn running(&self) -> Option<Arc<Instance>> {
         match &*self.phase.borrow() {
             Phase::Running(instance)
-                if instance.live.overtaken().is_none() && instance.watched.exit().is_none() =>
+                if instance.live.overtaken().is_none() && !instance.watched.has_ended() =>
             {
                 Some(Arc::clone(instance))
             }
@@ -310,7 +310,7 @@ impl Owner {
     /// Whether what is being started would be started in the same way under the policy of this moment.
     async fn is_under_policy(&self, target: &Arc<Target>) -> bool {
         let generation = target.policy_generation.load(Ordering::Relaxed);
-        if self.context.policy.unchanged().is_some_and(|known| known.generation == generation) {
+        if self.context.policy.unchanged_anew().is_some_and(|known| known.generation == generation) {
             return true;
         }
         let (context, judged) = (Arc::clone(&self.context), Arc::clone(target));

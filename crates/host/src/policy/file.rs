@@ -3,16 +3,20 @@
 use std::fs::Metadata;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use ringfence_api::ErrorCode;
+use ringfence_sandbox::tree::{Dir, Status};
 
 use super::{Finding, POLICY_MAX_BYTES};
 use crate::{Error, private_file};
 
 /// The bits of a mode that let others write.
 const OTHERS_WRITE: u32 = 0o022;
+/// The bits of a mode that are no type.
+const MODE: u32 = 0o7777;
 /// The user who may do everything.
 const ROOT: u32 = 0;
 /// A file that changed within this time may still be written.
@@ -26,21 +30,33 @@ pub(super) struct Identity {
     device: u64,
     inode: u64,
     size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    modified_ns: i128,
+    changed_ns: i128,
     /// The owner and mode of the directory, which decides who may put another file in its place.
     directory: (u32, u32),
 }
 
 impl Identity {
     fn of(file: &Metadata, directory: &Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
         Self {
             device: file.dev(),
             inode: file.ino(),
             size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-            directory: (directory.uid(), directory.mode()),
+            modified_ns: ns(file.mtime(), file.mtime_nsec()),
+            changed_ns: ns(file.ctime(), file.ctime_nsec()),
+            directory: (directory.uid(), directory.mode() & MODE),
+        }
+    }
+
+    fn inside(file: &Status, directory: &Status) -> Self {
+        Self {
+            device: file.identity.0,
+            inode: file.identity.1,
+            size: file.size,
+            modified_ns: file.modified_ns,
+            changed_ns: file.changed_ns,
+            directory: (directory.uid, directory.mode),
         }
     }
 }
@@ -56,16 +72,60 @@ pub(super) enum Seen {
 
 /// Looks, without opening. Two system calls.
 pub(super) fn look(path: &Path) -> Seen {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    match std::fs::symlink_metadata(path) {
-        Ok(file) => match std::fs::metadata(directory) {
-            Ok(directory) => Seen::File(Identity::of(&file, &directory)),
-            Err(error) => Seen::Unknown(error.kind()),
-        },
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Seen::Nothing
+    let looked = std::fs::symlink_metadata(path)
+        .and_then(|file| Ok(Identity::of(&file, &std::fs::metadata(directory_of(path))?)));
+    Seen::of(looked)
+}
+
+impl Seen {
+    fn of(looked: io::Result<Identity>) -> Self {
+        match looked {
+            Ok(identity) => Self::File(identity),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Self::Nothing
+            }
+            Err(error) => Self::Unknown(error.kind()),
         }
-        Err(error) => Seen::Unknown(error.kind()),
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+/// A file that every call looks at, by way of its open directory: one name is looked up several times as fast as a path.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// `None` while it cannot be opened.
+    directory: RwLock<Option<Dir>>,
+}
+
+impl Place {
+    /// Looks at nothing yet.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, directory: RwLock::default() }
+    }
+
+    /// Looks, without opening the file. One system call where there is none, else two. Another directory in place of the one
+    /// that was there at the last [`Place::look_anew`] is not noticed.
+    pub(super) fn look(&self) -> Seen {
+        let kept = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(directory) = &*kept else { return look(&self.path) };
+        let file = directory.status(self.path.file_name().unwrap_or_default());
+        Seen::of(file.and_then(|file| Ok(Identity::inside(&file, &directory.own_status()?))))
+    }
+
+    /// The same by its path, whichever directory stands there by now.
+    pub(super) fn look_anew(&self) -> Seen {
+        let is = std::fs::metadata(directory_of(&self.path)).map(|found| (found.dev(), found.ino())).ok();
+        let mut kept = self.directory.write().unwrap_or_else(PoisonError::into_inner);
+        let was = kept.as_ref().and_then(|directory| directory.own_status().ok()).map(|own| own.identity);
+        if is.is_none() || is != was {
+            *kept = Dir::open(directory_of(&self.path)).ok();
+        }
+        drop(kept);
+        look(&self.path)
     }
 }
 
@@ -234,5 +294,33 @@ mod tests {
         std::fs::write(home.path().join("new"), "b").unwrap();
         std::fs::rename(home.path().join("new"), &path).unwrap();
         assert_ne!(look(&path), chmod);
+    }
+
+    #[test]
+    fn an_open_directory_shows_what_its_path_shows() {
+        let above = tempfile::tempdir().unwrap();
+        let home = above.path().join("home");
+        let path = home.join("policy.toml");
+        let place = Place::new(path.clone());
+        assert_eq!((place.look_anew(), place.look()), (Seen::Nothing, Seen::Nothing));
+        std::fs::create_dir(&home).unwrap();
+        assert_eq!((place.look_anew(), place.look()), (Seen::Nothing, Seen::Nothing));
+        std::fs::write(&path, "a").unwrap();
+        let seen = place.look();
+        assert!(matches!(seen, Seen::File(_)));
+        assert_eq!((seen, seen), (look(&path), place.look_anew()));
+        std::fs::set_permissions(&home, PermissionsExt::from_mode(0o711)).unwrap();
+        assert_ne!(place.look(), seen, "the mode of the directory is part of it");
+        assert_eq!(place.look(), look(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(place.look(), Seen::Nothing);
+        // Another directory is seen by whoever looks anew, and by everybody after that.
+        std::fs::remove_dir(&home).unwrap();
+        std::fs::create_dir(&home).unwrap();
+        std::fs::write(&path, "b").unwrap();
+        assert_eq!(place.look_anew(), look(&path));
+        assert!(matches!(place.look(), Seen::File(_)));
+        std::fs::rename(&home, above.path().join("moved")).unwrap();
+        assert_eq!((place.look_anew(), place.look()), (Seen::Nothing, Seen::Nothing));
     }
 }

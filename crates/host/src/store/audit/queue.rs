@@ -228,7 +228,7 @@ impl AuditQueue {
             }
         };
         drop(state);
-        CallMeter { queue: self.clone(), index, owner: owner.clone(), method }
+        CallMeter { inner: Arc::new(Place { queue: self.clone(), index, owner: owner.clone(), method }) }
     }
 
     /// Puts one thing into the queue.
@@ -393,6 +393,11 @@ impl Meter {
 /// Records the calls of one plugin by one method. Cheap to clone; made once, when the plugin starts.
 #[derive(Clone, Debug)]
 pub(crate) struct CallMeter {
+    inner: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
     queue: AuditQueue,
     index: usize,
     owner: Owner,
@@ -406,12 +411,13 @@ impl CallMeter {
     /// [`Full`] at once when there is no room, or the disk has been failing for a second: then the call must not go out.
     pub(crate) fn begin(&self, tool: &Arc<str>, correlation_id: &Arc<str>) -> Result<(), Full> {
         let at_ms = now_ms();
-        let mut guard = self.queue.lock();
+        let place = &*self.inner;
+        let mut guard = place.queue.lock();
         let state = &mut *guard;
         if state.is_full() {
             return Err(Full);
         }
-        let Some(meter) = state.meters.get_mut(self.index) else { return Err(Full) };
+        let Some(meter) = state.meters.get_mut(place.index) else { return Err(Full) };
         meter.turn(at_ms.div_euclid(1_000), &mut state.items);
         meter.begun = meter.begun.saturating_add(1);
         if meter.begun > CALLS_PER_SECOND_MAX {
@@ -419,14 +425,14 @@ impl CallMeter {
             state.counted = true;
         } else {
             state.items.push(Item::Call {
-                owner: self.owner.clone(),
-                method: Arc::clone(&self.method),
+                owner: place.owner.clone(),
+                method: Arc::clone(&place.method),
                 tool: Arc::clone(tool),
                 correlation_id: Arc::clone(correlation_id),
                 at_ms,
             });
         }
-        self.queue.wake(guard);
+        place.queue.wake(guard);
         Ok(())
     }
 
@@ -463,10 +469,11 @@ impl CallMeter {
         duration: Duration,
     ) {
         let at_ms = now_ms();
-        let mut guard = self.queue.lock();
+        let place = &*self.inner;
+        let mut guard = place.queue.lock();
         let state = &mut *guard;
         let full = state.is_full();
-        let Some(meter) = state.meters.get_mut(self.index) else { return };
+        let Some(meter) = state.meters.get_mut(place.index) else { return };
         meter.turn(at_ms.div_euclid(1_000), &mut state.items);
         meter.ended = meter.ended.saturating_add(1);
         meter.totals.add(outcome, duration);
@@ -479,8 +486,8 @@ impl CallMeter {
             state.counted = true;
         } else {
             state.items.push(Item::Ended {
-                owner: self.owner.clone(),
-                method: Arc::clone(&self.method),
+                owner: place.owner.clone(),
+                method: Arc::clone(&place.method),
                 tool: Arc::clone(tool),
                 correlation_id: Arc::clone(correlation_id),
                 outcome,
@@ -489,7 +496,7 @@ impl CallMeter {
                 at_ms,
             });
         }
-        self.queue.wake(guard);
+        place.queue.wake(guard);
     }
 }
 
