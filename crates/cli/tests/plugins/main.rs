@@ -2,7 +2,8 @@
 //!
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
 //! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `mcp_client`, `mcp`, `mcp_hostile`
-//! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `token`, `administering` (the page).
+//! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `daemon_kill`, `daemon_disk`
+//! and `clock` (it is killed, its disk is full, its clock jumps), `token`, `administering` (the page).
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
@@ -17,7 +18,10 @@ const SERVED: bool = false;
 mod administering;
 mod api_outside;
 mod audit;
+mod clock;
 mod daemon;
+mod daemon_disk;
+mod daemon_kill;
 mod forms;
 mod life;
 mod mcp;
