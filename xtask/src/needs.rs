@@ -76,6 +76,7 @@ pub(crate) const NEEDS: &[Need] = &[
     test("javac", "javac", &["default-jdk-headless"], "a JVM with threads inside the sandbox"),
     test("stress-ng", "stress-ng", &["stress-ng"], "hostile load"),
     test("strace", "strace", &["strace"], "which system calls a launch makes"),
+    test("faketime", "faketime", &["faketime"], "a daemon whose clock jumps"),
     test("setpriv", "setpriv", &["util-linux"], "running as an ordinary user"),
     test("unshare", "unshare", &["util-linux"], "a file system of its own that is full"),
     test("ip", "ip", &["iproute2"], "network namespaces with and without devices"),

@@ -15,7 +15,9 @@ use crate::exec::store::{RunId, RunPage, RunState, RunSummary};
 use crate::hooks::{
     BreakerState, HandlerResult, HookInfo, HookOutcome, Latency, LatencyBucket, Payload, TraceEntry, Verdict,
 };
-use crate::host::{Difference, EventReport, Explained, ExplainedBy, Receiver, ReceiverOutcome, Simulated};
+use crate::host::{
+    Difference, EventReport, Explained, ExplainedBy, LimitDifference, Receiver, ReceiverOutcome, Simulated,
+};
 use crate::lifecycle::{LogLine, LogSource};
 use crate::plugin::{
     Broken, Discovered, GrantInfo, Installed, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary,
@@ -294,7 +296,15 @@ fn what_is_said_of_the_policy_fits_its_schema() {
         first_at_ms: 1,
         last_at_ms: 2,
     };
-    check(&Simulated { records: 4, decisions: 3, differences: vec![difference], left_out: 0 });
+    let limit = LimitDifference {
+        plugin: "notes".to_owned(),
+        limit: "memory_bytes".to_owned(),
+        was: Some(500),
+        now: None,
+        because: "no ceiling".to_owned(),
+    };
+    let (differences, limits) = (vec![difference], vec![limit]);
+    check(&Simulated { records: 4, decisions: 3, differences, left_out: 0, limits });
 }
 
 #[test]

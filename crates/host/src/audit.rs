@@ -16,7 +16,7 @@
 //! | `consent` | `digest` `asked` `granted` `by` |
 //! | `revoke` | `permissions` `by` |
 //! | `config` | `keys` (never values) `by` |
-//! | `upgrade` | `step` (`staged`, `committed`, `abandoned`) `from` `to` `digest` `added` `by` |
+//! | `upgrade` | `step` (`staged`, `committed`, `abandoned`) `from` `to` `digest` `source` `added` `by` |
 //! | `rollback` | `from` `to` `reason` `by` |
 //! | `uninstall` | `version` `digest` `data_kept` `by` |
 //! | `activate`, `deactivate` | `version` `by`; `activate` is written before the start that it asks for |
@@ -31,6 +31,7 @@
 //! | `denial` | `layer` `operation` `object` `grant` `count` |
 //! | `token_create` | `id` `role` `name` `expires_at_ms` `by`; of a plugin, when it is for one alone |
 //! | `token_revoke` | `id` `reason` `by` |
+//! | `seal` | `first_bad` `reason` `up_to` `records` `file` `sha256` `by`: a trail that was altered was put away into that file |
 //! | `prune` | `up_to` `hash` `removed` `by`: the records up to that number were removed |
 //! | `access_denied` | `reason` `route` `count` `by`: somebody was refused at the door of the API; alike ones within a minute are counted |
 //! | `policy` | `state` (`absent`, `in_force`, `last_good`, `unusable`) `digest` (SHA-256 of the text that holds) `rules` `finding`: written when another policy than before was found to hold |
@@ -42,6 +43,6 @@
 
 pub use crate::host::AuditExport;
 pub use crate::store::{
-    AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditVerdict,
-    BadRecord, ExportCheck,
+    AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditSealed,
+    AuditVerdict, BadRecord, ExportCheck,
 };

@@ -31,7 +31,7 @@ pub(crate) const CRATES: &[CrateRow] = &[
     CrateRow { package: "ringfence-tests", imports: &["ringfence-testkit", "ringfence-api"] },
     CrateRow {
         package: "ringfence-benches",
-        imports: &["ringfence-api", "ringfence-sandbox", "ringfence", "ringfence-policy"],
+        imports: &["ringfence-api", "ringfence-sandbox", "ringfence", "ringfence-policy", "ringfence-server"],
     },
     CrateRow { package: "ringfence-llm-gateway", imports: &["ringfence", "ringfence-api"] },
     CrateRow { package: "xtask", imports: &[] },

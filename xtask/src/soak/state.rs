@@ -1,7 +1,8 @@
 //! The loop `state`: kills whatever changes the store at every write, synchronisation and rename, through the tests that do it
 //! at a sample of the points on each change.
 //!
-//! Two tests: the commands of the release binary, and the steps of the library one by one with the audit trail checked.
+//! Three tests: the commands of the release binary, each change of a daemon over HTTP, and the steps of the library one by one with
+//! the audit trail checked.
 
 use super::account::Account;
 use super::{Figure, Held, Setting};
@@ -9,12 +10,18 @@ use crate::failure::Failure;
 use crate::process;
 
 /// Package, kind of target, the test with all points, and the one with a sample.
-const TESTS: [(&str, &[&str], &str, &str); 2] = [
+const TESTS: [(&str, &[&str], &str, &str); 3] = [
     (
         "ringfence-tests",
         &["--test", "plugins"],
         "state_kill::state_01_every_point",
         "state_kill::state_01_killed_at_some_points_there_is_the_old_state_or_the_new_one",
+    ),
+    (
+        "ringfence-cli",
+        &["--test", "plugins"],
+        "daemon_kill::state_01_every_point_of_the_daemon",
+        "daemon_kill::state_01_a_daemon_killed_at_some_points_has_the_old_state_or_the_new_one",
     ),
     (
         "ringfence",

@@ -76,19 +76,28 @@ Exit status: 0 all are printed; 1 they cannot be read or printed; 2 usage; 8 bus
         after_help = "The whole trail is checked first: where a record is not as it was written, nothing is removed, for it may be evidence. \
 The removal is a record itself. Export what is to be kept elsewhere before.
 
+--sealing-damage is for a trail that was altered, once somebody has found out how: all of it is put away as it is into a file of the \
+home (audit-damaged-TIME.jsonl), and a new trail begins behind it, whose first record says what was found and has the digest of that file.
+
 Examples:
   ringfence audit export > audit.jsonl && ringfence audit prune --keep 90d
 
-Exit status: 0 removed, also when nothing was that old; 1 it cannot be read; 2 usage; 4 a record was changed; 8 busy."
+Exit status: 0 removed, also when nothing was that old; 1 it cannot be read; 2 usage, or nothing is damaged; 4 a record was changed; 8 busy."
     )]
-    Prune {
-        /// Keep what is younger than this, such as 90d
-        #[arg(long, value_name = "DURATION", value_parser = parse_lifetime)]
-        keep: Limit<Duration>,
-        /// Print one JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    Prune(PruneArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArguments {
+    /// Keep what is younger than this, such as 90d
+    #[arg(long, value_name = "DURATION", value_parser = parse_lifetime, required_unless_present = "sealing_damage")]
+    keep: Option<Limit<Duration>>,
+    /// Put a trail that was altered away as it is, and begin a new one
+    #[arg(long, conflicts_with = "keep")]
+    sealing_damage: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -132,23 +141,45 @@ pub(crate) fn run(command: &AuditCommand) -> ExitCode {
             Ok(if verdict.first_bad.is_some() { ExitCode::from(CHANGED) } else { printed })
         }),
         AuditCommand::Export { from } => host::with_status(false, |opened| export(opened, *from)),
-        AuditCommand::Prune { keep: Limit::Lifted, json } => {
-            let message = "--keep none: what is kept must be said";
-            host::failed(&Error::new(ErrorCode::Usage, message).with_hint("such as --keep 90d"), *json)
-        }
-        AuditCommand::Prune { keep: Limit::At(age), json } => host::with(*json, |opened| {
-            let keep = AuditKeep::NewerThan(*age);
-            let pruned =
-                opened.wait("checking and shortening the audit trail", |host| host.audit_prune(keep))?;
-            let said = match pruned.pruned_before {
-                Some(first) => {
-                    format!("{} records removed; the trail begins with record {first}", pruned.removed)
-                }
-                None => format!("{} records removed", pruned.removed),
-            };
-            Ok(Answer::of(&pruned)?.talk(said))
-        }),
+        AuditCommand::Prune(arguments) => prune(arguments),
     }
+}
+
+fn prune(arguments: &PruneArguments) -> ExitCode {
+    let json = arguments.json;
+    let keep = match arguments.keep {
+        Some(Limit::At(age)) => AuditKeep::NewerThan(age),
+        Some(Limit::Lifted) => {
+            let message = "--keep none: what is kept must be said";
+            return host::failed(
+                &Error::new(ErrorCode::Usage, message).with_hint("such as --keep 90d"),
+                json,
+            );
+        }
+        // The grammar asks for one of both.
+        None => {
+            return host::with(json, |opened| {
+                let doing = "putting the damaged audit trail away";
+                let sealed = opened.wait(doing, |host| host.audit_seal_damage())?;
+                let bad = &sealed.first_bad;
+                let file = one_line(&sealed.file.to_string_lossy());
+                Ok(Answer::of(&sealed)?
+                    .talk(format!("record {}: {}", bad.seq, bad.reason))
+                    .talk(format!("{} records are put away in {file}", sealed.records))
+                    .talk(format!("the trail begins anew with record {}", sealed.up_to.saturating_add(1))))
+            });
+        }
+    };
+    host::with(json, |opened| {
+        let pruned = opened.wait("checking and shortening the audit trail", |host| host.audit_prune(keep))?;
+        let said = match pruned.pruned_before {
+            Some(first) => {
+                format!("{} records removed; the trail begins with record {first}", pruned.removed)
+            }
+            None => format!("{} records removed", pruned.removed),
+        };
+        Ok(Answer::of(&pruned)?.talk(said))
+    })
 }
 
 /// Prints page by page, so that a trail of any length needs the memory of one page.

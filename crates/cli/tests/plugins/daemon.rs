@@ -88,6 +88,21 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Ends it in order unless it was killed already; gives whether it was.
+    pub(crate) fn end_if_alive(mut self) -> bool {
+        // A killed process is gone when the kernel says so, which may be a moment after its connections are.
+        for _ in 0..20 {
+            if self.child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(self.end("TERM").code, Some(0));
+        false
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         // It has ended already where the test came to its end.
@@ -136,6 +151,27 @@ pub(crate) fn get_at(address: &str, target: &str, token: Option<&str>) -> String
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// The answer to one request: status and document; `None` when the daemon went away before all of it was there.
+pub(crate) fn ask(
+    mut stream: impl std::io::Read + std::io::Write,
+    request: &(impl AsRef<str> + ?Sized),
+    media: &str,
+    body: &[u8],
+) -> Option<(u16, Value)> {
+    let head = format!(
+        "{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n",
+        request.as_ref(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).unwrap_or_default()))
 }
 
 /// Sends a signal to one process.

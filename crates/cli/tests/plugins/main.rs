@@ -2,7 +2,8 @@
 //!
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
 //! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `mcp_client`, `mcp`, `mcp_hostile`
-//! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `token`, `administering` (the page),
+//! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `daemon_kill`, `daemon_disk`
+//! and `clock` (it is killed, its disk is full, its clock jumps), `token`, `administering` (the page),
 //! `plugin_types` (kinds of plugins in the configuration), `client_types` (the clients' types).
 #![expect(
     clippy::disallowed_methods,
@@ -19,7 +20,10 @@ mod administering;
 mod api_outside;
 mod audit;
 mod client_types;
+mod clock;
 mod daemon;
+mod daemon_disk;
+mod daemon_kill;
 mod forms;
 mod life;
 mod mcp;

@@ -139,7 +139,11 @@ impl Host {
             // A start that is given up goes on by itself, for whoever calls next.
             Some(timeout) => match tokio::time::timeout(timeout, starting).await {
                 Ok(started) => started,
-                Err(_elapsed) => Err(not_started(name, timeout)),
+                Err(_elapsed) => {
+                    // However little time there was: what is not installed is not being started.
+                    self.row(&plugin_name(name)?).await?;
+                    Err(not_started(name, timeout))
+                }
             },
         }
     }

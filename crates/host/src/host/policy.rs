@@ -294,7 +294,7 @@ async fn watch(host: Weak<Inner>, mut noted: Option<Arc<Known>>) {
         while judging.try_join_next().is_some() {}
         let Some(inner) = host.upgrade() else { return };
         let host = Host { actor: inner.actor.clone(), inner };
-        let known = host.context().policy.unchanged();
+        let known = host.context().policy.unchanged_anew();
         let is_noted = matches!((&known, &noted), (Some(known), Some(noted)) if Arc::ptr_eq(known, noted));
         if !is_noted {
             noted = host.note_policy().await;

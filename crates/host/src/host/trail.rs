@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Host, Inner};
 use crate::Error;
-use crate::audit::{AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditPruned, AuditRecord};
+use crate::audit::{AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditPruned, AuditRecord, AuditSealed};
 use crate::store::{AuditEvent, Subject};
 
 /// How long what was just recorded may take to be on the disk before the trail is read.
@@ -112,6 +112,26 @@ impl Host {
             .run(move |store| {
                 store.flush(FLUSH_WAIT)?;
                 store.audit_prune(keep, &by)
+            })
+            .await
+    }
+
+    /// Puts an audit trail that somebody has altered away as it was found, and begins a new one behind it: without that nothing of
+    /// it could ever be removed. All records that are there go into a file of the home, whose digest becomes part of the chain; the
+    /// first record of the new trail says what was found damaged, by whom it was put away, and in which file it is. For whoever
+    /// owns the home: no API in front of a host should offer it.
+    ///
+    /// # Errors
+    /// `usage` when every record is as it was written; `io`, `busy` of the store; then the trail is as it was.
+    ///
+    /// # Cancel safety
+    /// Dropped, it goes on to its end.
+    pub async fn audit_seal_damage(&self) -> Result<AuditSealed, Error> {
+        let (store, by) = (self.context().store.clone(), self.actor());
+        store
+            .run(move |store| {
+                store.flush(FLUSH_WAIT)?;
+                store.audit_seal(&by)
             })
             .await
     }

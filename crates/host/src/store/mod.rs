@@ -41,8 +41,8 @@ mod tests;
 pub(crate) use actor::Actor;
 pub(crate) use audit::{Act, AuditEvent, CallMeter, Full, Outcome, Subject};
 pub use audit::{
-    AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditVerdict, BadRecord,
-    ExportCheck, PAGE_MAX as AUDIT_PAGE_MAX,
+    AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditSealed, AuditVerdict,
+    BadRecord, ExportCheck, PAGE_MAX as AUDIT_PAGE_MAX,
 };
 #[cfg(test)]
 use data::{DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYTES, DataPage, DataUsage};
@@ -261,6 +261,19 @@ impl Store {
         let pruned_before = self
             .read("look at the audit trail", |connection| audit::first_there(connection, &self.inner.key))?;
         Ok(AuditPruned { removed, pruned_before })
+    }
+
+    /// Puts an audit trail that was altered away as it was found, and begins a new one behind it.
+    ///
+    /// # Errors
+    /// `usage` when every record is as it was written; `busy` or `io`.
+    pub(crate) fn audit_seal(&self, by: &Actor) -> Result<AuditSealed, Error> {
+        let (by, layout) = (by.clone(), self.layout().clone());
+        let sealed = self.write("seal the damaged audit trail", move |transaction, context| {
+            audit::seal(transaction, context, layout.home(), &layout.anchor(), &by)
+        })?;
+        while self.write("remove audit records", audit::remove)? > 0 {}
+        Ok(sealed)
     }
 
     /// Waits until every call, denial and event that was recorded before is on the disk.

@@ -55,7 +55,7 @@ impl Streams {
         let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() else {
             return Err(busy(format!("{} streams are open already", self.limits.streams)));
         };
-        if let Some(token) = &lease.0 {
+        if let Some(token) = &lease.token {
             let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
             let open = each.entry(token.clone()).or_default();
             if *open >= self.limits.streams_per_token {
@@ -63,7 +63,7 @@ impl Streams {
             }
             *open += 1;
         }
-        Ok(Slot { _permit: permit, token: lease.0.clone(), each: Arc::clone(&self.each) })
+        Ok(Slot { _permit: permit, token: lease.token.clone(), each: Arc::clone(&self.each) })
     }
 }
 

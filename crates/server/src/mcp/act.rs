@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ringfence::audit::{AuditFilter, AuditOrder, AuditRecord};
 use ringfence::consent::shown;
+use ringfence::metrics::{Execution, ExecutionFilter, ExecutionPage};
 use ringfence::plugin::{Consent, KeepData};
 use ringfence::{Error, Host};
 use ringfence_api::text::shell_word;
@@ -126,23 +126,9 @@ impl Act<'_> {
             }
             (None, own) => own.as_ref().map(ToString::to_string),
         };
-        let mut calls = Vec::new();
-        let mut more = false;
-        // Two kinds of records tell of calls; a page of both is made from a page of each.
-        for event in ["call", "call_summary"] {
-            let filter = AuditFilter {
-                plugin: only.clone(),
-                event: Some(event.to_owned()),
-                order: AuditOrder::NewestFirst,
-                ..AuditFilter::default()
-            };
-            let page = self.host.audit(&filter, wanted.before, wanted.limit).await?;
-            more |= page.more;
-            calls.extend(page.records.iter().map(call));
-        }
-        calls.sort_by_key(|call| std::cmp::Reverse(call.seq));
-        more |= calls.len() > wanted.limit;
-        calls.truncate(wanted.limit);
+        let filter = ExecutionFilter { plugin: only, before: wanted.before, ..ExecutionFilter::default() };
+        let ExecutionPage { executions, more } = self.host.executions(&filter, wanted.limit).await?;
+        let calls = executions.iter().map(call).collect();
         Answer::of(&Calls { calls, more })
     }
 
@@ -270,16 +256,17 @@ fn forbidden(why: &str) -> Error {
         .with_hint("use a token that is not bound to one plugin, or name its own plugin")
 }
 
-fn call(record: &AuditRecord) -> Call {
-    let member = |name: &str| record.body.get(name).and_then(Value::as_str).map(shown);
+fn call(one: &Execution) -> Call {
     Call {
-        seq: record.seq,
-        at_ms: record.at_ms,
-        plugin: shown(&record.plugin),
-        method: member("method").unwrap_or_default(),
-        tool: member("tool").filter(|tool| !tool.is_empty()),
-        count: record.body.get("count").and_then(Value::as_u64).unwrap_or(1),
-        correlation_id: shown(&record.correlation_id),
+        seq: one.id,
+        at_ms: one.at_ms,
+        plugin: shown(&one.plugin),
+        method: shown(&one.method),
+        tool: Some(shown(&one.tool)).filter(|tool| !tool.is_empty()),
+        outcome: shown(&one.outcome),
+        duration_ms: one.duration_us / 1_000,
+        count: one.count,
+        correlation_id: shown(&one.correlation_id),
     }
 }
 

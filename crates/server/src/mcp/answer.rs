@@ -128,20 +128,24 @@ pub(super) struct Configuration {
     pub(super) schema: Option<Map<String, Value>>,
 }
 
-/// A recorded call, or the count of many in one second.
+/// A call or event that has ended, or the count of many in one second.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Call {
-    /// Its number in the audit trail.
+    /// Its number: larger is later.
     pub(super) seq: i64,
-    /// In unix milliseconds.
+    /// When it ended, in unix milliseconds.
     pub(super) at_ms: i64,
     pub(super) plugin: String,
     /// Such as `call` or `hook`.
     pub(super) method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool: Option<String>,
-    /// How many calls the record stands for.
+    /// How it ended: `ok`, `failed`, `invalid`, `timeout`, `cancelled`, `refused` or `crashed`.
+    pub(super) outcome: String,
+    /// How long it took, or they took together, in milliseconds.
+    pub(super) duration_ms: u64,
+    /// How many calls it stands for.
     pub(super) count: u64,
     pub(super) correlation_id: String,
 }
@@ -453,7 +457,11 @@ impl Call {
         let what = self.tool.as_ref().unwrap_or(&self.method);
         let count = if self.count == 1 { String::new() } else { format!(", {} in one second", self.count) };
         let (at, plugin) = (crate::time::utc(self.at_ms), &self.plugin);
-        format!("{at} {plugin} {what}{count} (seq {}, correlation id {})", self.seq, self.correlation_id)
+        let (outcome, ms) = (&self.outcome, self.duration_ms);
+        format!(
+            "{at} {plugin} {what}{count}: {outcome} after {ms} ms (seq {}, correlation id {})",
+            self.seq, self.correlation_id
+        )
     }
 }
 

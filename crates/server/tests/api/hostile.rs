@@ -128,7 +128,7 @@ fn api_13_many_acts_on_one_plugin_at_once_leave_one_whole_state() {
     });
     assert!(statuses.iter().all(|status| *status != 500), "{statuses:?}");
     rig.send(&request("POST", "/plugins/scan")).ok();
-    assert_eq!(rig.send(&get("/audit/verify")).ok()["bad"], json!(null));
+    assert_eq!(rig.send(&get("/audit/verify")).ok()["first_bad"], json!(null));
     // It works as if nothing had been.
     rig.send(&post("/plugins", &json!({"path": package, "grant_requested": true}))).ok();
     rig.send(&request("POST", "/plugins/p/activate")).ok();

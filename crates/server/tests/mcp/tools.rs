@@ -48,6 +48,7 @@ async fn a_plugins_life_over_http() {
     world.host.call("greeter", "hi", json!({})).await.unwrap();
     let calls = world.done("viewer", "plugin_executions", json!({})).await;
     assert_eq!((&calls["calls"][0]["tool"], &calls["more"]), (&json!("hi"), &json!(false)));
+    assert_eq!(calls["calls"][0]["outcome"], "ok", "how it ended, not only that it was begun");
     let set = json!({"name": "greeter", "set": {"key": "sesame"}});
     let config = world.call("admin", "plugin_configure", set).await;
     assert_eq!(config["structuredContent"]["config"], json!({"key": "***"}));

@@ -96,7 +96,7 @@ pub(in crate::store) fn append(
     append_after(transaction, key, head(transaction)?, at_ms, subject, event)
 }
 
-fn append_after(
+pub(super) fn append_after(
     transaction: &Transaction<'_>,
     key: &Key,
     head: Head,
@@ -348,6 +348,25 @@ pub(super) fn digest_of(record: &AuditRecord, previous: &[u8; DIGEST_BYTES]) -> 
         mac: Vec::new(),
     };
     stored.digest(previous)
+}
+
+/// Writes every record that is there as a line of JSON, whatever was done to it, with its code. Gives how many.
+pub(super) fn write_out(connection: &Connection, to: &mut impl std::io::Write) -> Result<u64, Fault> {
+    let failed = |cause| Error::new(ErrorCode::Io, "cannot copy the damaged audit trail").with_source(cause);
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM audit ORDER BY seq"))?;
+    let mut rows = statement.query([])?;
+    let mut records = 0;
+    while let Some(row) = rows.next()? {
+        let Stored { seq, at_ms, event, plugin, publisher, correlation_id, body, hash, mac } =
+            Stored::read(row)?;
+        let line = serde_json::json!({
+            "seq": seq, "at_ms": at_ms, "event": event, "plugin": plugin, "publisher": publisher,
+            "correlation_id": correlation_id, "body": body, "hash": hex(&hash), "mac": hex(&mac),
+        });
+        writeln!(to, "{line}").map_err(failed)?;
+        records += 1;
+    }
+    Ok(records)
 }
 
 /// Reads the whole chain and stops at the first bad record.

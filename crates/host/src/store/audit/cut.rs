@@ -152,15 +152,28 @@ pub(in crate::store) fn cut(
     let event =
         AuditEvent::Prune { up_to: last, hash: hex(&hash), removed: removed.unsigned_abs(), by: by.text() };
     chain::append(transaction, &context.key, now, &by.tie(Subject::default()), &event)?;
-    let mac = code(&context.key, Head { seq: last, hash }, removed, now, by.name());
+    write(transaction, &context.key, Head { seq: last, hash }, removed, now, by)?;
+    Ok(removed.unsigned_abs())
+}
+
+/// Makes this the cut.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    key: &Key,
+    head: Head,
+    removed: i64,
+    now: i64,
+    by: &Actor,
+) -> Result<(), Fault> {
+    let mac = code(key, head, removed, now, by.name());
     transaction
         .prepare_cached(
             "INSERT INTO audit_cut (id, seq, hash, removed, at_ms, cut_by, mac) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6) \
              ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash, removed = excluded.removed, \
              at_ms = excluded.at_ms, cut_by = excluded.cut_by, mac = excluded.mac",
         )?
-        .execute((last, &hash[..], removed, now, by.name(), &mac[..]))?;
-    Ok(removed.unsigned_abs())
+        .execute((head.seq, &head.hash[..], removed, now, by.name(), &mac[..]))?;
+    Ok(())
 }
 
 /// Removes some records before the cut, the oldest first. Gives how many; 0: none is left.

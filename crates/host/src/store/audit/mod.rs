@@ -17,6 +17,7 @@ mod cut;
 mod export;
 mod flush;
 mod queue;
+mod seal;
 mod text;
 
 #[cfg(test)]
@@ -33,6 +34,8 @@ pub use export::ExportCheck;
 pub(super) use flush::start as start_flushing;
 pub(crate) use queue::{Act, CallMeter, Full, Outcome};
 pub(super) use queue::{AuditQueue, Item};
+pub use seal::AuditSealed;
+pub(super) use seal::seal;
 
 use ringfence_api::{Denial, PluginName};
 use serde::Serialize;
@@ -129,6 +132,16 @@ pub(crate) enum AuditEvent {
     TokenRevoke { id: String, reason: String, by: String },
     /// The oldest records were removed, up to this one.
     Prune { up_to: i64, hash: String, removed: u64, by: String },
+    /// A trail that was altered was put away, and this one begins behind it.
+    Seal {
+        first_bad: i64,
+        reason: String,
+        up_to: i64,
+        records: u64,
+        file: String,
+        sha256: String,
+        by: String,
+    },
     /// Somebody was refused at the door of the API, so often.
     AccessDenied { reason: String, route: String, count: u64, by: String },
     /// Another policy holds, or the same one in another state, than the record before this one says. `digest` is that of the

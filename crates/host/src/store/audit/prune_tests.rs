@@ -35,7 +35,7 @@ fn verdict(home: &Home) -> AuditVerdict {
 
 fn change(home: &Home, sql: &str) {
     let connection = Connection::open(home.path().join("state.db")).unwrap();
-    let drop = "DROP TRIGGER audit_is_not_changed; DROP TRIGGER audit_is_not_shortened;";
+    let drop = "DROP TRIGGER IF EXISTS audit_is_not_changed; DROP TRIGGER IF EXISTS audit_is_not_shortened;";
     connection.execute_batch(&format!("{drop}{sql}")).unwrap();
 }
 
@@ -211,4 +211,62 @@ fn numbers_bound_a_list_from_both_sides() {
     let newest = AuditFilter { order: AuditOrder::NewestFirst, ..between };
     assert_eq!(seqs(newest.clone(), None), [5, 4, 3]);
     assert_eq!(seqs(newest, Some(4)), [3]);
+}
+
+#[test]
+fn a_trail_that_was_altered_is_put_away_as_it_was_found_and_a_new_one_begins_behind_it() {
+    for (sql, bad) in [
+        ("UPDATE audit SET body = '{\"reason\":\"forged\"}' WHERE seq = 3", 3),
+        ("DELETE FROM audit WHERE seq = 8", 8),
+        ("DELETE FROM audit WHERE seq = 2", 2),
+        ("UPDATE audit SET mac = zeroblob(32) WHERE seq = 5", 5),
+        ("DELETE FROM audit", 1),
+    ] {
+        let (_dir, home) = filled(RECORDS);
+        change(&home, sql);
+        let store = Store::open(&home).unwrap();
+        assert_eq!(store.audit_verify().unwrap().first_bad.map(|bad| bad.seq), Some(bad), "{sql}");
+        assert_eq!(
+            store.audit_prune(AuditKeep::Records(0), &by()).unwrap_err().code(),
+            ErrorCode::PermissionDenied
+        );
+        let sealed = store.audit_seal(&by().within(Some("c".into()))).unwrap();
+        assert_eq!(sealed.first_bad.seq, bad, "{sql}");
+        // What was there is in the file as it was found, and nobody else reads it.
+        let copy = std::fs::read(&sealed.file).unwrap();
+        assert_eq!(crate::store::sha256_hex(&copy), sealed.sha256);
+        let text = String::from_utf8(copy).unwrap();
+        assert_eq!(text.lines().count() as u64, sealed.records, "{sql}");
+        assert_eq!(text.contains("forged"), sql.contains("forged"));
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&sealed.file).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        // The trail is provable again, and says what was found, by whom, and where it is.
+        assert_eq!(audit_events(&store), ["seal"], "{sql}");
+        let record = store.audit_list(&AuditFilter::default(), None, 10).unwrap().records.remove(0);
+        assert_eq!((record.seq, record.correlation_id.as_str()), (sealed.up_to + 1, "c"));
+        assert_eq!((&record.body["first_bad"], &record.body["by"]), (&bad.into(), &"ada".into()));
+        assert_eq!(record.body["sha256"], sealed.sha256.as_str());
+        let good = store.audit_verify().unwrap();
+        assert_eq!((good.first_bad, good.pruned_before), (None, Some(sealed.up_to + 1)), "{sql}");
+        store.audit(Subject::default(), AuditEvent::Stop { reason: String::new() }).unwrap();
+        assert!(sealed.up_to >= RECORDS, "no number is given twice: {sql}");
+        drop(store);
+        assert_eq!(verdict(&home).first_bad, None, "in the next process too: {sql}");
+        // Whoever alters the new one is found as before, and moving the cut does not hide it.
+        let next = sealed.up_to + 1;
+        change(&home, &format!("UPDATE audit SET at_ms = at_ms + 1 WHERE seq = {next}"));
+        assert_eq!(verdict(&home).first_bad.map(|bad| bad.seq), Some(next), "{sql}");
+    }
+}
+
+#[test]
+fn a_trail_that_is_as_it_was_written_is_not_put_away() {
+    let (dir, home) = filled(RECORDS);
+    let store = Store::open(&home).unwrap();
+    assert_eq!(store.audit_seal(&by()).unwrap_err().code(), ErrorCode::Usage);
+    assert_eq!(store.audit_verify().unwrap().records, RECORDS.unsigned_abs());
+    let names = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("damaged")));
+    drop(dir);
 }
