@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 mod coverage;
 mod layers;
+mod outside;
 mod soak;
 mod test;
 mod tidy;
@@ -45,6 +46,12 @@ const COMMANDS: &[Command] = &[
     Command { name: "tidy", summary: "small rules about files", help: tidy::HELP, run: tidy::run },
     Command { name: "coverage", summary: "lines that tests run", help: coverage::HELP, run: coverage::run },
     Command { name: "soak", summary: "heavy loops and their figures", help: soak::HELP, run: soak::run },
+    Command {
+        name: "outside",
+        summary: "suites that others wrote, inside the sandbox",
+        help: outside::HELP,
+        run: outside::run,
+    },
     Command { name: "vm", summary: "tests or a command in a virtual machine", help: vm::HELP, run: vm::run },
 ];
 

@@ -240,6 +240,61 @@ static int act_environ(int c, char **v)
 	}
 	return report_bytes("environ", 0, buf, at);
 }
+/* Takes a lock on v[0], says so, and holds it until it is killed. */
+static int act_lockhold(int c, char **v)
+{
+	(void)c;
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = open(v[0], O_RDWR);
+	if (fd < 0 || fcntl(fd, F_SETLK, &l))
+		return report("lockhold", -1, 0);
+	write_all(1, "ready\n", 6);
+	for (;;)
+		pause();
+}
+static int act_locktry(int c, char **v)
+{
+	(void)c;
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = open(v[0], O_RDWR);
+	return report("locktry", fd < 0 ? -1 : fcntl(fd, F_SETLK, &l), 0);
+}
+/* Saves as editors do: a new file v[1] beside, renamed over v[0]. */
+static int act_replace(int c, char **v)
+{
+	(void)c;
+	int fd = open(v[1], O_WRONLY | O_CREAT | O_EXCL, 0644);
+	int rc = fd < 0 ? -1 : write_all(fd, "PWNED", 5);
+	return report("replace", rc ? rc : rename(v[1], v[0]), 0);
+}
+/* Writes through v[0] again and again while somebody swaps what it is; says how often that went well. */
+static int act_swaprace(int c, char **v)
+{
+	(void)c;
+	char b[32];
+	int went = 0;
+	for (int i = 0; i < 4000; i++) {
+		int fd = open(v[0], O_WRONLY | O_APPEND);
+		if (fd >= 0 && write(fd, "PWNED", 5) == 5)
+			went++;
+		close(fd);
+	}
+	snprintf(b, sizeof b, "%d", went);
+	return report("swaprace", went ? 0 : -1, b);
+}
+/* Two links in turn under one name, v[0]: to v[1], to v[2]. Made anew beside and renamed over, so there always is one. */
+static int act_swapper(int c, char **v)
+{
+	(void)c;
+	char beside[4096];
+	snprintf(beside, sizeof beside, "%s.next", v[0]);
+	write_all(1, "ready\n", 6);
+	for (int i = 0;; i++) {
+		unlink(beside);
+		if (symlink(v[1 + i % 2], beside) || rename(beside, v[0]))
+			return report("swapper", -1, 0);
+	}
+}
 static int gone(const char *path, const struct stat *s, int type, struct FTW *f)
 {
 	(void)s;
@@ -270,5 +325,7 @@ const struct act fs_acts[] = {
 	{ "linkfd", 2, act_linkfd }, { "linkempty", 2, act_linkempty }, { "mknod", 4, act_mknod },
 	{ "mmapwrite", 1, act_mmapwrite }, { "fallocate", 1, act_fallocate }, { "otmpfile", 1, act_otmpfile },
 	{ "reopen", 3, act_reopen }, { "heldwalk", 3, act_heldwalk }, { "handle", 1, act_handle }, { "fds", 0, act_fds },
-	{ "leak", 2, act_leak }, { "readlink", 1, act_readlink }, { "environ", 0, act_environ }, { "janitor", 1, act_janitor }, { 0, 0, 0 },
+	{ "leak", 2, act_leak }, { "readlink", 1, act_readlink }, { "environ", 0, act_environ },
+	{ "lockhold", 1, act_lockhold }, { "locktry", 1, act_locktry }, { "replace", 2, act_replace },
+	{ "swaprace", 1, act_swaprace }, { "swapper", 3, act_swapper }, { "janitor", 1, act_janitor }, { 0, 0, 0 },
 };

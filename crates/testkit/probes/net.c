@@ -73,6 +73,44 @@ static int act_listen(int c, char **v)
 	sleep((unsigned)atoi(v[1]));
 	return report("listen", rc, 0);
 }
+/* A datagram to a named socket, by sendto, sendmsg, sendmmsg, or by the half of a pair that is connected elsewhere. */
+static int act_unixdgram(int c, char **v)
+{
+	(void)c;
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	strncpy(a.sun_path, v[1], sizeof a.sun_path - 1);
+	int pair[2] = { -1, -1 }, fd;
+	if (strcmp(v[0], "pair") == 0)
+		fd = socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) ? -1 : pair[0];
+	else
+		fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	if (fd < 0)
+		return report("unixdgram", -1, "socket");
+	struct iovec one = { v[2], strlen(v[2]) };
+	struct mmsghdr many = { .msg_hdr = { .msg_name = &a, .msg_namelen = sizeof a, .msg_iov = &one, .msg_iovlen = 1 } };
+	if (strcmp(v[0], "sendto") == 0)
+		return report("unixdgram", sendto(fd, v[2], strlen(v[2]), 0, (struct sockaddr *)&a, sizeof a), v[0]);
+	if (strcmp(v[0], "sendmmsg") == 0)
+		return report("unixdgram", sendmmsg(fd, &many, 1, 0), v[0]);
+	return report("unixdgram", sendmsg(fd, &many.msg_hdr, 0), v[0]);
+}
+/* Host side: a named datagram socket; prints what arrives until its input ends. */
+static int act_unixdgram_listen(int c, char **v)
+{
+	(void)c;
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	char buf[256];
+	strncpy(a.sun_path, v[0], sizeof a.sun_path - 1);
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	if (bind(fd, (struct sockaddr *)&a, sizeof a))
+		return report("unixdgram-listen", -1, "bind");
+	write_all(1, "ready\n", 6);
+	for (;;) {
+		ssize_t got = recv(fd, buf, sizeof buf, 0);
+		if (got > 0)
+			write_all(1, buf, (size_t)got);
+	}
+}
 /* Host side: listens on an abstract name, prints what arrives until its input ends. */
 static int act_abstract_listen(int c, char **v)
 {
@@ -97,6 +135,6 @@ static int act_abstract_listen(int c, char **v)
 const struct act net_acts[] = {
 	{ "tcp", 3, act_tcp }, { "mptcp", 3, act_mptcp }, { "udp", 3, act_udp }, { "fastopen", 3, act_fastopen },
 	{ "unix", 2, act_unix }, { "abstract", 2, act_abstract }, { "socket", 3, act_socket },
-	{ "socketpair", 0, act_socketpair }, { "listen", 2, act_listen }, { "abstract-listen", 1, act_abstract_listen },
+	{ "unixdgram", 3, act_unixdgram }, { "unixdgram-listen", 1, act_unixdgram_listen }, { "socketpair", 0, act_socketpair }, { "listen", 2, act_listen }, { "abstract-listen", 1, act_abstract_listen },
 	{ 0, 0, 0 },
 };

@@ -135,6 +135,7 @@ static int act_newns(int c, char **v)
 	return finish("newns", p);
 }
 static int act_unshare(int c, char **v) { (void)c; return report("unshare", unshare((int)strtol(v[0], 0, 16)), 0); }
+static int act_chroot(int c, char **v) { (void)c; return report("chroot", chroot(v[0]), 0); }
 static int act_traceme(int c, char **v) { (void)c; (void)v; return report("traceme", ptrace(PTRACE_TRACEME, 0, 0, 0), 0); }
 static int act_vmread(int c, char **v)
 {
@@ -150,6 +151,88 @@ static int act_getfd(int c, char **v)
 	(void)v;
 	int p = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	return report("getfd", p < 0 ? -1 : syscall(SYS_pidfd_getfd, p, 1, 0), p < 0 ? "pidfd_open" : "");
+}
+/* The same against a process that is named, as a debugger does. */
+static int act_attach(int c, char **v)
+{
+	(void)c;
+	return report("attach", ptrace(PTRACE_SEIZE, atoi(v[0]), 0, 0), 0);
+}
+static int act_vmwrite(int c, char **v)
+{
+	(void)c;
+	char from[8] = "PWNED";
+	struct iovec a = { from, 6 }, b = { (void *)strtoul(v[1], 0, 16), 6 };
+	return report("vmwrite", process_vm_writev(atoi(v[0]), &a, 1, &b, 1, 0), 0);
+}
+/* Host side: says where it can be written to, and waits for its end. */
+static int act_target(int c, char **v)
+{
+	(void)c;
+	(void)v;
+	static char room[64] = "untouched";
+	char b[64];
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+	snprintf(b, sizeof b, "ready %lx.\n", (unsigned long)(uintptr_t)room);
+	write_all(1, b, strlen(b));
+	while (read(0, b, sizeof b) > 0)
+		;
+	return report("target", 0, room);
+}
+/* memfd_secret: memory that not even the kernel maps. */
+static int act_memfdsecret(int c, char **v)
+{
+	(void)c;
+	(void)v;
+	return report("memfdsecret", syscall(447, 0), 0);
+}
+static int act_raisenofile(int c, char **v)
+{
+	(void)c;
+	(void)v;
+	struct rlimit r;
+	getrlimit(RLIMIT_NOFILE, &r);
+	r.rlim_max += 1;
+	return report("raisenofile", setrlimit(RLIMIT_NOFILE, &r), 0);
+}
+/* v[0] children, one after the other: never more than one at a time. */
+static int act_forkeach(int c, char **v)
+{
+	(void)c;
+	char b[32];
+	int n = 0, st;
+	for (; n < atoi(v[0]); n++) {
+		pid_t p = fork();
+		if (p == 0)
+			_exit(0);
+		if (p < 0 || waitpid(p, &st, 0) < 0)
+			break;
+	}
+	snprintf(b, sizeof b, "%d", n);
+	return report("forkeach", n == atoi(v[0]) ? 0 : -1, b);
+}
+/* A grandchild does it, in a session of its own. */
+static int act_grandchild(int c, char **v)
+{
+	(void)c;
+	int st = 0;
+	pid_t p = fork();
+	if (p == 0) {
+		setsid();
+		pid_t q = fork();
+		if (q == 0) {
+			become(v);
+			_exit(report("grandchild", -1, "execve"));
+		}
+		_exit(q > 0 && waitpid(q, &st, 0) == q && WIFEXITED(st) ? WEXITSTATUS(st) : 1);
+	}
+	return p > 0 && waitpid(p, &st, 0) == p && WIFEXITED(st) ? WEXITSTATUS(st) : 1;
+}
+/* Another name for the process; what is told about it must not go by that. */
+static int act_rename_self(int c, char **v)
+{
+	(void)c;
+	return report("renameself", prctl(PR_SET_NAME, v[0], 0, 0, 0), 0);
 }
 static int act_kill(int c, char **v) { (void)c; return report("kill", kill(atoi(v[0]), atoi(v[1])), 0); }
 static int act_tgkill(int c, char **v)
@@ -349,5 +432,7 @@ const struct act proc_acts[] = {
 	{ "mlockall", 0, act_mlockall }, { "oomadj", 0, act_oomadj }, { "key", 1, act_key }, { "iouring", 0, act_iouring },
 	{ "shmmake", 2, act_shmmake }, { "shmread", 1, act_shmread }, { "shmdrop", 1, act_shmdrop },
 	{ "mqmake", 1, act_mqmake }, { "mqopen", 1, act_mqopen }, { "mqdrop", 1, act_mqdrop }, { "uname", 0, act_uname },
-	{ "cttysteal", 0, act_cttysteal }, { 0, 0, 0 },
+	{ "chroot", 1, act_chroot }, { "attach", 1, act_attach }, { "vmwrite", 2, act_vmwrite }, { "target", 0, act_target },
+	{ "memfdsecret", 0, act_memfdsecret }, { "raisenofile", 0, act_raisenofile }, { "forkeach", 1, act_forkeach },
+	{ "grandchild", 1, act_grandchild }, { "renameself", 1, act_rename_self }, { "cttysteal", 0, act_cttysteal }, { 0, 0, 0 },
 };

@@ -113,6 +113,19 @@ static int walk(const struct call *t)
 static int act_denied(int c, char **v) { (void)c; (void)v; return walk(denied_calls); }
 static int act_allowed(int c, char **v) { (void)c; (void)v; return walk(allowed_calls); }
 
+/* One call each that a filter has to tell apart by its arguments: the answer of the kernel, or the filter's. */
+static int act_apart(int c, char **v)
+{
+	(void)c;
+	(void)v;
+	report("chmod 0644", syscall(SYS_chmod, BAD, 0644), "");
+	report("chmod 04755", syscall(SYS_chmod, BAD, 04755), "");
+	report("ioctl TIOCNOTTY", syscall(SYS_ioctl, -1, 0x5422, 0), "");
+	report("listen", syscall(SYS_listen, -1, 1), "");
+	report("prctl", syscall(SYS_prctl, 16 /* PR_GET_NAME */, BAD, 0, 0, 0), "");
+	report("chroot", syscall(SYS_chroot, BAD), "");
+	return report("umount", syscall(SYS_umount2, "/proc", 0), "");
+}
 /* Terminal tricks on standard input, also with high bits set that a careless filter compares and the kernel drops. */
 static int act_ttyioctl(int c, char **v)
 {
@@ -160,6 +173,6 @@ static int act_x32(int c, char **v)
 }
 
 const struct act sys_acts[] = {
-	{ "calls-denied", 0, act_denied }, { "calls-allowed", 0, act_allowed }, { "ttyioctl", 0, act_ttyioctl },
+	{ "calls-denied", 0, act_denied }, { "calls-allowed", 0, act_allowed }, { "apart", 0, act_apart }, { "ttyioctl", 0, act_ttyioctl },
 	{ "tiocsti", 0, act_tiocsti }, { "int80", 0, act_int80 }, { "x32", 0, act_x32 }, { 0, 0, 0 },
 };

@@ -2,7 +2,7 @@
 //!
 //! Names start with the case of the attack catalogue (`fs_05_...`, `proc_17_...`, `res_01_...`) where there is one.
 //! Reading order: `files` and `files_more`, `processes`, `syscalls`, `network`, `resources`, `endings`, `ladder`,
-//! `output`, `usage`, `runtimes`, `posture`.
+//! `output`, `usage`, `runtimes`, `posture`; `outside` holds the cases of others.
 #![expect(clippy::unwrap_used, reason = "a failure of the harness is a failed test")]
 
 mod endings;
@@ -11,6 +11,7 @@ mod files_more;
 mod ladder;
 mod network;
 mod output;
+mod outside;
 mod posture;
 mod processes;
 mod resources;

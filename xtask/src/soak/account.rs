@@ -12,11 +12,11 @@ use crate::process;
 use crate::workspace;
 
 /// The user `nobody`, who owns nothing on the machine.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// Somebody who runs a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Account {
+pub(crate) enum Account {
     /// Whoever started this chore.
     Caller,
     /// Uid 65534; only root can become that.
@@ -24,12 +24,12 @@ pub(super) enum Account {
 }
 
 /// Everybody that this process can be.
-pub(super) fn all() -> Vec<Account> {
+pub(crate) fn all() -> Vec<Account> {
     if workspace::is_root() { vec![Account::Caller, Account::Nobody] } else { vec![Account::Caller] }
 }
 
 impl Account {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Caller if workspace::is_root() => "root",
             Self::Caller => "user",
@@ -40,13 +40,13 @@ impl Account {
 
 /// A home and a temporary directory for the runs of one loop; removed at the end.
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     directory: PathBuf,
     account: Account,
 }
 
 impl Scratch {
-    pub(super) fn new(name: &str, account: Account) -> Result<Self, Failure> {
+    pub(crate) fn new(name: &str, account: Account) -> Result<Self, Failure> {
         // Not below the temporary directory, whose new files are counted.
         let directory = Path::new("/var/tmp").join(format!(
             "ringfence-soak-{name}-{}-{}",
@@ -65,29 +65,29 @@ impl Scratch {
     }
 
     /// Ringfence's home of these runs.
-    pub(super) fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.directory.join("home")
     }
 
     /// The temporary directory that these runs are told to use.
-    pub(super) fn temporary(&self) -> PathBuf {
+    pub(crate) fn temporary(&self) -> PathBuf {
         self.directory.join("tmp")
     }
 
     /// A file for reports.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     /// `ringfence exec` with `flags`, ready to start as this account with its output thrown away.
-    pub(super) fn exec(&self, setting: &Setting, flags: &[&str], program: &[&str]) -> Command {
+    pub(crate) fn exec(&self, setting: &Setting, flags: &[&str], program: &[&str]) -> Command {
         let mut command = self.ringfence(setting, &["exec"]);
         command.args(flags).arg("--").args(program);
         command
     }
 
     /// `ringfence` with these words, ready to start as this account with its output thrown away.
-    pub(super) fn ringfence(&self, setting: &Setting, words: &[&str]) -> Command {
+    pub(crate) fn ringfence(&self, setting: &Setting, words: &[&str]) -> Command {
         let mut command = process::program(&setting.binary);
         command.args(words);
         command.env("RINGFENCE_HOME", self.home()).env("TMPDIR", self.temporary()).current_dir("/");

@@ -32,13 +32,13 @@ const CGROUP_DEPTH: usize = 12;
 
 /// One moment.
 #[derive(Debug)]
-pub(super) struct Census {
+pub(crate) struct Census {
     kinds: Vec<(&'static str, BTreeSet<String>)>,
 }
 
 impl Census {
     /// Looks at everything.
-    pub(super) fn take(setting: &Setting, scratch: &Scratch) -> Self {
+    pub(crate) fn take(setting: &Setting, scratch: &Scratch) -> Self {
         let processes = processes();
         let mut places: Vec<PathBuf> = SHARED.iter().map(PathBuf::from).collect();
         places.push(scratch.temporary());
@@ -58,7 +58,7 @@ impl Census {
 
     /// What is there now and was not before, as figures that promise nothing. Waits for the grace period, or until
     /// nothing is left.
-    pub(super) fn leaks(&self, setting: &Setting, scratch: &Scratch) -> Vec<Figure> {
+    pub(crate) fn leaks(&self, setting: &Setting, scratch: &Scratch) -> Vec<Figure> {
         let deadline = Instant::now() + GRACE;
         let mut left = Self::take(setting, scratch).since(self);
         while left.iter().any(|(_, names)| !names.is_empty()) && Instant::now() < deadline {
@@ -108,7 +108,7 @@ fn processes() -> Vec<(u32, String)> {
 }
 
 /// All process ids that can be seen now.
-pub(super) fn pids() -> Vec<u32> {
+pub(crate) fn pids() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
@@ -172,7 +172,7 @@ mod tests {
     /// A leak of each kind that a test can make is found, named, and gone once it is gone.
     #[test]
     fn a_process_and_a_file_that_stay_are_named() {
-        let setting = Setting { binary: PathBuf::from("/bin/sleep"), quick: true, seed: 1 };
+        let setting = Setting { binary: PathBuf::from("/bin/sleep"), quick: true, seed: 1, only: None };
         let scratch = Scratch::new("census-test", Account::Caller).unwrap();
         let before = Census::take(&setting, &scratch);
         let mut child = process::program("/bin/sleep").arg("60").spawn().unwrap();

@@ -3,15 +3,15 @@
 //! Each loop is one module and one row of [`LOOPS`]; it gets an [`Account`] and hands back [`Figure`]s. What must be
 //! gone afterwards is counted in one place, [`census`].
 
-mod account;
-mod census;
+pub(crate) mod account;
+pub(crate) mod census;
 mod cycles;
 mod date;
 mod kill;
 mod plugins;
 mod random;
 mod state;
-mod stress;
+pub(crate) mod stress;
 
 use std::path::PathBuf;
 
@@ -44,37 +44,44 @@ Exit status 0: every promise held; 1: one did not, or a loop could not run.
 #[derive(Debug)]
 pub(crate) struct Setting {
     /// The release binary.
-    binary: PathBuf,
+    pub(crate) binary: PathBuf,
     /// Whether a sample is enough.
-    quick: bool,
-    seed: u64,
+    pub(crate) quick: bool,
+    pub(crate) seed: u64,
+    /// One stressor or module of an outside suite.
+    pub(crate) only: Option<String>,
 }
 
 /// One line of the table.
 #[derive(Debug)]
-struct Figure {
-    what: String,
-    value: String,
+pub(crate) struct Figure {
+    pub(crate) what: String,
+    pub(crate) value: String,
     /// What was promised; empty when the figure is only information.
     promise: &'static str,
-    held: bool,
+    pub(crate) held: bool,
 }
 
 impl Figure {
     /// A figure that only informs.
-    fn information(what: impl Into<String>, value: impl ToString) -> Self {
+    pub(crate) fn information(what: impl Into<String>, value: impl ToString) -> Self {
         Self { what: what.into(), value: value.to_string(), promise: "", held: true }
     }
 
     /// A figure with a promise.
-    fn promised(what: impl Into<String>, value: impl ToString, promise: &'static str, held: Held) -> Self {
+    pub(crate) fn promised(
+        what: impl Into<String>,
+        value: impl ToString,
+        promise: &'static str,
+        held: Held,
+    ) -> Self {
         Self { what: what.into(), value: value.to_string(), promise, held: held == Held::Yes }
     }
 }
 
 /// Whether a promise was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+pub(crate) enum Held {
     Yes,
     No,
 }
@@ -85,9 +92,10 @@ impl From<bool> for Held {
     }
 }
 
-struct Loop {
-    name: &'static str,
-    run: fn(&Setting, &Account) -> Result<Vec<Figure>, Failure>,
+/// One row of a chore that prints figures.
+pub(crate) struct Loop {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Setting, &Account) -> Result<Vec<Figure>, Failure>,
 }
 
 const LOOPS: &[Loop] = &[
@@ -110,13 +118,24 @@ pub(crate) fn run(given: &[String]) -> Result<(), Failure> {
         binary: workspace::release_binary()?,
         quick: arguments.has("--quick"),
         seed: arguments.number("--seed", date::now_s())?,
+        only: None,
     };
+    let loops: Vec<&Loop> =
+        LOOPS.iter().filter(|known| chosen.is_none_or(|name| name == known.name)).collect();
+    tabulate("soak", &setting, &loops)
+}
+
+/// Runs each of `loops` as everybody that this process can be, and prints their figures as one table.
+///
+/// # Errors
+/// When a loop could not run or a promise did not hold; the text names each, after the table was printed.
+pub(crate) fn tabulate(chore: &str, setting: &Setting, loops: &[&Loop]) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut broken = Vec::new();
     for account in account::all() {
-        for known in LOOPS.iter().filter(|known| chosen.is_none_or(|name| name == known.name)) {
-            eprintln!("soak: {} as {}", known.name, account.name());
-            let figures = match (known.run)(&setting, &account) {
+        for known in loops {
+            eprintln!("{chore}: {} as {}", known.name, account.name());
+            let figures = match (known.run)(setting, &account) {
                 Ok(figures) => figures,
                 Err(failure) => {
                     broken.push(format!(
@@ -141,10 +160,10 @@ pub(crate) fn run(given: &[String]) -> Result<(), Failure> {
             }
         }
     }
-    println!("{}", heading(&setting)?);
+    println!("{}", heading(setting)?);
     println!("| loop | as | figure | value | promised |\n|---|---|---|---|---|");
     println!("{}", rows.join("\n"));
-    if broken.is_empty() { Ok(()) } else { Err(Failure::Failed(format!("soak:\n{}", broken.join("\n")))) }
+    if broken.is_empty() { Ok(()) } else { Err(Failure::Failed(format!("{chore}:\n{}", broken.join("\n")))) }
 }
 
 fn row(name: &str, account: &str, figure: &Figure) -> String {

@@ -97,24 +97,40 @@ pub(super) fn run(setting: &Setting, account: &Account) -> Result<Vec<Figure>, F
         return Err(Failure::Failed("stress-ng is missing: sudo apt-get install stress-ng".to_owned()));
     }
     let scratch = Scratch::new("stress", *account)?;
-    // Makes what is made once, and shows that the witness is answered when nothing else runs.
-    let calm = witness(setting, &scratch, &AtomicBool::new(true))?;
-    let before = Census::take(setting, &scratch);
     let mut endings = Vec::new();
-    let over = AtomicBool::new(false);
-    let asked = thread::scope(|scope| {
-        let asked = scope.spawn(|| witness(setting, &scratch, &over));
+    let watched = beside_a_witness(setting, &scratch, || {
         for stressor in STRESSORS {
             endings.push((stressor, one(setting, &scratch, stressor)));
         }
+    })?;
+    let mut figures = vec![Figure::information("stressors, one after the other", STRESSORS.len())];
+    figures.push(wrong(&endings));
+    figures.push(Figure::information("violations that ended them", violations(&endings)));
+    figures.extend(watched);
+    Ok(figures)
+}
+
+/// Does `work` while a witness outside asks for short runs; gives what the witness saw, and what was left behind.
+///
+/// # Errors
+/// When the witness cannot be started.
+pub(crate) fn beside_a_witness(
+    setting: &Setting,
+    scratch: &Scratch,
+    work: impl FnOnce(),
+) -> Result<Vec<Figure>, Failure> {
+    // Makes what is made once, and shows that the witness is answered when nothing else runs.
+    let calm = witness(setting, scratch, &AtomicBool::new(true))?;
+    let before = Census::take(setting, scratch);
+    let over = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let asked = scope.spawn(|| witness(setting, scratch, &over));
+        work();
         over.store(true, Ordering::Relaxed);
         asked.join()
     });
     let asked = asked.map_err(|_| Failure::Failed("the witness panicked".to_owned()))??;
-    let mut figures = vec![Figure::information("stressors, one after the other", STRESSORS.len())];
-    figures.push(wrong(&endings));
-    figures.push(Figure::information("violations that ended them", violations(&endings)));
-    figures.push(Figure::information("runs of the witness meanwhile", asked.answers));
+    let mut figures = vec![Figure::information("runs of the witness meanwhile", asked.answers)];
     let unanswered = match &asked.first_failure {
         None => "0".to_owned(),
         Some(first) => format!("{} (first: {first})", asked.failures),
@@ -126,7 +142,7 @@ pub(super) fn run(setting: &Setting, account: &Account) -> Result<Vec<Figure>, F
         "at most 5 s",
         Held::from(asked.slowest <= WITNESS_MAX),
     ));
-    figures.extend(before.leaks(setting, &scratch));
+    figures.extend(before.leaks(setting, scratch));
     Ok(figures)
 }
 

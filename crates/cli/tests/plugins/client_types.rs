@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::mcp_outside::{installed, run};
+use crate::outside::{installed, run};
 
 const TYPESCRIPT: [&str; 2] = ["typescript@5.9.3", "@types/node@20.19.43"];
 const MYPY: &str = "mypy==2.4.1";

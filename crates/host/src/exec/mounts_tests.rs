@@ -137,6 +137,35 @@ fn denials_that_no_mount_can_hold_are_refused() {
     assert!(refused(&root, &[read, write, "-file:read=ROOT/socket"]).contains("cannot be covered"));
 }
 
+/// What is denied is a name: a program that may write beside a link could put a directory of its own in its place.
+#[test]
+fn a_denied_name_that_is_a_link_in_a_writable_tree_is_refused() {
+    let (_made, root) = tree();
+    let (read, write, delete) = ("+file:read=ROOT/**", "+file:write=ROOT/**", "+file:delete=ROOT/**");
+    std::os::unix::fs::symlink("c", root.join("dir")).unwrap();
+    std::os::unix::fs::symlink("nowhere", root.join("dangling")).unwrap();
+    std::os::unix::fs::symlink("circle", root.join("circle")).unwrap();
+    for denied in [
+        "-file:write=ROOT/dir/**",
+        "-file:write=ROOT/dir/tool",
+        "-file:write=ROOT/dangling/**",
+        "-file:write=ROOT/link",
+    ] {
+        assert!(refused(&root, &[read, write, delete, denied]).contains("is a link"), "{denied}");
+    }
+    assert!(refused(&root, &[read, write, delete, "-file:delete=ROOT/dir/**"]).contains("is a link"));
+    // By way of a link elsewhere that leads into the tree.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let by = elsewhere.path().join("by");
+    std::os::unix::fs::symlink(&root, &by).unwrap();
+    let denied = format!("-file:write={}/dir/**", by.display());
+    assert!(refused(&root, &[read, write, delete, &denied]).contains("is a link"));
+    // Where nothing may be changed, or only reading is denied, the link stays what it is.
+    assert_eq!(shown(&root, &[read, "-file:write=ROOT/dir/**"]), [":r"]);
+    assert_eq!(shown(&root, &[read, write, "-file:read=ROOT/dir/**"]), [":rw", "c:-"]);
+    assert!(refused(&root, &[read, write, delete, "-file:write=ROOT/circle/**"]).contains("is a link"));
+}
+
 #[test]
 fn the_floor_is_covered_unless_it_is_named() {
     let (_made, root) = tree();

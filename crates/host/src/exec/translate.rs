@@ -172,10 +172,15 @@ fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error
             if exec.plugin.is_none() {
                 supported(&rule)?;
             }
+            // A denial goes for the name that was typed as well as for what lies there now: see `walk::denied_below`.
+            let named = (effect == Effect::Deny).then(|| rule.clone());
             let rule = without_links(rule, vars, missing, &mut links)?;
             match effect {
                 Effect::Allow => rules.extend(policed.leave(rule, vars)?),
-                Effect::Deny => rules.push(rule),
+                Effect::Deny => {
+                    rules.extend(named.filter(|named| named.text() != rule.text()));
+                    rules.push(rule);
+                }
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Finds the existing files that a pattern with wildcards means, and those that are denied below a granted tree. Links are
 //! not walked into, and there is a bound to how much is looked at.
 
+use std::ffi::OsString;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ringfence_api::ErrorCode;
 use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, Rule, RuleSet, Vars};
@@ -16,6 +17,9 @@ use crate::exec::translate::file_op;
 pub(crate) const ENTRIES_MAX: usize = 50_000;
 /// How many places one pattern may show or hide: each is a mount.
 pub(crate) const MATCHES_MAX: usize = 256;
+
+/// How many links a path may go through: the kernel's own bound.
+const LINKS_MAX: usize = 40;
 
 /// Something that is denied below a mount.
 #[derive(Debug)]
@@ -69,6 +73,10 @@ pub(crate) fn denied_below(
         let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
         let prefix = pattern.literal_prefix();
         let changes = matches!(op, FileOp::Write) && granted.write || op == FileOp::Delete && granted.delete;
+        if changes && let Some(link) = links_on(prefix.as_path()).into_iter().find(|at| at.starts_with(root))
+        {
+            return Err(another_link(rule, &link, root));
+        }
         if pattern.is_exact() || pattern.is_subtree() {
             if inside(&prefix) {
                 let seen = existing(prefix.as_path(), rule, op, granted)?;
@@ -108,6 +116,49 @@ fn existing(path: &Path, rule: &Rule, op: FileOp, granted: Access) -> Result<Opt
         // Nothing is there, or nothing that this user could reach; inside it is the same user.
         Err(_) => Ok(None),
     }
+}
+
+/// Where the links lie that a path goes through, in their order. One that leads in a circle ends the walk.
+fn links_on(path: &Path) -> Vec<PathBuf> {
+    let mut links = Vec::new();
+    let mut at = PathBuf::from("/");
+    let mut left: Vec<OsString> = names(path);
+    while let Some(name) = left.pop() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(name);
+        match std::fs::read_link(&next) {
+            Ok(target) if links.len() < LINKS_MAX => {
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                left.extend(names(&target));
+                links.push(next);
+            }
+            _ => at = next,
+        }
+    }
+    links
+}
+
+/// The names in a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let kept = |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+    path.components().rev().filter(kept).map(|part| part.as_os_str().to_owned()).collect()
+}
+
+fn another_link(rule: &Rule, link: &Path, root: &Path) -> Error {
+    let message = format!(
+        "{}: {} is a link, and something else could be put in its place, because {} may be written",
+        rule.origin(),
+        link.display(),
+        root.display()
+    );
+    Error::new(ErrorCode::NotEnforceable, message).with_hint(
+        "put what it leads to there instead of the link, or grant the directories beside it one by one",
+    )
 }
 
 fn special(rule: &Rule, path: &Path) -> Error {
