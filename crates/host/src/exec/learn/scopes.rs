@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_directory_that_was_only_looked_at_is_there_for_what_is_in_it() {
         let looked = Act { looks: true, ..tree(FileOp::Read, "/srv/data") };
-        assert_eq!(grants(&[looked.clone()]), ["file:read=/srv/data/**"]);
+        assert_eq!(grants(std::slice::from_ref(&looked)), ["file:read=/srv/data/**"]);
         assert_eq!(grants(&[looked, file(FileOp::Read, "/srv/data/in/a")]), ["file:read=/srv/data/in/a"]);
     }
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_program_needs_a_grant_only_where_something_may_be_changed() {
         let run = Act { need: Need::Execute, ..file(FileOp::Read, "/srv/data/bin/tool") };
-        assert_eq!(grants(&[run.clone()]), [""; 0]);
+        assert_eq!(grants(std::slice::from_ref(&run)), [""; 0]);
         let acts = [run, tree(FileOp::Write, "/srv/data")];
         assert_eq!(grants(&acts), ["file:write=/srv/data/**", "subprocess:execute=/srv/data/bin/**"]);
     }
