@@ -65,7 +65,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000), ("B", 1)];
     let (unit, size) = UNITS.into_iter().find(|(_, size)| bytes >= *size).unwrap_or(("B", 1));
     let tenths = bytes.saturating_mul(10) / size;
-    if tenths % 10 == 0 || size == 1 {
+    if tenths.is_multiple_of(10) || size == 1 {
         format!("{} {unit}", tenths / 10)
     } else {
         format!("{}.{} {unit}", tenths / 10, tenths % 10)
@@ -85,7 +85,7 @@ pub(crate) fn micros(us: u64) -> String {
         _ => ("s", 1_000_000),
     };
     let tenths = us / (size / 10);
-    if tenths % 10 == 0 || tenths >= 1_000 {
+    if tenths.is_multiple_of(10) || tenths >= 1_000 {
         format!("{} {unit}", tenths / 10)
     } else {
         format!("{}.{} {unit}", tenths / 10, tenths % 10)
