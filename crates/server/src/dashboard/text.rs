@@ -85,7 +85,7 @@ pub(crate) fn micros(us: u64) -> String {
         _ => ("s", 1_000_000),
     };
     let tenths = us / (size / 10);
-    if tenths % 10 == 0 || tenths >= 1_000 {
+    if tenths.is_multiple_of(10) || tenths >= 1_000 {
         format!("{} {unit}", tenths / 10)
     } else {
         format!("{}.{} {unit}", tenths / 10, tenths % 10)
