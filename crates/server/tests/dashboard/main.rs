@@ -1,9 +1,10 @@
 //! The dashboard as a browser sees it: pages, forms and cookies over raw HTTP.
 #![expect(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "the helpers of tests: a failure here is the failure of the test that called it"
+    reason = "the helpers of tests: a failure here is the failure of the test that called it; one edits a database as a stranger would"
 )]
 
 #[path = "../api/client.rs"]
