@@ -280,6 +280,8 @@ class Tokens(Case):
         admin = Host.connect(url, local.create_token("admin")["token"])
         elsewhere = self.raises(Refused, "forbidden", admin.install, self.package("1.1.0"))
         self.assertIn("install_from", elsewhere.hint)
+        self.assertTrue(local.dashboard_link()["url"].startswith(url))
+        self.raises(Refused, "forbidden", admin.dashboard_link)
         self.assertEqual([token["role"] for token in local.tokens()].count("viewer"), 1)
         with host.events(reconnect_s=5) as stream:
             local.revoke_token(viewer["id"])

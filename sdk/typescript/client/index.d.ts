@@ -3,7 +3,7 @@
 // Answers are those of the HTTP API, with its names (docs/http-api.md); options are in camel case. Where to start: `Host`.
 
 import type {
-  AuditPage, AuditVerdict, CreatedToken, Denial, ErrorCode, EventReport, ExecLimitsBody, ExecutionPage, FoundPackages, GrantInfo,
+  AuditPage, AuditVerdict, CreatedToken, DashboardLink, Denial, ErrorCode, EventReport, ExecLimitsBody, ExecutionPage, FoundPackages, GrantInfo,
   HealthAnswer, HookInfo, HookOutcome, Installed, LogLine, PluginDetails, PluginSummary, ResourceSample, Role, RunAnswer,
   RunReport, RunsAnswer, TokenInfo, Upgraded,
 } from './types.js';
@@ -226,6 +226,8 @@ export class Host {
   createToken(role: Role, options?: { plugin?: string; expiresInS?: number } & RequestOptions): Promise<CreatedToken>;
   /** Takes a token back at once. */
   revokeToken(id: string, options?: RequestOptions): Promise<void>;
+  /** An address that opens the dashboard once, for a browser; at the socket of a daemon of one's own alone. */
+  dashboardLink(options?: RequestOptions): Promise<DashboardLink>;
 }
 
 /**

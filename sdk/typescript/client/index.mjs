@@ -224,6 +224,10 @@ export class Host {
     await this.#ask('DELETE', '/tokens/{id}', { parameters: { id }, ...options });
   }
 
+  dashboardLink(options) {
+    return this.#ask('POST', '/dashboard/links', options);
+  }
+
   // ---- how it is asked
 
   async #answer(method, route, { parameters, query, ...options } = {}) {

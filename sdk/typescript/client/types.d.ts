@@ -137,6 +137,14 @@ export interface CreatedToken {
   expires_at: string | null;
 }
 
+/** An address that opens the dashboard once. */
+export interface DashboardLink {
+  /** The whole address. */
+  url: string;
+  /** For how many seconds it can be used. */
+  expires_in_s: number;
+}
+
 /** Something that was refused: by which layer, what was tried on what, and which grant would allow it. */
 export interface Denial {
   /** The layer that refused, such as `landlock`, `seccomp` or `host`. */
@@ -149,6 +157,8 @@ export interface Denial {
   grant: string | null;
   /** How often it was refused in this run. */
   count: number;
+  /** What to know before the grant is given, such as that the object is protected; left out where there is nothing to say. */
+  warning?: string | null;
 }
 
 /** A package that was found and is not installed in this version. */
@@ -483,7 +493,7 @@ export interface HookOutcome {
 
 /** What to install, and what is allowed to it. */
 export interface InstallBody {
-  /** The package's directory on the server's machine, absolute, and below one of the directories that the server's configuration names in `install_from`. */
+  /** The package's directory or archive on the server's machine, absolute, and below one of the directories that the server's configuration names in `install_from`. */
   path: string;
   /** Exactly these permissions; an empty list grants nothing, and that is a consent. */
   grant?: Permission[] | null;

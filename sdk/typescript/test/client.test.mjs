@@ -248,6 +248,8 @@ test('an address and a token', needs, async (t) => {
   const admin = await Host.connect({ url, token: (await local.createToken('admin')).token });
   const elsewhere = await raises(Refused, 'forbidden', admin.install(makePackage(folder, { version: '1.1.0' })));
   assert.match(elsewhere.hint, /install_from/);
+  assert.ok((await local.dashboardLink()).url.startsWith(url));
+  await raises(Refused, 'forbidden', admin.dashboardLink());
   assert.equal((await local.tokens()).length, 2);
   const stream = await host.events();
   await local.revokeToken(viewer.id);

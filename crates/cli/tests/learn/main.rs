@@ -96,9 +96,10 @@ impl World {
     }
 }
 
+#[expect(clippy::panic, reason = "a case that did not come out is a failed test")]
 fn panic_with(what: &str, output: &Output) -> ! {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    std::panic::panic_any(format!("{what}\n--- stdout\n{out}\n--- stderr\n{err}"))
+    panic!("{what}\n--- stdout\n{out}\n--- stderr\n{err}")
 }
 
 fn texts(list: &Value) -> Vec<String> {

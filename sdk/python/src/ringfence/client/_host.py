@@ -10,7 +10,7 @@ from ._run import Run
 from ._stream import EventStream
 from ._transport import Answer, Transport, address_of
 from .errors import Conflict, RingfenceError, made
-from .types import (AuditPage, AuditVerdict, CreatedToken, Denial, EventReport, ExecAnswer, ExecLimitsBody, ExecutionPage,
+from .types import (AuditPage, AuditVerdict, CreatedToken, DashboardLink, Denial, EventReport, ExecAnswer, ExecLimitsBody, ExecutionPage,
                     FoundPackages, GrantInfo, HealthAnswer, HookInfo, HookOutcome, Installed, LogLine, PluginDetails,
                     PluginSummary, ResourceSample, Role, RunAnswer, RunsAnswer, TokenInfo, Upgraded)
 
@@ -290,6 +290,10 @@ class Host:
     def revoke_token(self, id: str) -> None:
         """Takes a token back at once."""
         self._ask("DELETE", "/tokens/{id}", {"id": id})
+
+    def dashboard_link(self) -> DashboardLink:
+        """An address that opens the dashboard once, for a browser; at the socket of a daemon of one's own alone."""
+        return cast(DashboardLink, self._ask("POST", "/dashboard/links"))
 
     # ---- how it is asked --------------------------------------------------------------------------------------------
 

@@ -234,19 +234,29 @@ class CreatedToken(TypedDict):
     expires_at: "Optional[str]"
 
 
-class Denial(TypedDict):
+class DashboardLink(TypedDict):
+    """An address that opens the dashboard once."""
+
+    # The whole address.
+    url: "str"
+    # For how many seconds it can be used.
+    expires_in_s: "int"
+
+
+class _DenialNeeded(TypedDict):
+    layer: "str"
+    operation: "str"
+    object: "str"
+    grant: "Optional[str]"
+    count: "int"
+
+
+class Denial(_DenialNeeded, total=False):
     """Something that was refused: by which layer, what was tried on what, and which grant would allow it."""
 
-    # The layer that refused, such as `landlock`, `seccomp` or `host`.
-    layer: "str"
-    # What was tried, such as `open` or `connect`.
-    operation: "str"
-    # On what: a path, an address, a name; `UNKNOWN_OBJECT` when nobody told.
-    object: "str"
-    # The narrowest grant that would allow it, as text; `null` when none can or none is known.
-    grant: "Optional[str]"
-    # How often it was refused in this run.
-    count: "int"
+    # What to know before the grant is given, such as that the object is protected; left out where there is nothing to
+    # say.
+    warning: "Optional[str]"
 
 
 class _DiscoveredPackageNeeded(TypedDict):
@@ -1024,14 +1034,14 @@ class Upgraded(_UpgradedNeeded, total=False):
 
 __all__ = [
     "Asked", "AuditPage", "AuditRecord", "AuditVerdict", "BadRecord", "BreakerState", "BrokenPackage", "CallAnswer",
-    "CallBody", "ConfigDocument", "ConsentRequest", "CreatedToken", "Denial", "DiscoveredPackage", "EnforcedLayer",
-    "Enforcement", "ErrorBody", "ErrorCode", "ErrorDetail", "ErrorDocument", "EventBody", "EventReceiver",
-    "EventReport", "ExecAnswer", "ExecBody", "ExecLimitsBody", "Execution", "ExecutionPage", "FoundPackages",
-    "GrantInfo", "GrantsBody", "HandlerResult", "Health", "HealthAnswer", "HookBody", "HookDeclaration", "HookInfo",
-    "HookKind", "HookOutcome", "InstallBody", "Installed", "Latency", "LatencyBucket", "LimitsInfo", "LimitsRequest",
-    "LogLine", "LogSource", "Manifest", "OnFailure", "OnMemory", "PendingUpgrade", "Permission", "PermissionName",
-    "PermissionRequest", "PluginDetails", "PluginName", "PluginState", "PluginSummary", "PolicyEffect", "PolicyNote",
-    "PreviousVersion", "ReceiverOutcome", "ResourceSample", "Role", "RunAnswer", "RunId", "RunReport", "RunState",
-    "RunStatus", "RunSummary", "RunsAnswer", "Runtime", "ScanFinding", "ScanNotRead", "ScanPlace", "ScanRan",
-    "ScanReport", "ScanSeverity", "TokenBody", "TokenId", "TokenInfo", "ToolDeclaration", "TraceEntry", "UpgradeBody",
-    "Upgraded", "Verdict", "Violation", "Wire"]
+    "CallBody", "ConfigDocument", "ConsentRequest", "CreatedToken", "DashboardLink", "Denial", "DiscoveredPackage",
+    "EnforcedLayer", "Enforcement", "ErrorBody", "ErrorCode", "ErrorDetail", "ErrorDocument", "EventBody",
+    "EventReceiver", "EventReport", "ExecAnswer", "ExecBody", "ExecLimitsBody", "Execution", "ExecutionPage",
+    "FoundPackages", "GrantInfo", "GrantsBody", "HandlerResult", "Health", "HealthAnswer", "HookBody",
+    "HookDeclaration", "HookInfo", "HookKind", "HookOutcome", "InstallBody", "Installed", "Latency", "LatencyBucket",
+    "LimitsInfo", "LimitsRequest", "LogLine", "LogSource", "Manifest", "OnFailure", "OnMemory", "PendingUpgrade",
+    "Permission", "PermissionName", "PermissionRequest", "PluginDetails", "PluginName", "PluginState", "PluginSummary",
+    "PolicyEffect", "PolicyNote", "PreviousVersion", "ReceiverOutcome", "ResourceSample", "Role", "RunAnswer", "RunId",
+    "RunReport", "RunState", "RunStatus", "RunSummary", "RunsAnswer", "Runtime", "ScanFinding", "ScanNotRead",
+    "ScanPlace", "ScanRan", "ScanReport", "ScanSeverity", "TokenBody", "TokenId", "TokenInfo", "ToolDeclaration",
+    "TraceEntry", "UpgradeBody", "Upgraded", "Verdict", "Violation", "Wire"]
