@@ -175,6 +175,24 @@ fn nothing_reaches_what_lies_outside() {
 }
 
 #[test]
+fn what_a_word_hides_below_tmp_is_copied_too() {
+    let world = World::new();
+    let other =
+        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o777)).tempdir_in("/tmp");
+    let other = other.unwrap();
+    let place = other.path().display();
+    std::fs::write(other.path().join("keep"), "as it was\n").unwrap();
+    let script = format!("cat {place}/keep > {place}/made");
+    let (learned, status) = world.learn(&[], &["sh", "-c", &script]);
+    assert_eq!(status, Some(0), "{learned:#}");
+    let grants = texts(&learned["grants"]);
+    for expected in [format!("file:read={place}/keep"), format!("file:write={place}/**")] {
+        assert!(grants.contains(&expected), "{grants:?}");
+    }
+    assert!(!other.path().join("made").exists(), "nothing reached it");
+}
+
+#[test]
 fn many_files_become_one_scope_and_the_page_is_a_manifest() {
     let world = World::new();
     let names: Vec<String> = (0..200).map(|number| format!("data/{}/{number}", number % 7)).collect();

@@ -9,7 +9,7 @@ mod scopes;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use ringfence_api::{Denial, ErrorCode, Permission, PermissionName, RunReport, RunStatus};
@@ -35,9 +35,11 @@ const MINIMISE_LINES_MAX: usize = 64;
 const NOTES_MAX: usize = 16;
 /// Where the host's mounts are listed, proc_pid_mountinfo(5).
 const MOUNTS: &str = "/proc/self/mountinfo";
+/// Where a sandbox has a directory of its own, which hides the host's.
+const TMP: &str = "/tmp";
 /// What the sandbox has of its own at the top, or always shows.
 const NOT_COPIED: [&str; 12] =
-    ["/proc", "/dev", "/sys", "/tmp", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"];
+    ["/proc", "/dev", "/sys", TMP, "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32"];
 /// What [`Exec::learn`] opens in any case.
 const ALL_OF_IT: Access = Access { read: true, write: true, delete: true, execute: true };
 
@@ -284,6 +286,12 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Whether the command works in /tmp or names something in it, if only within a word (`sh -c`).
+fn speaks_of_tmp(exec: &Exec, directory: &Path) -> bool {
+    let names = |word: &OsString| word.as_bytes().windows(TMP.len() + 1).any(|part| part == b"/tmp/");
+    directory.starts_with(TMP) || exec.command.iter().skip(1).any(names)
+}
+
 fn is_not_copied(path: &Path) -> bool {
     NOT_COPIED.iter().any(|own| path == Path::new(own))
 }
@@ -296,6 +304,10 @@ pub(super) fn open_wide(plan: &mut Plan, exec: &Exec, directory: &Path, vars: &V
     let mut places: Vec<PathBuf> =
         entries(Path::new("/")).into_iter().filter(|path| !is_not_copied(path)).collect();
     places.push(directory.to_owned());
+    if speaks_of_tmp(exec, directory) {
+        // The sandbox's own /tmp stands there; what it lacks is added piece by piece.
+        places.extend(entries(Path::new(TMP)));
+    }
     for word in exec.command.iter().skip(1) {
         let path = lexical(&directory.join(word));
         places.extend(path.parent().map(Path::to_owned));
@@ -304,9 +316,8 @@ pub(super) fn open_wide(plan: &mut Plan, exec: &Exec, directory: &Path, vars: &V
     let mut copied: Vec<Resolved> = Vec::new();
     for found in places.iter().filter_map(|path| Resolved::find(path).ok()) {
         let path = found.path();
-        let own = is_always_shown(path) && !path.starts_with("/tmp")
-            || path == Path::new("/")
-            || is_not_copied(path);
+        let own =
+            is_always_shown(path) && !path.starts_with(TMP) || path == Path::new("/") || is_not_copied(path);
         // The kernel copies one file system; what is mounted in it would be missing.
         let holds_mounts = mounted.iter().any(|mount| mount.starts_with(path) && mount != path);
         let has_copy =
@@ -364,7 +375,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
 fn learned(exec: &Exec, report: RunReport, seen: Seen, directory: &Path) -> Learned {
     let Seen { acts, processes, listening, lost, vars, working_directory } = seen;
     let mut scopes = scopes::Scopes::default();
-    let mut protected: Vec<Denial> = Vec::new();
+    let (mut protected, mut known): (Vec<Denial>, _) = (Vec::new(), HashSet::new());
     let none = RuleSet::default();
     let mut notes = notes(&report, lost);
     for act in &acts {
@@ -384,7 +395,7 @@ fn learned(exec: &Exec, report: RunReport, seen: Seen, directory: &Path) -> Lear
                 warning,
                 ..Denial::new("mount", op.permission().to_string())
             };
-            if !protected.contains(&denial) {
+            if known.insert((denial.object.clone(), denial.operation.clone())) {
                 protected.push(denial);
             }
         } else {

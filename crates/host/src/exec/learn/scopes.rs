@@ -1,8 +1,8 @@
 //! From single acts to a short list of grants: what lies in a scope already is left out, and many names in one directory
 //! become the directory. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 use ringfence_policy::{CanonicalPath, FileOp, PathPattern, Vars};
 
@@ -111,18 +111,20 @@ impl Scopes {
 
     /// Whether something that is granted as a whole has it, whatever may be done there.
     fn is_shown(&self, path: &CanonicalPath) -> bool {
-        self.trees.values().flatten().any(|tree| path.is_within(tree))
+        self.trees.values().any(|trees| lies_in(path, trees))
     }
 
     /// A directory that was only looked at is there when something in it is granted.
     fn look_at_directories(&mut self) {
         let directories: Vec<_> =
             self.looked.iter().filter(|(_, is_tree)| *is_tree).map(|(path, _)| path.clone()).collect();
+        let ways = |path: &CanonicalPath| path.as_path().ancestors().map(Path::to_owned).collect::<Vec<_>>();
+        let granted = self.files.values().chain(self.trees.values()).flatten();
+        let mut on_the_way: HashSet<PathBuf> = granted.flat_map(ways).collect();
         // Deep ones first: they are there for those above them.
         for directory in directories.iter().rev() {
-            let files = self.files.values().chain(self.trees.values()).flatten();
-            let on_the_way = files.into_iter().any(|granted| granted.is_within(directory));
-            if !on_the_way && !self.is_shown(directory) {
+            if !on_the_way.contains(directory.as_path()) && !self.is_shown(directory) {
+                on_the_way.extend(ways(directory));
                 self.trees.entry(FileOpOrder::Read).or_default().insert(directory.clone());
             }
         }
@@ -145,35 +147,47 @@ impl Scopes {
     /// Programs that lie where something may be changed; elsewhere whatever is shown can be executed.
     fn executable(&self) -> Vec<String> {
         let changed = [FileOpOrder::Write, FileOpOrder::Delete].map(|op| self.trees.get(&op));
-        let is_changed = |path: &&CanonicalPath| {
-            changed.iter().flatten().copied().flatten().any(|tree| path.is_within(tree))
-        };
+        let is_changed = |path: &&CanonicalPath| changed.iter().flatten().any(|trees| lies_in(path, trees));
         let directories = self.executed.iter().filter(is_changed);
         directories.map(|path| format!("subprocess:execute={}", PathPattern::subtree(path))).collect()
     }
 }
 
-/// Leaves out what lies in a tree, and puts a directory in the place of many names in it.
+/// Leaves out what lies in a tree, and puts a directory in the place of many names in it. Each directory is looked at once,
+/// after all below it: a program may have named tens of thousands.
 fn collapse(files: &mut BTreeSet<CanonicalPath>, trees: &mut BTreeSet<CanonicalPath>, vars: &Vars) {
-    loop {
-        let above = |path: &CanonicalPath, trees: &BTreeSet<CanonicalPath>| {
-            trees.iter().any(|tree| tree != path && path.is_within(tree))
-        };
+    let leave_out = |files: &mut BTreeSet<CanonicalPath>, trees: &mut BTreeSet<CanonicalPath>| {
         let all = trees.clone();
-        trees.retain(|tree| !above(tree, &all));
-        files.retain(|file| !trees.contains(file) && !above(file, trees));
-        let mut names: BTreeMap<CanonicalPath, usize> = BTreeMap::new();
-        for path in files.iter().chain(trees.iter()) {
-            let parent = path.as_path().parent().and_then(|parent| CanonicalPath::new(parent).ok());
-            if let Some(parent) = parent.filter(|parent| !is_broad(parent, vars)) {
-                *names.entry(parent).or_default() += 1;
-            }
-        }
-        let Some((parent, _)) = names.into_iter().rfind(|(_, count)| *count >= NAMES_MIN) else {
-            return;
-        };
-        trees.insert(parent);
+        trees.retain(|tree| !parent(tree).is_some_and(|above| lies_in(&above, &all)));
+        files.retain(|file| !lies_in(file, trees));
+    };
+    leave_out(files, trees);
+    let mut names: BTreeMap<CanonicalPath, usize> = BTreeMap::new();
+    for parent in files.iter().chain(trees.iter()).filter_map(parent) {
+        *names.entry(parent).or_default() += 1;
     }
+    // Whatever lies below a directory comes behind it in this order.
+    while let Some((directory, count)) = names.pop_last() {
+        if count < NAMES_MIN || is_broad(&directory, vars) {
+            continue;
+        }
+        if let Some(parent) = parent(&directory).filter(|_| !trees.contains(&directory)) {
+            *names.entry(parent).or_default() += 1;
+        }
+        trees.insert(directory);
+    }
+    leave_out(files, trees);
+}
+
+fn parent(path: &CanonicalPath) -> Option<CanonicalPath> {
+    path.as_path().parent().and_then(|parent| CanonicalPath::new(parent).ok())
+}
+
+/// Whether a path is one of these trees or lies in one.
+fn lies_in(path: &CanonicalPath, trees: &BTreeSet<CanonicalPath>) -> bool {
+    let mut ancestors = path.as_path().ancestors();
+    !trees.is_empty()
+        && ancestors.any(|above| CanonicalPath::new(above).is_ok_and(|above| trees.contains(&above)))
 }
 
 /// A directory that nobody should be asked to grant for the sake of a few names in it: at the top of the tree, a home, or
@@ -225,6 +239,21 @@ mod tests {
             .map(|number| file(FileOp::Read, &format!("/srv/data/{}/{number}", number % 9)))
             .collect();
         assert_eq!(grants(&deep), ["file:read=/srv/data/**"], "step by step");
+    }
+
+    #[test]
+    fn tens_of_thousands_of_names_are_one_pass() {
+        let name = |number: usize| {
+            file(FileOp::Read, &format!("/srv/data/{}/{}/{}", number / 370, number / 5, number % 5))
+        };
+        let many: Vec<Act> = (0..27_500).map(name).collect();
+        assert_eq!(grants(&many), ["file:read=/srv/data/**"]);
+        // A single name that is deeper than the many is in their tree.
+        let deep = "/srv/data/x/y/z";
+        let acts: Vec<Act> =
+            (0..5).map(|number| file(FileOp::Read, &format!("/srv/data/{number}"))).collect();
+        let with_deep: Vec<Act> = acts.into_iter().chain([file(FileOp::Read, deep)]).collect();
+        assert_eq!(grants(&with_deep), ["file:read=/srv/data/**"]);
     }
 
     #[test]
