@@ -417,3 +417,55 @@ fn proc_25_files_belong_to_the_owner_of_the_tree() {
         assert!(!who.act().data.contains("uid=0 "), "{who}");
     }
 }
+
+/// A deeper grant is no anchor: whoever renames a directory between the two takes it along, and makes another of its name.
+#[test]
+fn fs_08_a_denial_below_nested_grants_holds_every_directory_above_it() {
+    let deny = ["--deny", "file:write={grant}/sub/deep/secret"];
+    for inner in ["--rw", "--ro"] {
+        for who in users() {
+            let prepared = || {
+                let world = World::new(who);
+                world.mkdir("data/grant/sub/deep");
+                world.put("data/grant/sub/deep/secret", "canary");
+                world
+            };
+            let grants = ["--rw", "{grant}", inner, "{grant}/sub/deep"];
+            let act = ["rename", "{grant}/sub", "{grant}/moved"];
+            let world = prepared();
+            let run = world.probe(&[&grants[..], &deny].concat(), &act).run();
+            assert!(
+                !run.act().ok && world.path("data/grant/sub/deep/secret").exists(),
+                "{inner} as {who:?}\n{run}"
+            );
+            let world = prepared();
+            let granted = world.probe(&grants, &act).run();
+            assert!(
+                granted.act().ok && !world.path("data/grant/sub").exists(),
+                "{inner} as {who:?}\n{granted}"
+            );
+        }
+    }
+}
+
+/// A denied name that is not there yet is judged where it would be, also by way of a link outside of what may be written.
+#[test]
+fn fs_08_a_denied_name_by_way_of_a_link_elsewhere_that_does_not_exist_is_refused() {
+    for who in users() {
+        let world = World::new(who);
+        world.symlink("{grant}/sub", "data/elsewhere");
+        world.symlink("{grant}/sub/new", "data/dangling");
+        let act = ["create", "{grant}/sub/new"];
+        for denied in ["file:write={data}/elsewhere/new", "file:write={data}/dangling"] {
+            let run = world.probe(&["--rw", "{grant}", "--deny", denied], &act).run();
+            run.expect_code(125);
+            assert!(
+                run.acts().is_empty() && run.err().contains("does not exist"),
+                "{denied} as {who:?}\n{run}"
+            );
+            assert!(!world.path("data/grant/sub/new").exists());
+        }
+        let granted = world.probe(&["--rw", "{grant}"], &act).run();
+        assert!(granted.act().ok, "as {who:?}\n{granted}");
+    }
+}

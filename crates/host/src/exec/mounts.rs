@@ -146,9 +146,11 @@ impl Places {
     fn narrow(&mut self, rules: &RuleSet, found: Found, granted: &[(Resolved, Access)]) -> Result<(), Error> {
         let Found { resolved, without } = found;
         let path = resolved.path().to_owned();
+        let holding: Vec<_> =
+            granted.iter().filter(|(root, _)| path.starts_with(root.path()) && path != root.path()).collect();
+        let depth = |root: &Resolved| root.path().components().count();
         // The deepest grant is the one that lies on top.
-        let holding = granted.iter().filter(|(root, _)| path.starts_with(root.path()) && path != root.path());
-        let Some((root, given)) = holding.max_by_key(|(root, _)| root.path().components().count()) else {
+        let Some((_, given)) = holding.iter().max_by_key(|(root, _)| depth(root)) else {
             // Nothing shows where the link leads.
             return Ok(());
         };
@@ -158,8 +160,14 @@ impl Places {
             Some(_) => (rest.write, rest.delete) = (false, false),
             None => {}
         }
-        if given.write && !rest.write || given.delete && !rest.delete {
+        let takes = |given: &Access| given.write && !rest.write || given.delete && !rest.delete;
+        // From the outermost grant on, somebody could rename what lies between, the deeper grant with it.
+        if let Some((root, _)) =
+            holding.iter().filter(|(_, given)| takes(given)).min_by_key(|(root, _)| depth(root))
+        {
             self.pin(rules, root.path(), &path)?;
+        }
+        if takes(given) {
             self.shown.insert(path.clone(), (resolved.clone(), Access::READ));
         }
         if !rest.read {

@@ -139,6 +139,19 @@ fn denials_that_no_mount_can_hold_are_refused() {
 
 /// What is denied is a name: a program that may write beside a link could put a directory of its own in its place.
 #[test]
+fn what_is_denied_is_held_from_the_outermost_grant_on() {
+    let (_made, root) = tree();
+    let outer = ["+file:read=ROOT/**", "+file:write=ROOT/**", "+file:delete=ROOT/**"];
+    let inner = ["+file:read=ROOT/a/b/**", "+file:write=ROOT/a/b/**", "+file:delete=ROOT/a/b/**"];
+    let denied = "-file:write=ROOT/a/b/secret";
+    let with = |more: &[&'static str]| [&outer[..], more, &[denied]].concat();
+    // `a` is a mount of its own: whoever renamed it would take the inner grant along.
+    assert_eq!(shown(&root, &with(&inner)), [":rwd", "a:rwd", "a/b:rwd", "a/b/secret:r"]);
+    assert_eq!(shown(&root, &with(&inner[..1])), [":rwd", "a:rwd", "a/b:rwd", "a/b/secret:r"]);
+    assert_eq!(shown(&root, &[&outer[..], &inner].concat()), [":rwd", "a/b:rwd"], "nothing is denied");
+}
+
+#[test]
 fn a_denied_name_that_is_a_link_in_a_writable_tree_is_refused() {
     let (_made, root) = tree();
     let (read, write, delete) = ("+file:read=ROOT/**", "+file:write=ROOT/**", "+file:delete=ROOT/**");

@@ -17,6 +17,7 @@ use crate::exec::learn;
 use crate::exec::mounts::{self, shows};
 use crate::exec::policed::Policed;
 use crate::exec::request::Exec;
+use crate::exec::walk;
 
 pub(crate) use crate::exec::policed::Judged;
 
@@ -291,8 +292,10 @@ fn without_links(
     }
     let found = match Resolved::find(prefix.as_path()) {
         Ok(found) => found,
-        // What does not exist cannot be shown, so its denial is for `mounts` to judge. A program need not be there.
-        Err(_) if rule.effect() == Effect::Deny || programs => return Ok(rule),
+        // What does not exist cannot be shown, so its denial is for `mounts` to judge, where it would be. A program need not
+        // be there.
+        Err(_) if rule.effect() == Effect::Deny => return Ok(where_it_would_be(&rule, vars).unwrap_or(rule)),
+        Err(_) if programs => return Ok(rule),
         // What a plugin was granted once may come and go; it is shown when it is there at a start.
         Err(ResolveError::Missing { .. }) if missing == Missing::Skipped => return Ok(rule),
         Err(error) => return Err(path_error(error, rule.origin())),
@@ -313,6 +316,17 @@ fn without_links(
     let Some(op) = file_op(&rule) else { return program_rule(&rule, &real, vars) };
     remember_link(links, prefix.as_path(), &real);
     path_rule(rule.effect(), op, &real, vars, rule.origin())
+}
+
+/// A rule over something that is not there, over the path to which the links on its way lead; `None` when that is its own.
+pub(crate) fn where_it_would_be(rule: &Rule, vars: &Vars) -> Option<Rule> {
+    let pattern = rule.path()?;
+    let prefix = pattern.literal_prefix();
+    let real = CanonicalPath::new(walk::leads_to(prefix.as_path())).ok().filter(|real| *real != prefix)?;
+    let written = pattern.to_string();
+    let rest = written.strip_prefix(&prefix.to_string())?;
+    let text = format!("{}={real}{rest}", rule.permission_name());
+    Rule::parse(rule.effect(), &text, vars, rule.origin()).ok()
 }
 
 fn program_rule(rule: &Rule, real: &Resolved, vars: &Vars) -> Result<Rule, Error> {

@@ -118,8 +118,18 @@ fn existing(path: &Path, rule: &Rule, op: FileOp, granted: Access) -> Result<Opt
     }
 }
 
-/// Where the links lie that a path goes through, in their order. One that leads in a circle ends the walk.
+/// Where a path leads, links followed as far as something is there, and the rest of it as it is written.
+pub(crate) fn leads_to(path: &Path) -> PathBuf {
+    follow(path).1
+}
+
 fn links_on(path: &Path) -> Vec<PathBuf> {
+    follow(path).0
+}
+
+/// Where the links lie that a path goes through, in their order, and where it leads. One that leads in a circle is a name
+/// like any other.
+fn follow(path: &Path) -> (Vec<PathBuf>, PathBuf) {
     let mut links = Vec::new();
     let mut at = PathBuf::from("/");
     let mut left: Vec<OsString> = names(path);
@@ -140,7 +150,7 @@ fn links_on(path: &Path) -> Vec<PathBuf> {
             _ => at = next,
         }
     }
-    links
+    (links, at)
 }
 
 /// The names in a path, the last one first.

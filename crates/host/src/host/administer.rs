@@ -43,9 +43,31 @@ impl Host {
     /// # Cancel safety
     /// Dropped, the consent is recorded or it is not; the plugin may not have been restarted yet.
     pub async fn consent(&self, name: &str, consent: Consent) -> Result<PluginSummary, Error> {
+        self.consent_to(name, None, consent).await
+    }
+
+    /// The same for one package and no other: that of the upgrade that waits, or of the plugin where none does. Another one may
+    /// have come since it was read.
+    ///
+    /// # Errors
+    /// `conflict` when consent would be to another package than the one with this `digest`; as for [`Host::consent`].
+    ///
+    /// # Cancel safety
+    /// As for [`Host::consent`].
+    pub async fn consent_to(
+        &self,
+        name: &str,
+        digest: Option<&str>,
+        consent: Consent,
+    ) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
         let _one_at_a_time = self.act().await;
         let before = self.row(&name).await?;
+        let asks = &before.pending.as_ref().unwrap_or(&before.package).digest;
+        if digest.is_some_and(|digest| digest != asks) {
+            let message = format!("another package of {name} has come since this one was looked at");
+            return Err(Error::new(ErrorCode::Conflict, message).with_hint("look at what it asks for now"));
+        }
         if before.pending.is_some() {
             self.commit_pending(&name, consent).await.map(drop)?;
         } else {

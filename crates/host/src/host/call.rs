@@ -22,6 +22,9 @@ const FAULTS_SHOWN: usize = 5;
 /// How long a call waits for room in the audit trail before it is refused.
 const AUDIT_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a call whose time is over looks whether there is such a plugin at all.
+const ROW_WAIT: Duration = Duration::from_millis(250);
+
 impl Host {
     /// Calls a tool of an active plugin and waits for its result. A plugin that does not run is started.
     ///
@@ -140,9 +143,13 @@ impl Host {
             Some(timeout) => match tokio::time::timeout(timeout, starting).await {
                 Ok(started) => started,
                 Err(_elapsed) => {
-                    // However little time there was: what is not installed is not being started.
-                    self.row(&plugin_name(name)?).await?;
-                    Err(not_started(name, timeout))
+                    // However little time there was: what is not installed is not being started. Whether it is, is not waited
+                    // for either.
+                    let row = tokio::time::timeout(ROW_WAIT, self.row(&plugin_name(name)?)).await;
+                    match row {
+                        Ok(Err(error)) if error.code() == ErrorCode::NotFound => Err(error),
+                        _ => Err(not_started(name, timeout)),
+                    }
                 }
             },
         }

@@ -4,7 +4,7 @@ use ringfence_api::PermissionName;
 use ringfence_policy::{CanonicalPath, Effect, Policy, PolicyRule, Rule, Vars};
 use ringfence_sandbox::Resolved;
 
-use crate::exec::translate::file_op;
+use crate::exec::translate::{file_op, where_it_would_be};
 
 /// The policy with every path as it is without links. A denied path is denied as it is written too, so that nobody gains by
 /// putting a link in its place; a denied path that is a directory is denied with all that it holds.
@@ -23,7 +23,7 @@ pub(super) fn follow(mut policy: Policy, vars: &Vars) -> Policy {
     policy
 }
 
-/// The same rule over where its path leads; `None` when that is the same place, or nothing is there yet.
+/// The same rule over where its path leads, or would lead if something were there; `None` when that is the same place.
 fn real(rule: &Rule, vars: &Vars) -> Option<Rule> {
     let pattern = rule.path()?;
     if file_op(rule).is_none() && *rule.permission_name() != PermissionName::SubprocessExecute {
@@ -33,7 +33,7 @@ fn real(rule: &Rule, vars: &Vars) -> Option<Rule> {
     if prefix == CanonicalPath::root() {
         return None;
     }
-    let found = Resolved::find(prefix.as_path()).ok()?;
+    let Ok(found) = Resolved::find(prefix.as_path()) else { return where_it_would_be(rule, vars) };
     let whole_directory = pattern.is_exact() && found.is_directory();
     if found.path() == prefix.as_path() && !whole_directory {
         return None;

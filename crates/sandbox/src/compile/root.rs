@@ -356,11 +356,16 @@ impl Root {
                 self.symlink(to, from);
             }
         }
-        if plan.hidden.is_empty() {
+        if plan.hidden.is_empty() && !plan.throw_away {
             return;
         }
         place(self.recipe.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
         place(self.recipe.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
+        if plan.throw_away {
+            // The copies have what they are made of by now; there what is hidden would still be listed.
+            let to = self.steps.add().u32(build::COVER).text(OsStr::new(EMPTY_DIRECTORY));
+            to.text(OsStr::new(COPIES)).u64(0).u64(0);
+        }
         for hidden in &plan.hidden {
             let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
             let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());

@@ -68,23 +68,32 @@ pub(super) async fn set_grants(
 ) -> Result<Versioned<Vec<GrantInfo>>, Failure> {
     let name = asked.name().to_owned();
     let _turn = asked.api.versions.take(&name).await;
-    let (_, version, waits) = read_grants(&asked.host, &name).await?;
+    let (_, version, asks) = read_grants(&asked.host, &name).await?;
     version::judge(&asked, &version)?;
-    if waits && !asked.names_a_version() {
+    if asks.waits && !asked.names_a_version() {
         let message = "an upgrade waits for consent, which this would carry out";
         return Err(Failure::new(ErrorCode::Conflict, message)
             .hint("read GET /plugins/{name} and its grants, and send the ETag of these in If-Match"));
     }
     let wanted = asked.body.0.permissions;
-    asked.host.consent(&name, Consent::Only(wanted)).await?;
+    // Nobody's turn keeps an installation or an upgrade from coming in between.
+    asked.host.consent_to(&name, Some(&asks.digest), Consent::Only(wanted)).await?;
     let (document, version, _) = read_grants(&asked.host, &name).await?;
     Ok(Versioned { document, version })
 }
 
-/// The grants, their version, and whether an upgrade waits. The version is of the packages, too: consent is to one of them.
-async fn read_grants(host: &Host, name: &str) -> Result<(Vec<GrantInfo>, String, bool), Failure> {
+/// The package that consent is to.
+struct Asks {
+    digest: String,
+    /// Whether it is that of an upgrade.
+    waits: bool,
+}
+
+/// The grants, their version, and what consent would be to. The version is of the packages, too.
+async fn read_grants(host: &Host, name: &str) -> Result<(Vec<GrantInfo>, String, Asks), Failure> {
     let details = host.show(name).await?;
     let pending = details.pending.map(|pending| pending.digest);
     let version = version::of(&(&details.grants, &details.digest, &pending));
-    Ok((details.grants, version, pending.is_some()))
+    let waits = pending.is_some();
+    Ok((details.grants, version, Asks { digest: pending.unwrap_or(details.digest), waits }))
 }

@@ -1,7 +1,7 @@
 //! `ringfence learn`: one run in a sandbox that shows nearly everything and changes only copies, and the grants with which
 //! the same would have worked.
 //!
-//! What is watched says what the program named and needed (`explain::judge`); [`scopes`] makes a short list of it. Nothing
+//! What is watched says what the program named and needed (`explain::judge`); `scopes` makes a short list of it. Nothing
 //! that the program does leaves the sandbox: it changes throw-away copies, has no network, and what is on the floor is not
 //! shown.
 
@@ -304,14 +304,14 @@ pub(super) fn open_wide(plan: &mut Plan, exec: &Exec, directory: &Path, vars: &V
     let mut places: Vec<PathBuf> =
         entries(Path::new("/")).into_iter().filter(|path| !is_not_copied(path)).collect();
     places.push(directory.to_owned());
-    if speaks_of_tmp(exec, directory) {
-        // The sandbox's own /tmp stands there; what it lacks is added piece by piece.
-        places.extend(entries(Path::new(TMP)));
-    }
     for word in exec.command.iter().skip(1) {
         let path = lexical(&directory.join(word));
         places.extend(path.parent().map(Path::to_owned));
         places.push(path);
+    }
+    if speaks_of_tmp(exec, directory) {
+        // The sandbox's own /tmp stands there; what it lacks is added piece by piece, as far as there is room.
+        places.extend(entries(Path::new(TMP)));
     }
     let mut copied: Vec<Resolved> = Vec::new();
     for found in places.iter().filter_map(|path| Resolved::find(path).ok()) {

@@ -396,12 +396,33 @@ fn permission(text: Option<&str>) -> Result<Permission, Failure> {
     })
 }
 
+/// Whether consent is still to be given, to the plugin or to an upgrade of it: then all that it asks for is judged at once.
+fn awaits_consent(details: &PluginDetails) -> bool {
+    details.pending.is_some() || matches!(details.state, PluginState::Installed | PluginState::Discovered)
+}
+
+/// # Errors
+/// `conflict` while consent is still to be given.
+fn only_after_consent(details: &PluginDetails) -> Result<(), Failure> {
+    if !awaits_consent(details) {
+        return Ok(());
+    }
+    let message = format!("{} waits for consent to all that it asks for", details.name);
+    Err(Failure::new(ErrorCode::Conflict, message)
+        .hint("decide about that on its page Permissions; a single permission can be given afterwards"))
+}
+
 /// Takes one permission back.
 pub(crate) async fn revoke(act: Act) -> Result<Next, Failure> {
     let taken = permission(act.form.text("grant"))?;
     let details = act.seen.host.show(act.seen.name()).await?;
-    let body = others(&details, Some(&taken), None);
-    act.send(Question { version: act.version(), body: Some(&body), ..Question::default() }).await?;
+    if details.pending.is_some() {
+        // Setting all of them would be the consent that the upgrade waits for.
+        act.seen.host.revoke(details.name.as_str(), std::slice::from_ref(&taken)).await?;
+    } else {
+        let body = others(&details, Some(&taken), None);
+        act.send(Question { version: act.version(), body: Some(&body), ..Question::default() }).await?;
+    }
     let name = &details.name;
     Ok(done(format!("{ROOT}/plugins/{name}/grants"), format!("{name} has lost {taken}, at once.")))
 }
@@ -411,6 +432,7 @@ pub(crate) async fn ask_for_one(seen: Arc<Seen>) -> Result<Page, Failure> {
     let wanted = permission(seen.query("permission").as_deref())?;
     let version = seen.ask("getGrants", Question::default()).await?.version.unwrap_or_default();
     let details = seen.host.show(seen.name()).await?;
+    only_after_consent(&details)?;
     let asked = Asked::new(wanted.clone(), details.runtime, false, None);
     let text = wanted.to_string();
     let leads = leads(vec![wanted]).await.into_iter().next().flatten();
@@ -443,6 +465,7 @@ pub(crate) async fn ask_for_one(seen: Arc<Seen>) -> Result<Page, Failure> {
 pub(crate) async fn add(act: Act) -> Result<Next, Failure> {
     let given = permission(act.form.text("grant"))?;
     let details = act.seen.host.show(act.seen.name()).await?;
+    only_after_consent(&details)?;
     let body = others(&details, Some(&given), Some(&given));
     act.send(Question { version: act.version(), body: Some(&body), ..Question::default() }).await?;
     let name = &details.name;
