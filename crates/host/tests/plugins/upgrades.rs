@@ -38,6 +38,24 @@ async fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
 }
 
 #[tokio::test]
+async fn a_consent_is_to_the_package_that_was_looked_at_and_to_no_other() {
+    let rig = Rig::new().await;
+    rig.active("p", "", &["which"], V1).await;
+    let second = rig.python_package("p", "2.0.0", WIDER, &["which"], V2);
+    rig.host.upgrade(&second, Consent::Absent, UpgradeOptions::default()).await.unwrap();
+    let looked_at = rig.host.show("p").await.unwrap().pending.unwrap().digest;
+    let third = rig.python_package("p", "3.0.0", "permissions: ['env:read']\n", &["which"], V2);
+    rig.host.upgrade(&third, Consent::Absent, UpgradeOptions::default()).await.unwrap();
+    let refused = rig.host.consent_to("p", Some(&looked_at), Consent::Requested).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Conflict);
+    assert_eq!(rig.host.show("p").await.unwrap().version, "1.0.0");
+    let now = rig.host.show("p").await.unwrap().pending.unwrap().digest;
+    let done = rig.host.consent_to("p", Some(&now), Consent::Requested).await.unwrap();
+    assert_eq!(done.version, "3.0.0", "the twin");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_consent_that_comes_with_the_package_that_is_there_holds() {
     let rig = Rig::new().await;
     let package = rig.python_package("p", "1.0.0", WIDER, &["which"], V1);

@@ -124,6 +124,33 @@ fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
 }
 
 #[test]
+fn while_a_version_waits_a_single_permission_is_taken_back_and_none_is_given() {
+    let rig = Rig::new();
+    rig.active("p", "permissions: ['env:read=LANG', 'env:read=TZ']\n", &["hi"], CODE);
+    let path = rig.package("p", "1.1.0", "permissions: ['env:read=LANG', 'env:read=HOME']\n", &["hi"], CODE);
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let asked = admin.act("/dashboard/plugins/p/upgrade", &[("path", path.to_str().unwrap())]);
+    let form = value_of(&asked, "version").unwrap();
+    let grants = || rig.send(&get("/plugins/p/grants")).ok().as_array().unwrap().len();
+    let add = [("version", form.as_str()), ("grant", "env:read=USER")];
+    assert_eq!(admin.post("/dashboard/plugins/p/grants/add", &add).status, 412);
+    assert_eq!(admin.get("/dashboard/plugins/p/grants/add?permission=env:read%3DUSER").status, 412);
+    let revoke = [("version", form.as_str()), ("grant", "env:read=TZ")];
+    let after = admin.act("/dashboard/plugins/p/grants/revoke", &revoke);
+    assert!(after.contains("p has lost env:read=TZ"), "{after}");
+    assert_eq!((version(&rig).as_str(), grants()), ("1.0.0", 1), "what waits has not begun");
+    // The twin: once it is decided, one more is given.
+    let asked = admin.open("/dashboard/plugins/p/grants");
+    let form = value_of(&asked, "version").unwrap();
+    admin.act("/dashboard/plugins/p/grants", &[("version", &form), ("grant", "env:read=LANG")]);
+    assert_eq!(version(&rig), "1.1.0");
+    let asked = admin.open("/dashboard/plugins/p/grants/add?permission=env:read%3DUSER");
+    let form = value_of(&asked, "version").unwrap();
+    admin.act("/dashboard/plugins/p/grants/add", &[("version", &form), ("grant", "env:read=USER")]);
+    assert_eq!(grants(), 2);
+}
+
+#[test]
 fn a_version_that_does_not_come_up_is_put_back_and_that_is_told() {
     let rig = Rig::new();
     rig.active("p", "", &["hi"], CODE);
