@@ -286,10 +286,18 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether the command works in /tmp or names something in it, if only within a word (`sh -c`).
-fn speaks_of_tmp(exec: &Exec, directory: &Path) -> bool {
-    let names = |word: &OsString| word.as_bytes().windows(TMP.len() + 1).any(|part| part == b"/tmp/");
-    directory.starts_with(TMP) || exec.command.iter().skip(1).any(names)
+/// What a word names at the top of /tmp, if only within it (`sh -c`).
+fn named_in_tmp(word: &[u8]) -> Vec<PathBuf> {
+    const PREFIX: &[u8] = b"/tmp/";
+    let begins = |at: &usize| word.get(*at..).is_some_and(|rest| rest.starts_with(PREFIX));
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"/'\"`;|&<>()$*?:,".contains(byte);
+    (0..word.len())
+        .filter(begins)
+        .filter_map(|at| word.get(at + PREFIX.len()..))
+        .map(|rest| rest.split(ends).next().unwrap_or_default())
+        .filter(|name| !name.is_empty() && *name != b"." && *name != b"..")
+        .map(|name| Path::new(TMP).join(std::ffi::OsStr::from_bytes(name)))
+        .collect()
 }
 
 fn is_not_copied(path: &Path) -> bool {
@@ -309,9 +317,10 @@ pub(super) fn open_wide(plan: &mut Plan, exec: &Exec, directory: &Path, vars: &V
         places.extend(path.parent().map(Path::to_owned));
         places.push(path);
     }
-    if speaks_of_tmp(exec, directory) {
-        // The sandbox's own /tmp stands there; what it lacks is added piece by piece, as far as there is room.
-        places.extend(entries(Path::new(TMP)));
+    // The sandbox's own /tmp stands in the place of the host's: what it lacks is added piece by piece.
+    places.extend(exec.command.iter().skip(1).flat_map(|word| named_in_tmp(word.as_bytes())));
+    if directory == Path::new(TMP) {
+        places.extend(entries(directory));
     }
     let mut copied: Vec<Resolved> = Vec::new();
     for found in places.iter().filter_map(|path| Resolved::find(path).ok()) {
@@ -481,6 +490,16 @@ fn beside_protected(grants: &[String], vars: &Vars) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_script_names_below_tmp_is_found() {
+        let named = |word: &str| named_in_tmp(word.as_bytes());
+        assert_eq!(
+            named("cat /tmp/a/b > \"/tmp/c d\"; ls /tmp/"),
+            [Path::new("/tmp/a"), Path::new("/tmp/c")]
+        );
+        assert!(named("/tmp /tmp/.. /tmp/*").is_empty());
+    }
 
     #[test]
     fn mount_points_are_read_as_they_are_named() {
