@@ -90,7 +90,11 @@ impl Seen {
 }
 
 fn directory_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    }
 }
 
 /// A file that every call looks at, by way of its open directory: one name is looked up several times as fast as a path.
@@ -170,7 +174,7 @@ fn read_once(path: &Path, owner: Owner) -> Result<Option<String>, Vec<Finding>> 
     let file = private_file::open_read(path).map_err(cannot)?;
     let found = file.metadata().map_err(cannot)?;
     if owner == Owner::Trusted {
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        let directory = directory_of(path);
         let above = std::fs::metadata(directory).map_err(cannot)?;
         if let Some(why) =
             writable_by_others(&found, "it").or_else(|| writable_by_others(&above, "its directory"))
@@ -222,6 +226,13 @@ pub(super) fn read_any(path: &Path) -> Result<Result<String, Vec<Finding>>, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_alone_lies_in_the_working_directory() {
+        assert_eq!(directory_of(Path::new("new.toml")), Path::new("."));
+        assert_eq!(directory_of(Path::new("/policy.toml")), Path::new("/"));
+        assert_eq!(directory_of(Path::new("a/b")), Path::new("a"));
+    }
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn refused(path: &Path) -> String {
