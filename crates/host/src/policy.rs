@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::{Error, Home};
 
-pub(crate) use keeper::{Keeper, Known, PluginRules};
+pub(crate) use keeper::{Keeper, PluginRules};
 pub(crate) use limits::clamp;
 pub use template::template;
 

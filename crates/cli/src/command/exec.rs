@@ -6,17 +6,16 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
+use ringfence::Error;
 use ringfence::exec::{Exec, Listeners, Outcome, Sink, Stream, exit_status};
 use ringfence::stream::{Signals, write_now};
 use ringfence::units::Limit;
-use ringfence::{Config, Error, Home};
 use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, RunReport, RunStatus};
 
-use crate::duration::parse_duration;
+use crate::command::sandboxed::SandboxedArguments;
 use crate::flags;
 use crate::print;
 use crate::size::parse_size;
@@ -46,24 +45,8 @@ pub(crate) struct ExecArguments {
     /// Let it read, write and delete this file, or all in this directory
     #[arg(long, value_name = "PATH")]
     rw: Vec<PathBuf>,
-    /// Grant a permission, such as file:read=/srv/notes/** or subprocess:execute
-    #[arg(long, value_name = "PERMISSION")]
-    grant: Vec<String>,
-    /// Deny a permission, whatever is granted
-    #[arg(long, value_name = "PERMISSION")]
-    deny: Vec<String>,
-    /// Wall-clock time, such as 30s or 5m [default: 600s]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    timeout: Option<Limit<Duration>>,
-    /// Memory of all processes together [default: 500MB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    memory: Option<Limit<u64>>,
-    /// CPU time in percent of one core [default: 80]
-    #[arg(long, value_name = "PERCENT", value_parser = flags::parse_count)]
-    cpu: Option<Limit<u64>>,
-    /// Processes and threads [default: 256]
-    #[arg(long, value_name = "N", value_parser = flags::parse_count)]
-    processes: Option<Limit<u64>>,
+    #[command(flatten)]
+    sandboxed: SandboxedArguments,
     /// Output of both streams together [default: 5MB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_output: Option<Limit<u64>>,
@@ -73,15 +56,6 @@ pub(crate) struct ExecArguments {
     /// Open files of each process [default: 1024]
     #[arg(long, value_name = "N", value_parser = flags::parse_count)]
     max_open_files: Option<Limit<u64>>,
-    /// What it reads: close, pass, or a file
-    #[arg(long, value_name = "pass|close|FILE", default_value = "close")]
-    stdin: OsString,
-    /// Where it starts, as seen inside [default: here if granted, else /tmp]
-    #[arg(long, value_name = "DIR")]
-    cwd: Option<PathBuf>,
-    /// Set an environment variable
-    #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<OsString>,
     /// Hide matches of this pattern in the output too; `none` hides nothing
     #[arg(long, value_name = "REGEX|none")]
     redact: Vec<String>,
@@ -130,48 +104,15 @@ pub(crate) fn run(arguments: &ExecArguments) -> ExitCode {
 }
 
 fn prepare(arguments: &ExecArguments) -> Result<Exec, Error> {
-    let home = Home::from_env()?;
-    let mut exec = Exec::new(&arguments.command);
-    exec.home(&home, &Config::load(&home)?)?;
+    let mut exec = arguments.sandboxed.command(&arguments.command)?;
     for path in &arguments.ro {
         exec.read_path(path);
     }
     for path in &arguments.rw {
         exec.write_path(path);
     }
-    for text in &arguments.grant {
-        exec.grant(text);
-    }
-    for text in &arguments.deny {
-        exec.deny(text);
-    }
-    for word in &arguments.env {
-        let (name, value) = flags::variable(word)?;
-        exec.variable(name, value);
-    }
-    if let Some(directory) = &arguments.cwd {
-        exec.working_directory(directory);
-    }
-    exec.stdin(flags::stdin(&arguments.stdin)).redaction(flags::redaction(&arguments.redact)?);
-    exec.strict(arguments.strict).explain(arguments.explain);
-    limits(arguments, &mut exec);
-    Ok(exec)
-}
-
-fn limits(arguments: &ExecArguments, exec: &mut Exec) {
+    exec.redaction(flags::redaction(&arguments.redact)?).strict(arguments.strict).explain(arguments.explain);
     let limits = exec.limits();
-    if let Some(limit) = arguments.timeout {
-        limits.timeout = limit.as_option();
-    }
-    if let Some(limit) = arguments.memory {
-        limits.memory_bytes = limit.as_option();
-    }
-    if let Some(limit) = arguments.cpu {
-        limits.cpu_percent = limit.as_option().and_then(|percent| u32::try_from(percent).ok());
-    }
-    if let Some(limit) = arguments.processes {
-        limits.processes = limit.as_option();
-    }
     if let Some(limit) = arguments.max_output {
         limits.output_bytes = limit.as_option();
     }
@@ -181,6 +122,7 @@ fn limits(arguments: &ExecArguments, exec: &mut Exec) {
     if let Some(limit) = arguments.max_open_files {
         limits.open_files = limit.as_option();
     }
+    Ok(exec)
 }
 
 /// Nothing was started.

@@ -5,23 +5,19 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use ringfence::exec::{Exec, LearnOptions, Learned, Sink, Stream};
+use ringfence::Error;
+use ringfence::exec::{LearnOptions, Learned, Sink, Stream};
 use ringfence::stream::{Signals, write_now};
-use ringfence::units::Limit;
-use ringfence::{Config, Error, Home};
 use ringfence_api::text::shell_word;
 use ringfence_api::{Denial, ErrorCode};
 use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::command::exec::CANCELLING;
-use crate::duration::parse_duration;
-use crate::flags;
+use crate::command::sandboxed::SandboxedArguments;
 use crate::print;
-use crate::size::parse_size;
 use crate::text::one_line;
 
 #[derive(Debug, Args)]
@@ -40,33 +36,8 @@ Exit status: 0 the list is complete; 1 the command failed or was stopped, and th
 3 no such command; 4 refused; 7 not enforceable here."
 )]
 pub(crate) struct LearnArguments {
-    /// A permission that it has in any case, such as env:read=LANG
-    #[arg(long, value_name = "PERMISSION")]
-    grant: Vec<String>,
-    /// Deny a permission: hide a path from it
-    #[arg(long, value_name = "PERMISSION")]
-    deny: Vec<String>,
-    /// Wall-clock time of one run [default: 600s]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    timeout: Option<Limit<Duration>>,
-    /// Memory of all processes together, with the copies [default: 500MB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    memory: Option<Limit<u64>>,
-    /// CPU time in percent of one core [default: 80]
-    #[arg(long, value_name = "PERCENT", value_parser = flags::parse_count)]
-    cpu: Option<Limit<u64>>,
-    /// Processes and threads [default: 256]
-    #[arg(long, value_name = "N", value_parser = flags::parse_count)]
-    processes: Option<Limit<u64>>,
-    /// What it reads: close, pass, or a file
-    #[arg(long, value_name = "pass|close|FILE", default_value = "close")]
-    stdin: OsString,
-    /// Where it starts
-    #[arg(long, value_name = "DIR")]
-    cwd: Option<PathBuf>,
-    /// Set an environment variable
-    #[arg(long, value_name = "NAME=VALUE")]
-    env: Vec<OsString>,
+    #[command(flatten)]
+    sandboxed: SandboxedArguments,
     /// Run it again without each line, and leave out the lines without which it ends and prints the same
     #[arg(long)]
     minimise: bool,
@@ -100,7 +71,7 @@ struct Document<'a> {
 
 /// Learns.
 pub(crate) fn run(arguments: &LearnArguments) -> ExitCode {
-    let learned = prepare(arguments).and_then(|exec| {
+    let learned = arguments.sandboxed.command(&arguments.command).and_then(|exec| {
         let mut sink = ToStderr::new(arguments.json)
             .map_err(|error| Error::new(ErrorCode::Io, "cannot catch signals").with_source(error))?;
         exec.learn(&mut sink, LearnOptions { minimise: arguments.minimise })
@@ -128,40 +99,6 @@ pub(crate) fn run(arguments: &LearnArguments) -> ExitCode {
     } else {
         printed
     }
-}
-
-fn prepare(arguments: &LearnArguments) -> Result<Exec, Error> {
-    let home = Home::from_env()?;
-    let mut exec = Exec::new(&arguments.command);
-    exec.home(&home, &Config::load(&home)?)?;
-    for text in &arguments.grant {
-        exec.grant(text);
-    }
-    for text in &arguments.deny {
-        exec.deny(text);
-    }
-    for word in &arguments.env {
-        let (name, value) = flags::variable(word)?;
-        exec.variable(name, value);
-    }
-    if let Some(directory) = &arguments.cwd {
-        exec.working_directory(directory);
-    }
-    exec.stdin(flags::stdin(&arguments.stdin));
-    let limits = exec.limits();
-    if let Some(limit) = arguments.timeout {
-        limits.timeout = limit.as_option();
-    }
-    if let Some(limit) = arguments.memory {
-        limits.memory_bytes = limit.as_option();
-    }
-    if let Some(limit) = arguments.cpu {
-        limits.cpu_percent = limit.as_option().and_then(|percent| u32::try_from(percent).ok());
-    }
-    if let Some(limit) = arguments.processes {
-        limits.processes = limit.as_option();
-    }
-    Ok(exec)
 }
 
 fn answer(arguments: &LearnArguments, learned: &Learned) -> Result<Answer, Error> {

@@ -21,6 +21,7 @@ pub(crate) mod mcp;
 pub(crate) mod new;
 pub(crate) mod policy;
 pub(crate) mod runs;
+mod sandboxed;
 pub(crate) mod scan_code;
 pub(crate) mod serve;
 pub(crate) mod show;

@@ -175,6 +175,39 @@ fn nothing_reaches_what_lies_outside() {
 }
 
 #[test]
+fn what_copies_are_made_of_is_not_shown() {
+    let world = World::new();
+    world.reset(&[("keep", "as it was\n")]);
+    // The copy itself works, so there is one.
+    let script = "echo more >> keep && cat keep && ls -A /.copies; ls -d /.copies/*";
+    let words = ["learn", "--json", "--", "sh", "-c", script];
+    let output = world.ringfence(&words);
+    let learned: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(texts(&learned["grants"]).iter().any(|grant| grant.starts_with("file:write=")), "{learned:#}");
+    let output = world.ringfence(&["learn", "--", "sh", "-c", script]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("as it was\nmore\n"), "the copy was changed: {said}");
+    let listed =
+        said.split("/.copies/").skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    assert!(!listed, "{said}");
+}
+
+#[test]
+fn what_the_caller_denies_is_not_proposed() {
+    let world = World::new();
+    world.reset(&[("one", "1\n"), ("two", "2\n")]);
+    let one = world.place().join("one").display().to_string();
+    let (learned, _) = world.learn(&["--deny", &format!("file:read={one}")], &["cat", "one", "two"]);
+    let grants = texts(&learned["grants"]);
+    assert!(!grants.iter().any(|grant| grant.ends_with("/one")), "{learned:#}");
+    assert!(grants.iter().any(|grant| grant.ends_with("/two")), "the twin: {learned:#}");
+    assert!(
+        texts(&learned["notes"]).iter().any(|note| note.contains("--deny") && note.contains(&one)),
+        "{learned:#}"
+    );
+}
+
+#[test]
 fn what_a_word_hides_below_tmp_is_copied_too() {
     let world = World::new();
     let other =

@@ -200,8 +200,8 @@ impl HostBuilder {
         };
         let host = Host { inner: Arc::new(inner), actor };
         host.context().belongs_to(host.downgrade());
-        let noted = host.note_policy().await;
-        host.watch_policy(noted);
+        host.note_policy().await;
+        host.watch_policy();
         if starts {
             host.start_all().await?;
         }

@@ -7,6 +7,7 @@ mod administer;
 mod builder;
 mod call;
 mod change;
+mod discover;
 mod event;
 mod follow;
 mod hook;

@@ -16,7 +16,7 @@ use crate::Error;
 use crate::clock::now_ms;
 use crate::exec::translate::{Resolution, vars_of_home};
 use crate::lifecycle::{Command, Context, Instance, Move, Occasion, Supervisor, Target, Why, effective};
-use crate::policy::{Known, PolicyStatus};
+use crate::policy::PolicyStatus;
 use crate::store::{Actor, PackageRow};
 
 /// How often a host looks whether the policy is another one, while a plugin runs.
@@ -24,6 +24,8 @@ pub const POLICY_LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long a plugin that may not go on as it is has to end in order; then it is killed. With the look before it, a change of
 /// the policy holds within a second.
 const POLICY_GRACE: Duration = Duration::from_millis(400);
+/// How soon a change of the policy that could not be recorded is tried again.
+const RECORD_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How far back denials count for a quarantine.
 const DENIAL_WINDOW_MS: i64 = 3_600_000;
 /// How long denials that were just recorded may take to be on the disk before they are counted.
@@ -248,24 +250,23 @@ impl Host {
         }
     }
 
-    /// Records which policy holds, unless the audit trail says so already. What cannot be recorded is tried again at the next
-    /// look; the policy holds all the same.
-    pub(super) async fn note_policy(&self) -> Option<Arc<Known>> {
+    /// Records each policy that has held since the last time, unless the audit trail says so already. What cannot be recorded
+    /// is tried again later; the policy holds all the same. Whether it was recorded.
+    pub(super) async fn note_policy(&self) -> bool {
         let context = Arc::clone(self.context());
         let noted = self.context().store.run(move |store| {
-            let known = context.policy.now();
-            store.note_policy(known.event())?;
-            Ok(known)
+            context.policy.now();
+            context.policy.tell_all(|event| store.note_policy(event))
         });
         let failed =
             |error: &Error| tracing::error!(error = %error.chain(), "the policy could not be recorded");
-        noted.await.inspect_err(failed).ok()
+        noted.await.inspect_err(failed).is_ok()
     }
 
     /// Holds what runs to the policy, a few times a second.
-    pub(super) fn watch_policy(&self, noted: Option<Arc<Known>>) {
+    pub(super) fn watch_policy(&self) {
         let host = Arc::downgrade(&self.inner);
-        let watch = tokio::spawn(watch(host, noted));
+        let watch = tokio::spawn(watch(host));
         if let Ok(mut place) = self.inner.watch.lock() {
             *place = Some(watch);
         }
@@ -285,19 +286,20 @@ async fn kill_after_grace(instance: &Instance) {
     }
 }
 
-/// `noted` is the policy that was last recorded.
-async fn watch(host: Weak<Inner>, mut noted: Option<Arc<Known>>) {
+async fn watch(host: Weak<Inner>) {
     // One task for each plugin at most: the lock of its target lets the others pass at once.
     let mut judging = JoinSet::new();
+    let mut record_at = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(POLICY_LOOK_EVERY).await;
         while judging.try_join_next().is_some() {}
         let Some(inner) = host.upgrade() else { return };
         let host = Host { actor: inner.actor.clone(), inner };
-        let known = host.context().policy.unchanged_anew();
-        let is_noted = matches!((&known, &noted), (Some(known), Some(noted)) if Arc::ptr_eq(known, noted));
-        if !is_noted {
-            noted = host.note_policy().await;
+        let policy = &host.context().policy;
+        let is_new = policy.unchanged_anew().is_none() || policy.has_untold();
+        // A disk that fails is not asked, and told of, four times a second.
+        if is_new && tokio::time::Instant::now() >= record_at && !host.note_policy().await {
+            record_at = tokio::time::Instant::now() + RECORD_AGAIN_AFTER;
         }
         for (supervisor, instance) in host.running() {
             let unweighed = {

@@ -1,5 +1,6 @@
 //! Keeps the policy of a home current: looked at before each use, read again when the file is another one.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -11,6 +12,9 @@ use super::{Finding, PolicyState, PolicyStatus, unusable};
 use crate::store::{AuditEvent, PluginRow};
 use crate::{Error, Home};
 
+/// How many changes may wait for the audit trail; each needs a file that was read.
+const UNTOLD_MAX: usize = 1_024;
+
 /// The policy of one home, as far as this process knows it.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -20,6 +24,8 @@ pub(crate) struct Keeper {
     known: RwLock<Arc<Known>>,
     /// Held while the file is read, so that it is read once for many that ask.
     reading: Mutex<()>,
+    /// What has held since the audit trail was told last, in its order.
+    untold: Mutex<VecDeque<AuditEvent>>,
 }
 
 /// What was found at the last look.
@@ -109,6 +115,7 @@ impl Keeper {
             path: home.policy_file(),
             known: RwLock::new(Arc::new(known)),
             reading: Mutex::default(),
+            untold: Mutex::default(),
         }
     }
 
@@ -130,8 +137,39 @@ impl Keeper {
         warn(&self.path, &before.standing, &standing);
         let generation = before.generation + u64::from(!same);
         let known = Arc::new(Known { seen: Some(seen), generation, standing, digest });
+        self.tell(known.event());
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&known);
         known
+    }
+
+    fn tell(&self, event: AuditEvent) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        if untold.back() == Some(&event) {
+            return;
+        }
+        if untold.len() >= UNTOLD_MAX {
+            untold.pop_front();
+            tracing::error!("a change of the policy is missing from the audit trail: too many came at once");
+        }
+        untold.push_back(event);
+    }
+
+    /// Whether something has held that the audit trail was not told of.
+    pub(crate) fn has_untold(&self) -> bool {
+        !self.untold.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Tells the audit trail what has held, each once and in its order, by way of `record`.
+    ///
+    /// # Errors
+    /// What `record` says; what could not be recorded is kept.
+    pub(crate) fn tell_all(&self, record: impl Fn(AuditEvent) -> Result<(), Error>) -> Result<(), Error> {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(event) = untold.front().cloned() {
+            record(event)?;
+            untold.pop_front();
+        }
+        Ok(())
     }
 
     /// What was found at the last look, without looking.

@@ -474,6 +474,22 @@ async fn each_change_of_the_policy_is_on_the_record_though_nothing_runs() {
 }
 
 #[tokio::test]
+async fn a_policy_that_held_for_one_look_alone_is_on_the_record_too() {
+    let rig = Rig::new().await;
+    put(&rig, ALLOWS);
+    within(async || recorded(&rig).await.len() == 1).await;
+    // Each holds for whoever asks at that moment; the host itself looks four times a second.
+    for number in 0..3 {
+        put(&rig, &format!("deny = [\"env:read=NAME_{number}\"]\n"));
+        assert_eq!(rig.host.policy().rules, 1);
+        put(&rig, ALLOWS);
+        assert_eq!(rig.host.policy().rules, 0);
+    }
+    within(async || recorded(&rig).await.len() == 7).await;
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
 async fn what_the_policy_refuses_of_a_plugin_that_is_worked_on_is_on_the_record() {
     let rig = Rig::new().await;
     let package = rig.python_package("worked-on", "1.0.0", "", &["read"], READER);

@@ -5,6 +5,8 @@
 //! the system. The launcher builds each recipe once. The steps are what only this sandbox has, and only mount: its /proc,
 //! its /tmp, what is granted, what is hidden.
 
+mod granted;
+
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
@@ -18,16 +20,10 @@ use super::{CompileError, INSIDE_ID, USER_NAME, right};
 use crate::encode::{Records, Writer};
 use crate::kernel::Facts;
 use crate::plan::{Plan, Processes};
-use crate::resolve::Resolved;
 use crate::wire::{build, source};
 
 /// Not readable for the program by Landlock alone: proof that Landlock is on.
 pub(super) const PROBE: &str = "/.ringfence";
-/// What covers a hidden directory or file: made in the root, empty, without any permission.
-const EMPTY_DIRECTORY: &str = ".hidden-directory";
-const EMPTY_FILE: &str = ".hidden-file";
-/// Where throw-away copies are kept. Landlock lets the program do nothing in it.
-const COPIES: &str = ".copies";
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const TOP_LEVEL: [&str; 7] = ["bin", "sbin", "lib", "lib64", "lib32", "libx32", "usr"];
 /// What of the host's /etc programs need and tells nothing: library cache, certificates, alternatives, names of
@@ -320,123 +316,6 @@ impl Root {
             | right::REFER
             | right::TRUNCATE;
         self.rule(format!("/{name}"), all);
-    }
-
-    /// The grants, shallow ones first so that a deeper one lies on top, then what is hidden.
-    fn grants(&mut self, plan: &Plan, scratch_bytes: u64) {
-        if plan.throw_away {
-            self.directory(Path::new(COPIES));
-            let size = OsString::from(scratch_bytes.to_string());
-            self.steps.add().u32(build::SCRATCH).text(&size).u64(NOSUID | NODEV).text(OsStr::new(COPIES));
-        }
-        let mut mounts: Vec<_> = plan.mounts.iter().collect();
-        mounts.sort_by_key(|mount| mount.source.path().components().count());
-        for mount in &mounts {
-            let found = &mount.source;
-            let mut attributes = NOSUID | NODEV;
-            if mount.access.changes() {
-                attributes |= if mount.access.execute { 0 } else { NOEXEC };
-            } else {
-                attributes |= RDONLY;
-            }
-            let place = self.place(mount);
-            if plan.throw_away && mount.access.changes() {
-                self.copy(found, attributes, &place);
-            } else {
-                let source = self.granted_source(found, attributes);
-                self.attach(source, &place, found.is_directory());
-            }
-            self.rule(&place, right::of(mount.access, found.is_directory()));
-        }
-        for (from, to) in &plan.links {
-            let from = from.strip_prefix("/").unwrap_or(from);
-            // Below a link of ours (`/bin`) nothing can be made, and it leads to where the host has the same.
-            let below_link = from.ancestors().skip(1).any(|above| self.linked.contains(above));
-            if !self.is_foreign(from) && !self.made.contains(from) && !below_link {
-                self.symlink(to, from);
-            }
-        }
-        if plan.hidden.is_empty() && !plan.throw_away {
-            return;
-        }
-        place(self.recipe.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
-        place(self.recipe.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
-        if plan.throw_away {
-            // The copies have what they are made of by now; there what is hidden would still be listed.
-            let to = self.steps.add().u32(build::COVER).text(OsStr::new(EMPTY_DIRECTORY));
-            to.text(OsStr::new(COPIES)).u64(0).u64(0);
-        }
-        for hidden in &plan.hidden {
-            let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
-            let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());
-            if self.is_foreign(path) {
-                let copied = plan.mounts.iter().any(|mount| {
-                    plan.throw_away
-                        && mount.access.changes()
-                        && hidden.path().starts_with(mount.source.path())
-                });
-                // An overlay has numbers of its own.
-                let (device, inode) = if copied { (0, 0) } else { hidden.identity() };
-                self.covers.push((self.steps.count(), hidden.path().to_owned()));
-                let to = self.steps.add().u32(build::COVER).text(OsStr::new(cover));
-                to.text(path.as_os_str()).u64(device).u64(inode);
-            }
-        }
-    }
-
-    /// Lays a throw-away copy at `place`: of the directory, or of the one file from a copy of its directory.
-    fn copy(&mut self, found: &Resolved, attributes: u64, place: &Path) {
-        let copies = Path::new(COPIES).join(self.sources.count().to_string());
-        let parent = found.path().parent().and_then(|parent| Resolved::find(parent).ok());
-        let (lower, name) = match (found.is_directory(), &parent) {
-            (false, Some(parent)) => (parent, found.path().file_name().unwrap_or_default()),
-            _ => (found, OsStr::new("")),
-        };
-        let target = place.strip_prefix("/").unwrap_or(place);
-        for layer in ["", "l", "u", "w", "m"] {
-            let path = copies.join(layer);
-            // Whoever the tree belongs to has the same rights over the copy's top.
-            self::place(self.steps.add().u32(build::DIRECTORY).u32(0o755), &path);
-        }
-        let source = self.granted_source_as(lower, found.owner(), RDONLY | NOSUID | NODEV);
-        self.steps.add().u32(build::ATTACH).u32(source).text(copies.join("l").as_os_str());
-        if found.is_directory() {
-            self.directory(target);
-        } else if !self.is_foreign(target) && !self.made.contains(target) {
-            self.file(target, 0o444, b"");
-        }
-        let to = self.steps.add().u32(build::COPY).text(copies.as_os_str()).u64(attributes);
-        to.text(target.as_os_str()).text(name);
-        self.foreign.push(target.to_owned());
-    }
-
-    /// Where a grant is attached: at its own path, but for one case. Landlock's rules reach down, so below the private /tmp,
-    /// where all is allowed, it could not hold writing against deleting. Such a grant is attached elsewhere, and its path is
-    /// a link.
-    fn place(&mut self, mount: &crate::plan::Mount) -> PathBuf {
-        let path = mount.source.path();
-        let split = mount.access.write != mount.access.delete || !mount.access.read;
-        let below_scratch = path.starts_with("/tmp") && path != Path::new("/tmp");
-        let inside = path.strip_prefix("/").unwrap_or(path);
-        if !(mount.access.changes() && split && below_scratch) || self.is_foreign(inside) {
-            return path.to_owned();
-        }
-        let place = Path::new("/.grants").join(self.sources.count().to_string());
-        self.symlink(&place, inside);
-        place
-    }
-
-    fn granted_source(&mut self, found: &Resolved, attributes: u64) -> u32 {
-        self.granted_source_as(found, found.owner(), attributes)
-    }
-
-    fn granted_source_as(&mut self, found: &Resolved, owner: (u32, u32), attributes: u64) -> u32 {
-        // As root, the plugin's user could neither walk to the tree nor own what it makes there.
-        let flags = if self.as_root { source::ID_MAPPED } else { 0 };
-        let number = self.sources.count();
-        self.source_paths.push(found.path().to_owned());
-        write_source(self.sources.add(), found.path(), found.identity(), flags, owner, attributes);
-        number
     }
 
     /// Makes sure that the program and its scripts are shown. A program in a writable tree lies on a `noexec` mount; it is

@@ -95,8 +95,10 @@ pub(super) fn path_field(seen: &Seen, value: &str) -> Markup {
                 value=(plain(value, LONG_MAX_CHARS).0) maxlength="4096";
             p.faint id="path-help" {
                 @if from.is_empty() {
-                    "The configuration names no directory from which packages may be installed here: set "
-                    code { "install_from" } " under " code { "[server]" } " of config.toml."
+                    "No directory is open for this yet. Run " code { "ringfence install DIRECTORY" }
+                    " on the daemon’s machine, and the plugin appears here; or write "
+                    code { "install_from = [\"/srv/packages\"]" } " under " code { "[server]" }
+                    " of config.toml and start the daemon again."
                 } @else {
                     "Absolute, and below " @for (number, path) in from.iter().enumerate() { @if number > 0 { " or " } code { (shown(path)) } } "."
                 }
@@ -120,7 +122,12 @@ async fn draw(seen: &Seen, wrong: Option<Markup>, path: &str, scan: Option<&Scan
         section.card aria-labelledby="at-hand" {
             h2 id="at-hand" { "At hand" }
             @if offers.is_empty() {
-                p.faint { "No package lies in the directories from which packages may be installed here." }
+                @let from = &seen.api().install_from;
+                @if from.is_empty() {
+                    p.faint { "Nothing can be installed from here yet; below is what to do." }
+                } @else {
+                    p.faint { "No package lies in the directories from which packages may be installed here." }
+                }
             } @else {
                 table.list {
                     caption.hidden { "Packages at hand" }

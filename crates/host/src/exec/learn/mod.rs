@@ -13,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use ringfence_api::{Denial, ErrorCode, Permission, PermissionName, RunReport, RunStatus};
-use ringfence_policy::{CanonicalPath, FileOp, PathPattern, RuleSet, Vars};
+use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Rule, RuleSet, Vars};
 use ringfence_sandbox::{Access, Object, Plan, Resolved, Sandbox, is_always_shown};
 
 use crate::error::Error;
@@ -23,7 +23,7 @@ use crate::exec::explain::{grant_for, wanted_listening};
 use crate::exec::floor;
 use crate::exec::request::Exec;
 use crate::exec::run::{Captured, Sink};
-use crate::exec::translate::{Translated, lexical};
+use crate::exec::translate::{Translated, file_op, lexical};
 
 /// How many directories a run that is learned from can have copies of: each is a mount.
 const COPIES_MAX: usize = 48;
@@ -386,6 +386,7 @@ fn learned(exec: &Exec, report: RunReport, seen: Seen, directory: &Path) -> Lear
     let mut scopes = scopes::Scopes::default();
     let (mut protected, mut known): (Vec<Denial>, _) = (Vec::new(), HashSet::new());
     let none = RuleSet::default();
+    let denials = denials(exec, &vars);
     let mut notes = notes(&report, lost);
     for act in &acts {
         if is_refused_here(act) {
@@ -393,6 +394,12 @@ fn learned(exec: &Exec, report: RunReport, seen: Seen, directory: &Path) -> Lear
                 "it tried to change {}, which this run refused as well: not in the list",
                 act.place.object()
             );
+            if notes.len() < NOTES_MAX && !notes.contains(&note) {
+                notes.push(note);
+            }
+        } else if let Some(rule) = denied_by_caller(act, &denials) {
+            let note =
+                format!("it wanted {}, which '{rule}' keeps from it: not in the list", act.place.object());
             if notes.len() < NOTES_MAX && !notes.contains(&note) {
                 notes.push(note);
             }
@@ -424,6 +431,21 @@ fn learned(exec: &Exec, report: RunReport, seen: Seen, directory: &Path) -> Lear
     let network = network.cloned().chain(listening).collect();
     let (working_directory, has_to_be_told) = start(exec, &grants, &working_directory, directory);
     Learned { report, grants, working_directory, has_to_be_told, network, protected, notes }
+}
+
+/// What the caller denies, as rules. One that is none has stopped the run before.
+fn denials(exec: &Exec, vars: &Vars) -> Vec<Rule> {
+    let rule = |text: &String| Rule::parse(Effect::Deny, text, vars, &format!("--deny {text}")).ok();
+    exec.denials.iter().filter_map(rule).collect()
+}
+
+/// The flag that keeps from the command what it tried.
+fn denied_by_caller<'r>(act: &Act, denials: &'r [Rule]) -> Option<&'r str> {
+    let Need::File(op) = act.need else { return None };
+    let denies = |rule: &&Rule| {
+        file_op(rule) == Some(op) && rule.path().is_some_and(|pattern| pattern.matches(act.place.object()))
+    };
+    denials.iter().find(denies).map(Rule::origin)
 }
 
 /// What belongs to the system is not changed, in copies neither.
