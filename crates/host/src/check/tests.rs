@@ -50,6 +50,20 @@ fn what_is_probably_not_meant_is_a_warning_at_its_place() {
 }
 
 #[test]
+fn a_secret_that_is_marked_in_another_dialects_way_is_a_warning() {
+    let with = |mark: &str| {
+        let schema =
+            format!("config_schema: {{type: object, properties: {{key: {{type: string, {mark}}}}}}}\n");
+        let manifest = format!("{GOOD}{schema}");
+        said(&package(&[("plugin.yaml", &manifest), ("a.py", "")]))
+    };
+    assert!(with("secret: true").contains(" not-secret warning: 'secret' means nothing in a JSON Schema"));
+    for mark in ["writeOnly: true", "secret: false", "writeOnly: true, secret: true"] {
+        assert!(!with(mark).contains("not-secret"), "{mark}");
+    }
+}
+
+#[test]
 fn a_permission_that_opens_nothing_yet_is_a_note_and_one_that_opens_something_is_none() {
     let manifest = GOOD.replace("tools:", "permissions: ['network:listen=*:8080', 'env:read=LANG']\ntools:");
     let text = said(&package(&[("plugin.yaml", &manifest), ("a.py", "")]));

@@ -7,11 +7,15 @@ use ringfence_api::{
     LimitsRequest, Manifest, Permission, PermissionName, PermissionRequest, Runtime, ScopeKind,
 };
 use ringfence_policy::{CanonicalPath, Effect, GrantProblem, Rule, Vars};
+use serde_json::Value;
 
 use super::Places;
 use crate::config::PluginLimits;
 use crate::enforcement::{Enforcement, enforcement};
 use crate::manifest::{self, Dialect, Loaded, Severity};
+
+/// How deep a configuration's schema is looked at for what was meant; deeper ones are no form.
+const SCHEMA_DEPTH_MAX: usize = 16;
 
 /// Files that tell that something is built here first.
 const BUILDS: [(&str, &str); 6] = [
@@ -96,9 +100,33 @@ fn described(places: &mut Places<'_>, manifest: &Manifest) {
     if manifest.license.is_none() {
         places.warn("no-license", "", "'license' is missing; such as 'MIT' (an SPDX expression)");
     }
+    if let Some(schema) = &manifest.config_schema {
+        called_secret(places, schema, &mut "/config_schema".to_owned(), 0);
+    }
     for (index, tool) in manifest.tools.iter().enumerate().filter(|(_, tool)| tool.description.is_none()) {
         let message = format!("tool '{}' has no description; people and models choose by it", tool.name);
         places.warn("tool-description", &format!("/tools/{index}"), message);
+    }
+}
+
+/// One dialect marks secrets by `secret: true`, which means nothing in a JSON Schema: whoever writes it is shown everywhere.
+fn called_secret(places: &mut Places<'_>, schema: &Value, pointer: &mut String, depth: usize) {
+    if depth > SCHEMA_DEPTH_MAX {
+        return;
+    }
+    let Some(members) = schema.as_object() else { return };
+    let marked = members.get("secret") == Some(&Value::Bool(true));
+    if marked && members.get("writeOnly") != Some(&Value::Bool(true)) {
+        let message =
+            "'secret' means nothing in a JSON Schema, so the value would be shown; write 'writeOnly: true'";
+        places.warn("not-secret", pointer, message);
+    }
+    for (name, property) in members.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let length = pointer.len();
+        pointer.push_str("/properties/");
+        pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        called_secret(places, property, pointer, depth + 1);
+        pointer.truncate(length);
     }
 }
 

@@ -231,10 +231,9 @@ impl Host {
                     None => made,
                 }
             }
-            Some(RpcErrorCode::InvalidParams) => Error::new(
-                ErrorCode::SchemaViolation,
-                format!("{name} does not take these arguments: {said}"),
-            ),
+            Some(RpcErrorCode::InvalidParams) => {
+                Error::new(ErrorCode::SchemaViolation, format!("{name} does not take this call: {said}"))
+            }
             Some(RpcErrorCode::Cancelled) => Error::new(ErrorCode::Cancelled, format!("{name}: {said}")),
             _ => {
                 let made = Error::new(ErrorCode::PluginFailed, format!("{name} failed: {said}"));

@@ -16,6 +16,7 @@ use crate::hooks::{ON_INSTALL, ON_UNINSTALL};
 use crate::lifecycle::{Context, Occasion, durable, rules};
 use crate::plugin::{Consent, Installed, KeepData, Upgraded};
 use crate::scan::{Kept, Report};
+use crate::schema::CompiledSchema;
 use crate::store::{PackageRow, PluginRow, UpgradeGrants};
 
 /// How an upgrade is made.
@@ -116,7 +117,8 @@ impl Host {
     /// consent that is given with it holds as [`Host::consent`] would.
     ///
     /// # Errors
-    /// `not_found` when nothing of that name is installed; `usage` for an older version without
+    /// `not_found` when nothing of that name is installed; `conflict` when the new version would show what is kept secret in
+    /// the configuration; `usage` for an older version without
     /// [`UpgradeOptions::allow_downgrade`], and for a package of another plugin than [`UpgradeOptions::expected`]; those of [`Host::install`] for the package; `busy` when another process has not
     /// ended the old version in 10 s: the new one is in place all the same.
     ///
@@ -226,6 +228,7 @@ impl Host {
             .pending
             .clone()
             .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("no upgrade of {name} waits")))?;
+        self.keeps_secrets(&before, &pending).await?;
         let granted = self.upgrade_grants(name, &before.package, &pending, consent).await?;
         let wider = match &granted {
             UpgradeGrants::Consented(consent) => consent.granted.clone(),
@@ -263,6 +266,37 @@ impl Host {
             rolled_back,
             scan: None,
         })
+    }
+
+    /// A secret that was given to one version is not shown because another one does not call it a secret.
+    ///
+    /// # Errors
+    /// `conflict` with the places in the configuration.
+    async fn keeps_secrets(&self, row: &PluginRow, other: &PackageRow) -> Result<(), Error> {
+        let (owner, name) = (row.owner(), row.name().clone());
+        let (before, after, version) =
+            (row.package.manifest()?, other.manifest()?, other.version.to_string());
+        let store = self.context().store.clone();
+        store
+            .run(move |store| {
+                let compiled = |manifest: &Manifest| {
+                    manifest.config_schema.as_ref().map(CompiledSchema::compile).transpose()
+                };
+                let Some(before) = compiled(&before)? else { return Ok(()) };
+                let Some(config) = store.config(&owner)? else { return Ok(()) };
+                let shown = before.shown_by(compiled(&after)?.as_ref(), &config.value);
+                if shown.is_empty() {
+                    return Ok(());
+                }
+                let message = format!(
+                    "version {version} of {name} would show what is kept secret in its configuration: {}",
+                    shown.join(", ")
+                );
+                Err(Error::new(ErrorCode::Conflict, message).with_hint(
+                    "remove these values from the configuration first; they can be given again afterwards",
+                ))
+            })
+            .await
     }
 
     /// What becomes of the grants: without a consent those of the old version that the new one still asks for.
@@ -326,7 +360,8 @@ impl Host {
     /// Puts the version before the last upgrade back, with the grants that it had. A plugin that was active is started.
     ///
     /// # Errors
-    /// `not_found` for the plugin, or when there is no version before; `policy_denied` when the policy refuses it; what a start
+    /// `not_found` for the plugin, or when there is no version before; `conflict` when that one would show what is kept secret
+    /// in the configuration; `policy_denied` when the policy refuses it; what a start
     /// says; `busy` when another process has not ended what it runs in 10 s: the version before is in place all the same.
     ///
     /// # Cancel safety
@@ -338,6 +373,9 @@ impl Host {
         let (plugin, by) = (name.clone(), self.actor());
         let (store, context, previous) =
             (self.context().store.clone(), Arc::clone(self.context()), before.previous.clone());
+        if let Some(package) = &before.previous {
+            self.keeps_secrets(&before, package).await?;
+        }
         let judged_by = self.actor();
         store
             .run(move |_| match &previous {

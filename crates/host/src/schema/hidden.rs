@@ -43,6 +43,38 @@ fn hide<'g>(walk: &mut Walk<'g>, subs: Result<Vec<&'g Sub>, TooFar>, value: &mut
     }
 }
 
+/// Where a value is hidden in `before` and not in `after`, as JSON pointers.
+pub(super) fn uncovered(before: &Value, after: &Value, place: &mut String, found: &mut Vec<String>) {
+    let is_mask = |value: &Value| value.as_str() == Some(SECRET_MASK);
+    match (before, after) {
+        (before, after) if is_mask(before) => {
+            if !is_mask(after) && found.len() < PATHS_MAX {
+                found.push(place.clone());
+            }
+        }
+        (Value::Object(before), Value::Object(after)) => {
+            let both = before.iter().filter_map(|(name, value)| Some((name, value, after.get(name)?)));
+            for (name, before, after) in both {
+                let length = place.len();
+                place.push('/');
+                place.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                uncovered(before, after, place, found);
+                place.truncate(length);
+            }
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            for (index, (before, after)) in before.iter().zip(after).enumerate() {
+                let length = place.len();
+                place.push('/');
+                place.push_str(&index.to_string());
+                uncovered(before, after, place, found);
+                place.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The paths of secrets, sorted; those that were found when the steps were used up.
 pub(super) fn paths(graph: &Graph) -> Vec<String> {
     let mut list = List {

@@ -152,6 +152,15 @@ impl CompiledSchema {
     pub fn redact(&self, value: &Value) -> Value {
         hidden::redact(&self.graph, value)
     }
+
+    /// JSON pointers of what this schema hides of a value and another one would show; without another one, all that it hides.
+    #[must_use]
+    pub(crate) fn shown_by(&self, other: Option<&Self>, value: &Value) -> Vec<String> {
+        let after = other.map_or_else(|| value.clone(), |other| other.redact(value));
+        let mut found = Vec::new();
+        hidden::uncovered(&self.redact(value), &after, &mut String::new(), &mut found);
+        found
+    }
 }
 
 #[cfg(test)]

@@ -119,3 +119,32 @@ async fn a_package_of_another_plugin_than_the_one_that_is_meant_changes_nothing(
     assert!(rig.host.upgrade(&newer, Consent::Requested, meant("other")).await.unwrap().done);
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_version_that_would_show_a_secret_is_not_taken_while_there_is_one() {
+    let rig = Rig::new().await;
+    let schema = |secret: bool| {
+        format!(
+            "config_schema: {{type: object, properties: {{key: {{type: string, writeOnly: {secret}}}, city: {{type: string}}}}}}\n"
+        )
+    };
+    rig.active("p", &schema(true), &["which"], V1).await;
+    let given = serde_json::json!({"key": "hunter2", "city": "Ulm"});
+    assert_eq!(rig.host.set_config("p", given).await.unwrap()["key"], "***");
+    for (version, head) in [("2.0.0", schema(false)), ("2.0.1", String::new())] {
+        let open = rig.python_package("p", version, &head, &["which"], V2);
+        let refused =
+            rig.host.upgrade(&open, Consent::Requested, UpgradeOptions::default()).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::Conflict);
+        assert!(refused.message().contains("/key") && !refused.message().contains("hunter2"), "{refused}");
+        assert_eq!(rig.host.show("p").await.unwrap().version, "1.0.0");
+        assert_eq!(rig.host.config("p").await.unwrap()["key"], "***");
+    }
+    // The twins: it is still a secret, or there is none any more.
+    let kept = rig.python_package("p", "2.0.2", &schema(true), &["which"], V2);
+    assert!(rig.host.upgrade(&kept, Consent::Absent, UpgradeOptions::default()).await.unwrap().done);
+    rig.host.set_config("p", serde_json::json!({"city": "Ulm"})).await.unwrap();
+    let open = rig.python_package("p", "3.0.0", &schema(false), &["which"], V2);
+    assert!(rig.host.upgrade(&open, Consent::Absent, UpgradeOptions::default()).await.unwrap().done);
+    rig.host.shutdown().await;
+}
