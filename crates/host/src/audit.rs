@@ -44,5 +44,5 @@
 pub use crate::host::AuditExport;
 pub use crate::store::{
     AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditSealed,
-    AuditVerdict, BadRecord, ExportCheck,
+    AuditVerdict, BadRecord, ExportCheck, SealedState, SealedTrail,
 };

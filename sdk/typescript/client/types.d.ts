@@ -59,6 +59,8 @@ export interface AuditVerdict {
   first_bad: BadRecord | null;
   /** The number of the first record that there can be: those before it were removed by `Host::audit_prune`, and the one that came before it is vouched for. null: none was removed. */
   pruned_before?: number | null;
+  /** The last damaged trail that was put away, if the trail has a record of one: what is before it proves nothing. */
+  sealed?: SealedTrail | null;
 }
 
 /** A record that is not as it was written. */
@@ -914,6 +916,19 @@ export interface ScanReport {
 
 /** How much a finding matters. */
 export type ScanSeverity = 'note' | 'warning';
+
+/** What became of a trail that was put away. */
+export type SealedState = 'whole' | 'altered' | 'gone';
+
+/** A damaged trail that was put away earlier, and what became of its file. */
+export interface SealedTrail {
+  /** The number of the record that says so. */
+  seq: number;
+  /** The name of the file in the home. */
+  file: string;
+  /** Whether it is as it was put away. */
+  state: SealedState;
+}
 
 /** A token to be made. */
 export interface TokenBody {

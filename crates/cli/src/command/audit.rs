@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use ringfence::Error;
 use ringfence::audit::{
-    AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditRecord, AuditVerdict,
+    AUDIT_PAGE_MAX, AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditRecord, AuditVerdict, SealedState,
+    SealedTrail,
 };
 use ringfence::units::Limit;
 use ringfence_api::ErrorCode;
@@ -256,10 +257,22 @@ fn what(record: &AuditRecord) -> String {
     told.map(|(name, value)| format!("{}={}", one_line(name), word(value))).collect::<Vec<_>>().join(" ")
 }
 
+fn put_away(sealed: &SealedTrail) -> String {
+    let file = one_line(&sealed.file);
+    let is = match sealed.state {
+        SealedState::Whole => "which is as it was put away",
+        SealedState::Altered => "which is NOT as it was put away",
+        SealedState::Gone => "which is not in the home any more",
+    };
+    format!("record {} says that the trail before it was damaged and is in {file}, {is}", sealed.seq)
+}
+
 fn judged(verdict: &AuditVerdict) -> Result<Answer, Error> {
     let answer = Answer::of(verdict)?;
     Ok(match &verdict.first_bad {
-        None => answer.talk(format!("{} records, every one as it was written", verdict.records)),
+        None => answer
+            .talk(format!("{} records, every one as it was written", verdict.records))
+            .talk_all(verdict.sealed.iter().map(put_away)),
         Some(bad) => answer
             .talk(format!("record {}: {}", bad.seq, bad.reason))
             .talk(format!("the {} records before it are as they were written", verdict.records))
@@ -323,6 +336,7 @@ mod tests {
             last_seq: 2,
             first_bad: Some(BadRecord { seq: 3, reason: "it is gone".to_owned() }),
             pruned_before: None,
+            sealed: None,
         };
         assert_eq!(
             judged(&verdict).unwrap().for_people(),
@@ -331,5 +345,14 @@ mod tests {
         );
         let intact = AuditVerdict { first_bad: None, ..verdict };
         assert_eq!(judged(&intact).unwrap().for_people(), "2 records, every one as it was written");
+        let sealed =
+            SealedTrail { seq: 1, file: "audit-damaged-1.jsonl".to_owned(), state: SealedState::Altered };
+        let put_away = AuditVerdict { sealed: Some(sealed), ..intact };
+        assert!(
+            judged(&put_away)
+                .unwrap()
+                .for_people()
+                .ends_with("audit-damaged-1.jsonl, which is NOT as it was put away")
+        );
     }
 }

@@ -42,7 +42,7 @@ pub(crate) use actor::Actor;
 pub(crate) use audit::{Act, AuditEvent, CallMeter, Full, Outcome, Subject};
 pub use audit::{
     AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditSealed, AuditVerdict,
-    BadRecord, ExportCheck, PAGE_MAX as AUDIT_PAGE_MAX,
+    BadRecord, ExportCheck, PAGE_MAX as AUDIT_PAGE_MAX, SealedState, SealedTrail,
 };
 #[cfg(test)]
 use data::{DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYTES, DataPage, DataUsage};
@@ -218,7 +218,12 @@ impl Store {
     #[allow(dead_code, reason = "what reads the trail from outside; tests hold by it what was recorded")]
     pub(crate) fn audit_verify(&self) -> Result<AuditVerdict, Error> {
         self.read("check the audit trail", |connection| {
-            audit::verify(connection, &self.inner.key, &self.inner.anchor_reader)
+            let mut verdict = audit::verify(connection, &self.inner.key, &self.inner.anchor_reader)?;
+            // A record that may be forged says nothing.
+            if verdict.first_bad.is_none() {
+                verdict.sealed = audit::sealed(connection, self.layout().home())?;
+            }
+            Ok(verdict)
         })
     }
 

@@ -14,7 +14,7 @@ use super::view::{Next, Page};
 use crate::api::Failure;
 
 /// What can stand in a record.
-const EVENTS: [&str; 26] = [
+const EVENTS: [&str; 27] = [
     "install",
     "consent",
     "revoke",
@@ -37,6 +37,7 @@ const EVENTS: [&str; 26] = [
     "token_create",
     "token_revoke",
     "prune",
+    "seal",
     "access_denied",
     "policy",
     "dev_unsandboxed",
@@ -168,7 +169,20 @@ pub(super) async fn verify(act: Act) -> Result<Next, Failure> {
         return Ok(done_but(address("/audit", &[("before", &seq.saturating_add(1).to_string())]), text));
     }
     let records = number("records").unwrap_or_default();
+    let sealed =
+        verdict.get("sealed").and_then(|sealed| sealed.get("state")).and_then(serde_json::Value::as_str);
     let text = match number("pruned_before") {
+        Some(first) if sealed.is_some() => {
+            let is = match sealed {
+                Some("whole") => "is kept as it was put away",
+                Some("altered") => "is not as it was put away",
+                _ => "is not in the home any more",
+            };
+            let text = format!(
+                "All {records} records are as they were written. What was before record {first} was damaged; its copy {is}."
+            );
+            return Ok(done_but(address("/audit", &[]), text));
+        }
         None => format!("All {records} records are as they were written."),
         Some(first) => {
             format!(

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::anchor::{Anchor, Anchored};
 use super::cut::{self, Begin};
+use super::seal::SealedTrail;
 use super::{AuditEvent, Subject, text};
 use crate::Error;
 use crate::store::fault::Fault;
@@ -322,6 +323,9 @@ pub struct AuditVerdict {
     /// [`Host::audit_prune`]: crate::Host::audit_prune
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pruned_before: Option<i64>,
+    /// The last damaged trail that was put away, if the trail has a record of one: what is before it proves nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<SealedTrail>,
 }
 
 /// A record that is not as it was written.
@@ -378,8 +382,13 @@ pub(in crate::store) fn verify(
     let anchored = anchor.read(key)?;
     let begin = cut::begin(connection, key)?;
     let mut previous = begin.head();
-    let mut verdict =
-        AuditVerdict { records: 0, last_seq: previous.seq, first_bad: None, pruned_before: None };
+    let mut verdict = AuditVerdict {
+        records: 0,
+        last_seq: previous.seq,
+        first_bad: None,
+        pruned_before: None,
+        sealed: None,
+    };
     match begin {
         Begin::Whole => {}
         Begin::After(head) => verdict.pruned_before = Some(head.seq.saturating_add(1)),

@@ -34,8 +34,8 @@ pub use export::ExportCheck;
 pub(super) use flush::start as start_flushing;
 pub(crate) use queue::{Act, CallMeter, Full, Outcome};
 pub(super) use queue::{AuditQueue, Item};
-pub use seal::AuditSealed;
-pub(super) use seal::seal;
+pub use seal::{AuditSealed, SealedState, SealedTrail};
+pub(super) use seal::{seal, sealed};
 
 use ringfence_api::{Denial, PluginName};
 use serde::Serialize;

@@ -221,6 +221,12 @@ fn a_trail_that_was_altered_is_put_away_as_it_was_found_and_a_new_one_begins_beh
         ("DELETE FROM audit WHERE seq = 2", 2),
         ("UPDATE audit SET mac = zeroblob(32) WHERE seq = 5", 5),
         ("DELETE FROM audit", 1),
+        // Behind this one there is no room for another.
+        (
+            "INSERT INTO audit SELECT 9223372036854775807, at_ms, event, plugin, publisher, correlation_id, body, hash, mac \
+             FROM audit WHERE seq = 1",
+            RECORDS + 1,
+        ),
     ] {
         let (_dir, home) = filled(RECORDS);
         change(&home, sql);
@@ -249,7 +255,14 @@ fn a_trail_that_was_altered_is_put_away_as_it_was_found_and_a_new_one_begins_beh
         assert_eq!(record.body["sha256"], sealed.sha256.as_str());
         let good = store.audit_verify().unwrap();
         assert_eq!((good.first_bad, good.pruned_before), (None, Some(sealed.up_to + 1)), "{sql}");
+        let state = || store.audit_verify().unwrap().sealed.map(|sealed| (sealed.seq, sealed.state));
+        assert_eq!(state(), Some((sealed.up_to + 1, SealedState::Whole)), "{sql}");
+        std::fs::write(&sealed.file, "forged").unwrap();
+        assert_eq!(state().map(|(_, state)| state), Some(SealedState::Altered), "{sql}");
+        std::fs::remove_file(&sealed.file).unwrap();
+        assert_eq!(state().map(|(_, state)| state), Some(SealedState::Gone), "{sql}");
         store.audit(Subject::default(), AuditEvent::Stop { reason: String::new() }).unwrap();
+        assert!(sealed.up_to < i64::MAX / 2, "{sql}");
         assert!(sealed.up_to >= RECORDS, "no number is given twice: {sql}");
         drop(store);
         assert_eq!(verdict(&home).first_bad, None, "in the next process too: {sql}");

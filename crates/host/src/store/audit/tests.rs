@@ -46,7 +46,10 @@ fn an_untouched_chain_is_intact_and_counted() {
     let (_dir, home) = five();
     let store = Store::open(&home).unwrap();
     let verdict = store.audit_verify().unwrap();
-    assert_eq!(verdict, AuditVerdict { records: 5, last_seq: 5, first_bad: None, pruned_before: None });
+    assert_eq!(
+        verdict,
+        AuditVerdict { records: 5, last_seq: 5, first_bad: None, pruned_before: None, sealed: None }
+    );
     assert!(verdict.require_intact().is_ok());
 }
 

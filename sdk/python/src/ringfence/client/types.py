@@ -82,6 +82,9 @@ ScanRan = Union[Literal["sandboxed"], Literal["in_process"], Dict[str, Any]]
 ScanSeverity = Literal["note", "warning"]
 """How much a finding matters."""
 
+SealedState = Literal["whole", "altered", "gone"]
+"""What became of a trail that was put away."""
+
 TokenId = str
 """What names a token in lists and in the audit trail."""
 
@@ -154,6 +157,8 @@ class AuditVerdict(_AuditVerdictNeeded, total=False):
     # The number of the first record that there can be: those before it were removed by `Host::audit_prune`, and the one
     # that came before it is vouched for. null: none was removed.
     pruned_before: "Optional[int]"
+    # The last damaged trail that was put away, if the trail has a record of one: what is before it proves nothing.
+    sealed: "Optional[SealedTrail]"
 
 
 class BadRecord(TypedDict):
@@ -933,6 +938,17 @@ class ScanReport(TypedDict):
     bytes: "int"
 
 
+class SealedTrail(TypedDict):
+    """A damaged trail that was put away earlier, and what became of its file."""
+
+    # The number of the record that says so.
+    seq: "int"
+    # The name of the file in the home.
+    file: "str"
+    # Whether it is as it was put away.
+    state: "SealedState"
+
+
 class _TokenBodyNeeded(TypedDict):
     role: "Role"
 
@@ -1043,5 +1059,5 @@ __all__ = [
     "Permission", "PermissionName", "PermissionRequest", "PluginDetails", "PluginName", "PluginState", "PluginSummary",
     "PolicyEffect", "PolicyNote", "PreviousVersion", "ReceiverOutcome", "ResourceSample", "Role", "RunAnswer", "RunId",
     "RunReport", "RunState", "RunStatus", "RunSummary", "RunsAnswer", "Runtime", "ScanFinding", "ScanNotRead",
-    "ScanPlace", "ScanRan", "ScanReport", "ScanSeverity", "TokenBody", "TokenId", "TokenInfo", "ToolDeclaration",
-    "TraceEntry", "UpgradeBody", "Upgraded", "Verdict", "Violation", "Wire"]
+    "ScanPlace", "ScanRan", "ScanReport", "ScanSeverity", "SealedState", "SealedTrail", "TokenBody", "TokenId",
+    "TokenInfo", "ToolDeclaration", "TraceEntry", "UpgradeBody", "Upgraded", "Verdict", "Violation", "Wire"]
