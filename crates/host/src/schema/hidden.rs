@@ -47,11 +47,8 @@ fn hide<'g>(walk: &mut Walk<'g>, subs: Result<Vec<&'g Sub>, TooFar>, value: &mut
 pub(super) fn uncovered(before: &Value, after: &Value, place: &mut String, found: &mut Vec<String>) {
     let is_mask = |value: &Value| value.as_str() == Some(SECRET_MASK);
     match (before, after) {
-        (before, after) if is_mask(before) => {
-            if !is_mask(after) && found.len() < PATHS_MAX {
-                found.push(place.clone());
-            }
-        }
+        (before, after) if is_mask(before) && is_mask(after) => {}
+        (before, _) if is_mask(before) && found.len() < PATHS_MAX => found.push(place.clone()),
         (Value::Object(before), Value::Object(after)) => {
             let both = before.iter().filter_map(|(name, value)| Some((name, value, after.get(name)?)));
             for (name, before, after) in both {

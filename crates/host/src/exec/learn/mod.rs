@@ -435,7 +435,7 @@ fn learned(exec: &Exec, report: RunReport, seen: Seen, directory: &Path) -> Lear
 
 /// What the caller denies, as rules. One that is none has stopped the run before.
 fn denials(exec: &Exec, vars: &Vars) -> Vec<Rule> {
-    let rule = |text: &String| Rule::parse(Effect::Deny, text, vars, &format!("--deny {text}")).ok();
+    let rule = |text: &String| Rule::parse(Effect::Deny, text, vars, format!("--deny {text}")).ok();
     exec.denials.iter().filter_map(rule).collect()
 }
 
