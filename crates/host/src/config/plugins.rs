@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{COUNT_MAX, CPU_MAX_PERCENT, Reader};
 use crate::units;
 
-pub(super) const PLUGINS: [&str; 16] = [
+pub(super) const PLUGINS: [&str; 17] = [
     "call_timeout",
     "cpu",
     "data_keys",
@@ -17,6 +17,7 @@ pub(super) const PLUGINS: [&str; 16] = [
     "events_per_second",
     "hook_budget",
     "hook_timeout",
+    "hooks_per_second",
     "init_timeout",
     "max_file_size",
     "max_log_size",
@@ -70,6 +71,9 @@ pub struct PluginLimits {
     pub hook_budget: Duration,
     /// Messages that a plugin may post, and hooks that it may register, in a second; 100. Twice as many at once.
     pub events_per_second: u64,
+    /// How often the handlers of one plugin are asked in a second, all events together; twice as many at once. Above it they
+    /// are passed over, and guards that block when they fail block. `None`, the default: as often as there are events.
+    pub hooks_per_second: Option<u64>,
 }
 
 impl Default for PluginLimits {
@@ -90,6 +94,7 @@ impl Default for PluginLimits {
             hook_timeout: Duration::from_secs(5),
             hook_budget: Duration::from_secs(30),
             events_per_second: 100,
+            hooks_per_second: None,
         }
     }
 }
@@ -121,6 +126,7 @@ impl Reader<'_> {
                 "call_timeout" => self.require(value, units::parse_duration, &mut limits.call_timeout),
                 "hook_timeout" => self.require(value, units::parse_duration, &mut limits.hook_timeout),
                 "hook_budget" => self.require(value, units::parse_duration, &mut limits.hook_budget),
+                "hooks_per_second" => self.set(value, count, &mut limits.hooks_per_second),
                 "events_per_second" => self.require(value, count, &mut limits.events_per_second),
                 "ping_interval" => self.require(value, units::parse_duration, &mut limits.ping_interval),
                 "memory" => self.set(value, units::parse_size, &mut limits.memory_bytes),

@@ -138,6 +138,9 @@ fn plugins() -> String {
 #hook_budget = "{hook_budget}"
 # Messages that a plugin may post, and hooks that it may register, in a second; twice as many at once.
 #events_per_second = {events_per_second}
+# How often its handlers are asked in a second, all events together; twice as many at once. Above it they are passed over, and
+# guards block.
+#hooks_per_second = {hooks_per_second}
 
 # What runs Python and Node plugins: absolute paths. A version manager's shim is resolved. Without them the first that
 # exists is taken of /usr/bin/python3 and /usr/local/bin/python3, and of /usr/bin/node, /usr/local/bin/node and
@@ -161,6 +164,7 @@ fn plugins() -> String {
         hook_timeout = format_duration(plugins.hook_timeout),
         hook_budget = format_duration(plugins.hook_budget),
         events_per_second = plugins.events_per_second,
+        hooks_per_second = count(plugins.hooks_per_second),
     )
 }
 

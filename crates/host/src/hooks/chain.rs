@@ -23,6 +23,7 @@ use crate::store::Outcome;
 const AUDIT_WAIT: Duration = Duration::from_secs(2);
 /// Letters of a plugin's own reason that are handed on.
 const REASON_MAX_CHARS: usize = 1000;
+const TOO_OFTEN: &str = "its hooks are asked more often than hooks_per_second of config.toml lets them be";
 
 /// What a pass needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +165,9 @@ impl Pass<'_> {
         if let Some(held) = &handler.held {
             return Err(Failure::not_its_own(held.as_str()));
         }
+        if !handler.is_within_rate() {
+            return Err(Failure::not_its_own(TOO_OFTEN));
+        }
         let begun = Instant::now();
         // A guard that would be passed over is asked in any case: a breaker disarms none.
         let is_bound = handler.kind != HookKind::Guard || handler.on_failure == OnFailure::Block;
@@ -218,6 +222,11 @@ impl Pass<'_> {
         let mut waiting = Vec::new();
         for handler in observers {
             let mut entry = entry_of(handler);
+            if !handler.is_within_rate() {
+                (entry.result, entry.reason) = (HandlerResult::Skipped, Some(TOO_OFTEN.to_owned()));
+                outcome.trace.push(entry);
+                continue;
+            }
             let observation = Observation {
                 event: self.event.into(),
                 handler: Arc::clone(handler),

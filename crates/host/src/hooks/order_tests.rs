@@ -22,6 +22,8 @@ fn handler(plugin: &str, kind: HookKind, priority: i32) -> Handler {
         run: None,
         breaker: Arc::default(),
         histogram: Arc::default(),
+        rate: Arc::default(),
+        per_second: None,
     }
 }
 

@@ -17,6 +17,7 @@ use super::breaker::Breaker;
 use super::depth::Depths;
 use super::latency::Histogram;
 use super::point::{HookPoint, Protected};
+use super::rate::Rate;
 use super::{HookInfo, point};
 use crate::Error;
 use crate::lifecycle::{Context, Target};
@@ -47,6 +48,18 @@ pub(crate) struct Handler {
     pub(crate) run: Option<Weak<Target>>,
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) histogram: Arc<Histogram>,
+    /// How often its plugin is asked, and how often it may be in a second.
+    pub(super) rate: Arc<Rate>,
+    pub(super) per_second: Option<u64>,
+}
+
+impl Handler {
+    /// Whether its plugin may be asked once more. A guard that would be passed over is asked in any case: whoever sends many
+    /// events must not get past it.
+    pub(crate) fn is_within_rate(&self) -> bool {
+        let is_bound = self.kind != HookKind::Guard || self.on_failure == OnFailure::Block;
+        self.per_second.is_none_or(|limit| !is_bound || self.rate.take(limit))
+    }
 }
 
 /// The handlers of one event.
@@ -106,7 +119,8 @@ impl Picture {
 #[derive(Debug, Default)]
 struct Loaded {
     picture: Arc<Picture>,
-    at: Option<Instant>,
+    /// When it was read, by the coarse clock: each event asks.
+    at: Option<Duration>,
     generation: u64,
 }
 
@@ -119,6 +133,7 @@ pub(crate) struct Hooks {
     generation: AtomicU64,
     loading: tokio::sync::Mutex<()>,
     breakers: Mutex<HashMap<PluginName, Arc<Breaker>>>,
+    rates: Mutex<HashMap<PluginName, Arc<Rate>>>,
     histograms: Mutex<HashMap<(PluginName, String, HookKind), Arc<Histogram>>>,
     dynamic: Mutex<Vec<Dynamic>>,
     pub(crate) depths: Depths,
@@ -151,7 +166,7 @@ impl Hooks {
 
     fn is_fresh(&self, loaded: &Loaded) -> bool {
         loaded.generation == self.generation.load(Ordering::Acquire)
-            && loaded.at.is_some_and(|at| at.elapsed() < REFRESH_EVERY)
+            && loaded.at.is_some_and(|at| ringfence_sandbox::coarse_now().saturating_sub(at) < REFRESH_EVERY)
     }
 
     /// Whether it is known, without asking anybody, that an event concerns neither a plugin nor the application: what most
@@ -176,7 +191,7 @@ impl Hooks {
             return Ok(picture);
         }
         let generation = self.generation.load(Ordering::Acquire);
-        let at = Instant::now();
+        let at = ringfence_sandbox::coarse_now();
         let shared = Arc::clone(context);
         let picture = context.store.run(move |_| read(&shared)).await.map(Arc::new)?;
         let loaded = Loaded { picture: Arc::clone(&picture), at: Some(at), generation };
@@ -208,6 +223,11 @@ impl Hooks {
     /// The breaker of a plugin, the same one each time.
     pub(crate) fn breaker(&self, plugin: &PluginName) -> Arc<Breaker> {
         let mut all = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(plugin.clone()).or_default())
+    }
+
+    fn rate(&self, plugin: &PluginName) -> Arc<Rate> {
+        let mut all = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(plugin.clone()).or_default())
     }
 
@@ -347,6 +367,8 @@ impl<'a> Reader<'a> {
             run,
             breaker: hooks.breaker(&self.plugin),
             histogram: hooks.histogram(&self.plugin, &declared.event, declared.kind),
+            rate: hooks.rate(&self.plugin),
+            per_second: self.context.config().plugins.hooks_per_second,
         });
         let chain = chains.entry(declared.event.clone()).or_default();
         let among = if declared.kind == HookKind::Observer { &mut chain.observers } else { &mut chain.asked };

@@ -231,6 +231,58 @@ async fn a_breaker_leaves_failing_handlers_alone_and_disarms_no_guard() {
 }
 
 #[tokio::test]
+async fn whoever_is_asked_too_often_is_passed_over_and_no_guard_lets_pass_for_it() {
+    let code = "def onRequest(ctx):\n    if 'bad' in str(ctx.body):\n        return {'blocked': True, 'reason': 'bad'}\n";
+    let change = "def onRequest(ctx):\n    return {'body': [ctx.body]}\n";
+    let rig_with = async |limit: Option<u64>| {
+        let mut config = Config::default();
+        config.plugins.hooks_per_second = limit;
+        let rig = Rig::with(config).await;
+        rig.active("mutator", &hooked("onRequest", "mutator", ""), &[], change).await;
+        rig.active("watcher", &hooked("onRequest", "observer", ""), &[], "def onRequest(ctx):\n    pass\n")
+            .await;
+        rig
+    };
+    use HandlerResult::{Blocked, Changed, Observed, Passed, Skipped};
+    // Two at once, then one a second: less than eight events need.
+    let rig = rig_with(Some(1)).await;
+    let mut changed = 0;
+    for _ in 0..8 {
+        let outcome = pass(&rig, json!(1)).await;
+        assert!(!outcome.is_blocked(), "a mutator that is passed over lets pass: {outcome:?}");
+        changed += usize::from(outcome.body == json!([1]));
+        for entry in outcome.trace.iter().filter(|entry| entry.result == Skipped) {
+            assert!(entry.reason.as_ref().unwrap().contains("hooks_per_second"), "{entry:?}");
+        }
+    }
+    assert!((2..8).contains(&changed), "{changed}");
+    let listed = rig.host.hooks().await.unwrap();
+    assert!(listed.iter().all(|hook| hook.latency.failures == 0), "it is no failure of its own: {listed:?}");
+    rig.active("open", &hooked("onRequest", "guard", ", on_failure: skip"), &[], code).await;
+    for _ in 0..4 {
+        assert!(pass(&rig, json!("bad")).await.is_blocked(), "it is passed over by nobody who sends much");
+    }
+    rig.active("guard", &hooked("onRequest", "guard", ""), &[], code).await;
+    let mut last = None;
+    for _ in 0..8 {
+        last = Some(pass(&rig, json!(1)).await);
+    }
+    let last = last.unwrap();
+    assert!(last.is_blocked() && last.reason.as_ref().unwrap().contains("hooks_per_second"), "{last:?}");
+    assert!(results(&last).contains(&said("guard", Blocked)), "{last:?}");
+    rig.host.shutdown().await;
+
+    let rig = rig_with(None).await;
+    rig.active("guard", &hooked("onRequest", "guard", ""), &[], code).await;
+    for _ in 0..12 {
+        let outcome = pass(&rig, json!(1)).await;
+        let all = [said("mutator", Changed), said("guard", Passed), said("watcher", Observed)];
+        assert_eq!(results(&outcome), all, "without a bound everybody is asked");
+    }
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_quarantined_guard_blocks_until_somebody_takes_it_out() {
     let rig = Rig::new().await;
     let code = "import os\ndef onRequest(ctx):\n    return None\ndef die(arguments):\n    os._exit(3)\n";
