@@ -27,7 +27,10 @@ const SERVER: &str = "the server alone";
 const GATEWAYS: [(&str, &[&str]); 5] = [
     ("no plugin", &[]),
     ("one: keyword-guard", &["keyword-guard"]),
-    ("four: redact, keyword-guard, token-counter, cache", &["redact", "keyword-guard", "token-counter", "cache"]),
+    (
+        "four: redact, keyword-guard, token-counter, cache",
+        &["redact", "keyword-guard", "token-counter", "cache"],
+    ),
     ("five: these and hostile", &["redact", "keyword-guard", "token-counter", "cache", "hostile"]),
     ("two: keyword-guard and one that hangs", &["keyword-guard", "hang"]),
 ];
@@ -104,11 +107,7 @@ async fn serve(router: Router) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn gateway(
-    directory: &Path,
-    plugins: &[&str],
-    server: SocketAddr,
-) -> io::Result<(Host, SocketAddr)> {
+async fn gateway(directory: &Path, plugins: &[&str], server: SocketAddr) -> io::Result<(Host, SocketAddr)> {
     let packages = packages(directory)?;
     let mut config = Config::default();
     // What is measured is the path of a request, not how long one core of 80 % lasts for a plugin.
@@ -156,5 +155,6 @@ fn asked(script: &Path, address: SocketAddr) -> io::Result<f64> {
     }
     let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
     let rate = rate.and_then(|rate| rate.trim().parse::<f64>().ok());
-    rate.map(|rate| 1e6 / rate).ok_or_else(|| io::Error::other(format!("wrk said nothing of its rate: {text}")))
+    rate.map(|rate| 1e6 / rate)
+        .ok_or_else(|| io::Error::other(format!("wrk said nothing of its rate: {text}")))
 }

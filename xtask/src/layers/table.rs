@@ -33,7 +33,10 @@ pub(crate) const CRATES: &[CrateRow] = &[
         package: "ringfence-benches",
         imports: &["ringfence-api", "ringfence-sandbox", "ringfence", "ringfence-policy", "ringfence-server"],
     },
-    CrateRow { package: "ringfence-llm-gateway", imports: &["ringfence", "ringfence-api"] },
+    CrateRow {
+        package: "ringfence-llm-gateway",
+        imports: &["ringfence", "ringfence-api", "ringfence-benches"],
+    },
     CrateRow { package: "xtask", imports: &[] },
 ];
 
