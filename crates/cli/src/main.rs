@@ -22,6 +22,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use ringfence::exec::Headstart;
 use ringfence_api::ErrorCode;
 
 /// Runs other people's code so that it cannot crash, hang, starve, read or reach what it was not granted.
@@ -152,21 +153,24 @@ fn main() -> ExitCode {
     if let Some(status) = command::demo::run_plugin(words.first()) {
         return status;
     }
-    let parsed = if words.get(1).is_some_and(|word| word == "exec") {
-        ExecOnly::try_parse_from(&words)
-            .map(|ExecOnly { command: ExecCommand::Exec(exec) }| Command::Exec(exec))
-    } else {
-        Arguments::try_parse_from(&words).map(|arguments| arguments.command)
-    };
-    match parsed {
-        Ok(command) => run(command),
+    if words.get(1).is_some_and(|word| word == "exec") {
+        let headstart = Headstart::begin();
+        return match ExecOnly::try_parse_from(&words) {
+            Ok(ExecOnly { command: ExecCommand::Exec(arguments) }) => {
+                command::exec::run(&arguments, headstart)
+            }
+            Err(error) => refuse(&error, &words),
+        };
+    }
+    match Arguments::try_parse_from(&words) {
+        Ok(arguments) => run(arguments.command),
         Err(error) => refuse(&error, &words),
     }
 }
 
 fn run(command: Command) -> ExitCode {
     match command {
-        Command::Exec(arguments) => command::exec::run(&arguments),
+        Command::Exec(arguments) => command::exec::run(&arguments, Headstart::begin()),
         Command::Learn(arguments) => command::learn::run(&arguments),
         Command::Runs { command } => command::runs(&command),
         Command::New(arguments) => command::new::run(&arguments),

@@ -69,24 +69,33 @@ impl Process {
         let launched = crate::sys::start_launcher(program.as_fd(), theirs.as_fd(), null.as_fd())
             .map_err(failed("cannot be started"))?;
         let started = Self { socket: Some(socket), process: launched.pidfd, said: OnceLock::new() };
-        started.set_up(task).map_err(|error| failed("does not answer")(error.into()))?;
+        let told = started.say_task(task).and_then(|()| started.set_up(task));
+        told.map_err(|error| failed("does not answer")(error.into()))?;
         Ok(started)
     }
 
-    fn set_up(&self, task: Task) -> Result<(), Errno> {
-        let facts = Facts::get();
-        let mut to = Writer::default();
+    /// What it is for, and for whom. It makes its namespaces while this process still looks at the system.
+    fn say_task(&self, task: Task) -> Result<(), Errno> {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         let mut flags = 0;
         for (bit, set) in [
             (setup::HOLD_NETWORK, task.holds_network),
-            (setup::ROOT, facts.root),
+            (setup::ROOT, uid.is_root()),
             (setup::PREPARE, task.prepares),
             (setup::BRIEF, task.brief),
         ] {
             flags |= if set { bit } else { 0 };
         }
+        let mut to = Writer::default();
+        to.u32(flags).u32(uid.as_raw()).u32(gid.as_raw());
+        send(self.socket()?, &to.into_bytes(), &[])
+    }
+
+    fn set_up(&self, task: Task) -> Result<(), Errno> {
+        let facts = Facts::get();
+        let mut to = Writer::default();
         let recipe = if task.prepares { crate::compile::plain_recipe(facts) } else { Vec::new() };
-        to.u32(flags).u32(facts.uid).u32(facts.gid).blob(&recipe).text(limits::mark().as_ref());
+        to.blob(&recipe).text(limits::mark().as_ref());
         let directories = limits::sweep_directories(facts.uid);
         to.u32(u32::try_from(directories.len()).unwrap_or(0));
         for directory in directories {

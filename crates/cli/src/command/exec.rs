@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use ringfence::Error;
-use ringfence::exec::{Exec, Listeners, Outcome, Sink, Stream, exit_status};
+use ringfence::exec::{Exec, Headstart, Listeners, Outcome, Sink, Stream, exit_status};
 use ringfence::stream::{Signals, write_now};
 use ringfence::units::Limit;
 use ringfence_api::text::shell_word;
@@ -77,7 +77,7 @@ pub(crate) struct ExecArguments {
 }
 
 /// Runs it.
-pub(crate) fn run(arguments: &ExecArguments) -> ExitCode {
+pub(crate) fn run(arguments: &ExecArguments, headstart: Headstart) -> ExitCode {
     // Opened before anything runs, so that nothing inside can put a link in its place.
     let report_file =
         match arguments.report.as_ref().map(|path| ringfence::exec::create_report(path)).transpose() {
@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: &ExecArguments) -> ExitCode {
         Ok(exec) => exec,
         Err(error) => return refused(&error, report_file, arguments.json),
     };
-    let outcome = exec.run(&mut console, &Listeners::new());
+    let outcome = exec.run_after(headstart, &mut console, &Listeners::new());
     tell(arguments, &console, &outcome);
     if let Some(file) = report_file {
         write_report(file, &outcome.report);

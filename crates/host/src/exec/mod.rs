@@ -35,7 +35,7 @@ pub use learn::{LearnOptions, Learned};
 pub use listener::{Event, Listeners, Receiver};
 pub use redact::{RedactionSet, Redactor};
 pub use request::{Exec, Stdin};
-pub use run::{Capture, Captured, Outcome, Sink};
+pub use run::{Capture, Captured, Headstart, Outcome, Sink};
 pub use store::{RunId, RunMeta, RunStore, RunWriter, StoreLimits};
 
 use serde::{Deserialize, Serialize};

@@ -108,11 +108,42 @@ pub struct Captured {
     pub stderr: Vec<u8>,
 }
 
+/// What every run needs, begun before it is known what shall run: for a program whose only work is one run. The sandbox's
+/// launcher makes its namespaces while the caller reads its arguments, which made `ringfence exec` faster by a twentieth.
+///
+/// Dropped without a run, it ends the launcher and waits for that, some milliseconds.
+///
+/// ```no_run
+/// use ringfence::exec::{Capture, Exec, Headstart, Listeners};
+///
+/// let headstart = Headstart::begin();
+/// let command = std::env::args_os().skip(1).collect();
+/// let outcome = Exec::new(command).run_after(headstart, &mut Capture::default(), &Listeners::new());
+/// println!("{:?}", outcome.report.status);
+/// ```
+#[derive(Debug)]
+pub struct Headstart {
+    launcher: Result<Launcher, LaunchError>,
+}
+
+impl Headstart {
+    /// Begins. What went wrong is said by the run, after what is wrong with its request.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self { launcher: Launcher::start_for_one() }
+    }
+}
+
 impl Exec {
     /// Makes the run and blocks until it has ended. Every failure is in the report: `status` is then `not_started`.
     pub fn run(&self, sink: &mut dyn Sink, listeners: &Listeners) -> Outcome {
+        self.run_after(Headstart::begin(), sink, listeners)
+    }
+
+    /// As [`Exec::run`], with what was begun before.
+    pub fn run_after(&self, headstart: Headstart, sink: &mut dyn Sink, listeners: &Listeners) -> Outcome {
         let begun = Instant::now();
-        let mut outcome = match self.start() {
+        let mut outcome = match self.start(headstart) {
             Ok(started) => Run::new(self, started, listeners, begun).finish(sink),
             Err(error) => not_started(error),
         };
@@ -131,10 +162,7 @@ impl Exec {
         Captured { report: outcome.report, stdout: capture.stdout, stderr: capture.stderr }
     }
 
-    fn start(&self) -> Result<Started, Error> {
-        // It makes its network namespace while this thread goes on; what it says of failing comes after what is wrong with
-        // the request.
-        let launcher = Launcher::start_for_one();
+    fn start(&self, Headstart { launcher }: Headstart) -> Result<Started, Error> {
         let translated = translate(self)?;
         let source = input::source(self)?;
         let input = if source.is_some() { Input::Pipe } else { Input::Closed };

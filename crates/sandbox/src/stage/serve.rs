@@ -29,14 +29,17 @@ const SWEEP_PAUSE_MS: i32 = 20;
 /// Exit status when the launcher cannot even start.
 const UNUSABLE: i32 = 102;
 
-/// Runs until the host says goodbye or, killed, closes the socket without a word. The first message is the set-up, every other a request.
+/// Runs until the host says goodbye or, killed, closes the socket without a word. The first message is the task, the second the
+/// set-up, every other a request.
 pub(crate) fn run() -> ! {
     let Ok(first) = calls::region(REQUEST_MAX) else { calls::exit(UNUSABLE) };
     let Ok(buffer) = calls::region(REQUEST_MAX) else { calls::exit(UNUSABLE) };
     let mut fds = [NO_FD; DESCRIPTORS_MAX];
-    let Ok((length, _)) = sockets::receive(SOCKET, first, &mut fds) else { calls::exit(UNUSABLE) };
-    let set_up = first.get(..length).unwrap_or_default();
-    let mut launcher = match prepare(set_up) {
+    let task = Task::read(next_message(buffer));
+    let begun = begin(&task);
+    // Whatever has failed: the host is still to say all of it before it listens.
+    let set_up = next_message(first);
+    let mut launcher = match begun.and_then(|begun| begun.finish(&task, set_up)) {
         Ok(launcher) => launcher,
         Err(failure) => {
             send_failure(SOCKET, failure);
@@ -84,11 +87,37 @@ struct Launcher {
     user_namespace: u64,
 }
 
-/// The set-up message, read in place.
-struct SetUp<'a> {
+/// The next message of a host that is still telling what it wants. One that says nothing any more has left nothing behind.
+fn next_message(buffer: &mut [u8]) -> &[u8] {
+    loop {
+        match sockets::receive(SOCKET, buffer, &mut [NO_FD; DESCRIPTORS_MAX]) {
+            Ok((length @ 1.., _)) => return buffer.get(..length).unwrap_or_default(),
+            Err(calls::EINTR) => {}
+            _ => calls::exit(UNUSABLE),
+        }
+    }
+}
+
+/// What the launcher is for, and for whom.
+struct Task {
     flags: u32,
     uid: u32,
     gid: u32,
+}
+
+impl Task {
+    fn read(bytes: &[u8]) -> Self {
+        let mut from = Reader::new(bytes);
+        Self { flags: from.u32(), uid: from.u32(), gid: from.u32() }
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.flags & bit != 0
+    }
+}
+
+/// The set-up message, read in place.
+struct SetUp<'a> {
     recipe: &'a [u8],
     mark: &'a CStr,
     directories: wire::Reader<'a>,
@@ -98,67 +127,76 @@ struct SetUp<'a> {
 impl<'a> SetUp<'a> {
     fn read(bytes: &'a [u8]) -> Self {
         let mut from = Reader::new(bytes);
-        let (flags, uid, gid) = (from.u32(), from.u32(), from.u32());
         let (recipe, mark) = (from.blob(), from.text());
         let count = (from.u32() as usize).min(roots::CGROUPS_MAX);
-        Self { flags, uid, gid, recipe, mark, directories: from, count }
-    }
-
-    fn has(&self, bit: u32) -> bool {
-        self.flags & bit != 0
+        Self { recipe, mark, directories: from, count }
     }
 }
 
-/// Own session (a Ctrl-C at the terminal is not for the launcher), no foreign descriptors, the empty network
-/// that sandboxes share if asked for, and the first root.
-fn prepare(message: &[u8]) -> Result<Launcher, Failure> {
-    let set_up = SetUp::read(message);
-    let as_root = set_up.has(setup::ROOT);
-    enter_own_namespaces(&set_up).map_err(Failure::of(Step::Clone))?;
+/// A launcher in its own namespaces.
+struct Begun {
+    user_namespace: u64,
+    maker: Option<maker::Maker>,
+}
+
+/// Own session (a Ctrl-C at the terminal is not for the launcher), no foreign descriptors, and the empty network that sandboxes
+/// share if asked for.
+fn begin(task: &Task) -> Result<Begun, Failure> {
+    enter_own_namespaces(task).map_err(Failure::of(Step::Clone))?;
     let user_namespace = calls::stat_at(PROC, c"self/ns/user", true).map_err(Failure::of(Step::Clone))?.inode;
-    let mut roots = None;
-    if set_up.has(setup::PREPARE) {
-        let brief = set_up.has(setup::BRIEF);
-        if brief && !as_root {
-            calls::unshare(CLONE_NEWNS).map_err(Failure::of(Step::RootMount))?;
-        }
-        let made = if brief { Some(maker::start(set_up.has(setup::HOLD_NETWORK))) } else { None };
-        let maker = made.transpose().map_err(Failure::of(Step::Clone))?;
-        let mut prepared = Roots::start(as_root || brief, maker).map_err(Failure::of(Step::RootMount))?;
-        let entered = prepared.enter(set_up.recipe);
-        // Whoever may go back to the host's mounts starts plans that need no root from there. A plan that needs one fails at
-        // the same step as this, and hears it from its own request. A brief one is not in its network yet.
-        if !as_root || brief {
-            entered?;
-        }
-        roots = Some(prepared);
+    let brief = task.has(setup::PREPARE) && task.has(setup::BRIEF);
+    if brief && !task.has(setup::ROOT) {
+        calls::unshare(CLONE_NEWNS).map_err(Failure::of(Step::RootMount))?;
     }
-    Ok(Launcher { roots, id_maps: mounts::IdMaps::new(), user_namespace })
+    let made = if brief { Some(maker::start(task.has(setup::HOLD_NETWORK))) } else { None };
+    let maker = made.transpose().map_err(Failure::of(Step::Clone))?;
+    Ok(Begun { user_namespace, maker })
 }
 
-fn enter_own_namespaces(set_up: &SetUp<'_>) -> Result<(), Errno> {
+impl Begun {
+    /// Takes along what of the host cannot be seen from a prepared root, and builds the first one.
+    fn finish(self, task: &Task, message: &[u8]) -> Result<Launcher, Failure> {
+        let set_up = SetUp::read(message);
+        keep_cgroups(&set_up).map_err(Failure::of(Step::Clone))?;
+        let mut roots = None;
+        if task.has(setup::PREPARE) {
+            let (as_root, brief) = (task.has(setup::ROOT), task.has(setup::BRIEF));
+            let mut prepared =
+                Roots::start(as_root || brief, self.maker).map_err(Failure::of(Step::RootMount))?;
+            let entered = prepared.enter(set_up.recipe);
+            // Whoever may go back to the host's mounts starts plans that need no root from there. A plan that needs one fails
+            // at the same step as this, and hears it from its own request. A brief one is not in its network yet.
+            if !as_root || brief {
+                entered?;
+            }
+            roots = Some(prepared);
+        }
+        Ok(Launcher { roots, id_maps: mounts::IdMaps::new(), user_namespace: self.user_namespace })
+    }
+}
+
+fn enter_own_namespaces(task: &Task) -> Result<(), Errno> {
     calls::close_range(4, 0)?;
     roots::reserve_numbers()?;
-    keep_cgroups(set_up)?;
     calls::set_session()?;
     calls::umask(0o022);
     calls::default_signals();
     privileges::set_name(c"ringfence");
     privileges::set_dumpable(false)?;
     // A brief launcher has it made beside.
-    let own = set_up.has(setup::HOLD_NETWORK) && !(set_up.has(setup::BRIEF) && set_up.has(setup::PREPARE));
+    let own = task.has(setup::HOLD_NETWORK) && !(task.has(setup::BRIEF) && task.has(setup::PREPARE));
     let network = if own { CLONE_NEWNET } else { 0 };
-    if set_up.has(setup::ROOT) {
+    if task.has(setup::ROOT) {
         privileges::drop_groups()?;
         privileges::keep_capabilities_across_ids()?;
         if network != 0 {
             calls::unshare(network)?;
         }
-    } else if set_up.has(setup::HOLD_NETWORK) || set_up.has(setup::PREPARE) {
+    } else if task.has(setup::HOLD_NETWORK) || task.has(setup::PREPARE) {
         calls::unshare(CLONE_NEWUSER | network)?;
         // The files of an undumpable process in /proc are root's, and its maps could not be written.
         privileges::set_dumpable(true)?;
-        init::write_maps(set_up.uid, set_up.uid, set_up.gid, set_up.gid)?;
+        init::write_maps(task.uid, task.uid, task.gid, task.gid)?;
         privileges::set_dumpable(false)?;
     }
     Ok(())
