@@ -28,12 +28,15 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
 struct Chosen {
     ticked: Vec<String>,
     more: String,
+    /// Whether they want all boxes ticked, to look at that and then to send it.
+    everything: bool,
 }
 
 impl Chosen {
     fn of(form: &Form) -> Self {
         let ticked = form.all("grant").map(str::to_owned).collect();
-        Self { ticked, more: form.text("more").unwrap_or_default().to_owned() }
+        let everything = form.text("tick") == Some("all");
+        Self { ticked, more: form.text("more").unwrap_or_default().to_owned(), everything }
     }
 }
 
@@ -119,7 +122,7 @@ impl Drawn<'_> {
                     @if self.details.pending.is_some() { "Keep version " (shown(&self.details.version)) } @else { "Refuse" }
                 }
                 @if !asks.is_empty() && !self.everything() {
-                    a.faint href={ (ROOT) "/plugins/" (asks.name) "/grants?all=yes" } { "Tick all that it asks for" }
+                    button.quiet type="submit" name="tick" value="all" formnovalidate { "Tick all that it asks for" }
                 }
             }
             @if self.details.state == PluginState::Installed {
@@ -130,7 +133,7 @@ impl Drawn<'_> {
     }
 
     fn everything(&self) -> bool {
-        self.seen.query("all").is_some()
+        self.chosen.is_some_and(|chosen| chosen.everything)
     }
 
     /// What is granted although nobody asks for it, a line each.
@@ -161,8 +164,8 @@ impl Drawn<'_> {
         let text = item.permission.to_string();
         let denied = item.policy.as_ref().is_some_and(|note| note.effect == PolicyEffect::Denied);
         let ticked = match self.chosen {
-            Some(chosen) => chosen.ticked.contains(&text),
-            None => item.granted || self.everything(),
+            Some(chosen) => chosen.everything || chosen.ticked.contains(&text),
+            None => item.granted,
         };
         let id = format!("ask-{number}");
         let about = format!("{id}-about");
@@ -309,6 +312,10 @@ fn lead(permission: &Permission) -> Option<String> {
 /// Allows exactly what was chosen.
 pub(crate) async fn set(act: Act) -> Result<Next, Failure> {
     let chosen = Chosen::of(&act.form);
+    if chosen.everything {
+        // Nothing is allowed by it. No address does the same: a link of somebody else must not fill in a consent.
+        return Ok(Next::Show(draw(&act.seen, Some(&chosen), None).await?));
+    }
     let before = act.seen.host.show(act.seen.name()).await?;
     let more = chosen.more.lines().map(str::trim).filter(|line| !line.is_empty());
     let wanted: Vec<&str> = chosen.ticked.iter().map(String::as_str).chain(more).collect();
@@ -385,7 +392,7 @@ fn others(
     json!({"permissions": all})
 }
 
-/// The permission that a form or an address is about.
+/// The permission that a form is about.
 fn permission(text: Option<&str>) -> Result<Permission, Failure> {
     let text = text.unwrap_or_default();
     text.parse::<Permission>().map_err(|error| {
@@ -427,9 +434,11 @@ pub(crate) async fn revoke(act: Act) -> Result<Next, Failure> {
     Ok(done(format!("{ROOT}/plugins/{name}/grants"), format!("{name} has lost {taken}, at once.")))
 }
 
-/// Shows one permission and asks whether it shall be given.
-pub(crate) async fn ask_for_one(seen: Arc<Seen>) -> Result<Page, Failure> {
-    let wanted = permission(seen.query("permission").as_deref())?;
+/// Shows one permission and asks whether it shall be given. It is the answer to a form of this session: at an address, a link of
+/// somebody else could fill in what is asked.
+pub(crate) async fn ask_for_one(act: Act) -> Result<Next, Failure> {
+    let seen = &act.seen;
+    let wanted = permission(act.form.text("permission"))?;
     let version = seen.ask("getGrants", Question::default()).await?.version.unwrap_or_default();
     let details = seen.host.show(seen.name()).await?;
     only_after_consent(&details)?;
@@ -458,7 +467,7 @@ pub(crate) async fn ask_for_one(seen: Arc<Seen>) -> Result<Page, Failure> {
             }))
         }
     };
-    Ok(super::page(&seen, &details, Tab::Permissions, &body))
+    Ok(Next::Show(super::page(seen, &details, Tab::Permissions, &body)))
 }
 
 /// Gives one permission more.
@@ -500,10 +509,10 @@ pub(crate) async fn denials(seen: Arc<Seen>) -> Result<Page, Failure> {
                                         Some(grant) => {
                                             code { (shown(grant)) }
                                             @if may {
-                                                form method="get" action={ (ROOT) "/plugins/" (name) "/grants/add" } {
+                                                (seen.form(&format!("/plugins/{name}/grants/ask"), html! {
                                                     input type="hidden" name="permission" value=(grant);
                                                     button.small type="submit" aria-label={ "Allow " (plain(grant, LONG_MAX_CHARS).0) " …" } { "Allow …" }
-                                                }
+                                                }))
                                             }
                                         }
                                     }
