@@ -33,7 +33,7 @@ fn a_person_reads_what_is_asked_for_and_allows_part_of_it() {
     let asked = admin.open("/dashboard/plugins/p/grants");
     for part in [
         "Before it may run",
-        "unsigned:Ada",
+        "Ada</bdi> (not signed)",
         "wants to:",
         "read the environment variable LANG",
         "to greet in your language",

@@ -88,7 +88,7 @@ impl Drawn<'_> {
             @if self.details.pending.is_some() {
                 p { "Version " (shown(&self.details.version)) " goes on running until you decide." }
             }
-            p { strong { (asks.name) " " (shown(&asks.version)) } " (" (shown(&asks.publisher)) ") "
+            p { strong { (asks.name) " " (shown(&asks.version)) } ", by " (part::publisher(&asks.publisher)) ", "
                 @if asks.is_empty() { "asks for no permission." } @else { "wants to:" } }
             @if self.may_change() { (self.form()) } @else { (self.items(false)) (self.facts()) }
         };
@@ -99,10 +99,12 @@ impl Drawn<'_> {
         let asks = &self.details.asks;
         let path = format!("/plugins/{}/grants", asks.name);
         let more = self.chosen.map_or_else(|| self.unasked(), |chosen| chosen.more.clone());
+        let is_first = self.details.state == PluginState::Installed;
         let words = match (&self.details.pending, asks.is_empty()) {
             (Some(_), _) => "Allow selected and upgrade",
-            (None, true) => "Let it run",
-            (None, false) => "Allow selected",
+            (None, true) if is_first => "Let it run",
+            (None, _) if is_first => "Allow selected",
+            (None, _) => "Save what is ticked",
         };
         let fields = html! {
             input type="hidden" name="version" value=(self.version);
@@ -118,14 +120,19 @@ impl Drawn<'_> {
             (self.facts())
             p.row {
                 button.main type="submit" { (words) }
-                a.button href={ (ROOT) "/plugins/" (asks.name) } {
-                    @if self.details.pending.is_some() { "Keep version " (shown(&self.details.version)) } @else { "Refuse" }
+                @if self.details.pending.is_some() || is_first {
+                    a.button href={ (ROOT) "/plugins/" (asks.name) } {
+                        @if self.details.pending.is_some() { "Keep version " (shown(&self.details.version)) } @else { "Refuse" }
+                    }
                 }
                 @if !asks.is_empty() && !self.everything() {
                     button.quiet type="submit" name="tick" value="all" formnovalidate { "Tick all that it asks for" }
                 }
             }
-            @if self.details.state == PluginState::Installed {
+            @if !is_first && self.details.pending.is_none() {
+                p.faint { "What you untick is taken back at once." }
+            }
+            @if is_first {
                 p.faint { "Refused, it stays installed and can not run. What you leave out you can allow later, and take back at any time." }
             }
         };
@@ -217,7 +224,7 @@ impl Drawn<'_> {
         let found = ringfence::scan::lines(&asks.scan, FINDINGS_SHOWN_MAX);
         html! {
             h3 { "It can not" }
-            ul { @for cannot in &asks.cannot { li { (shown(cannot)) } } }
+            ul.not { @for cannot in &asks.cannot { li { (shown(cannot)) } } }
             h3 { "It starts" }
             pre { code { (command(asks)) } }
             @if !found.is_empty() {
