@@ -1,8 +1,8 @@
 //! Pages of the dashboard of a daemon that has much: 10,000 plugins, a log of a million lines, a million records of the audit trail
 //! and as many of what was asked; each page from the request to its last byte, without script.
 //!
-//! Plugins are installed as anybody installs them. Records and lines are written into the home beside the daemon, by Python: the
-//! figures are of reading, and to have them really happen would take hours.
+//! Some plugins are installed as anybody installs them. The others, the records and the lines are written into the home beside the
+//! daemon, by Python: the figures are of reading, and to have it all really happen would take hours.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
@@ -60,10 +60,23 @@ const PAGES: [&str; 28] = [
     "/plugins/plugin-00007/uninstall",
 ];
 
-/// Rows of the trail and of what was asked, without seals: no page verifies them.
+/// Plugins that are installed; the first of them waits for consent, and is what the rows of all others are copied from.
+const INSTALLED: usize = 20;
+
+/// Rows of plugins that wait for consent, of the trail and of what was asked; the latter without seals: no page verifies them.
 const RECORDS: &str = r#"
-import sqlite3, sys
-c, plugins, count = sqlite3.connect(sys.argv[1], timeout=60), int(sys.argv[2]), int(sys.argv[3])
+import hashlib, sqlite3, sys
+c, installed, plugins, count = sqlite3.connect(sys.argv[1], timeout=60), *map(int, sys.argv[2:])
+first = c.execute("SELECT digest FROM plugins WHERE name = 'plugin-00000'").fetchone()[0]
+def copy(of, where, other):
+    names = [row[1] for row in c.execute(f"PRAGMA table_info({of})")]
+    row = dict(zip(names, c.execute(f"SELECT * FROM {of} WHERE {where}", (other.pop('of'),)).fetchone()))
+    row.update(other)
+    c.execute(f"INSERT INTO {of} VALUES ({','.join('?' * len(names))})", [row[name] for name in names])
+for number in range(installed, plugins):
+    name, digest = f"plugin-{number:05}", hashlib.sha256(str(number).encode()).hexdigest()
+    copy("packages", "digest = ?", {"of": first, "digest": digest, "plugin": name})
+    copy("plugins", "name = ?", {"of": "plugin-00000", "name": name, "digest": digest})
 last = c.execute("SELECT coalesce(max(seq), 0) FROM audit").fetchone()[0]
 def name(number): return f"plugin-{number % plugins:05}"
 at = 1_700_000_000_000
@@ -91,8 +104,9 @@ fn measure(options: &Options) -> io::Result<ExitCode> {
     let daemon = Daemon::start(&stage)?;
     fill(&stage, &daemon, plugins, count)?;
     let cookie = daemon.sign_in()?;
+    let (daemon, cookie) = (&daemon, cookie.as_str());
     let rows = PAGES.into_iter().map(|page| {
-        Row::new(format!("/dashboard{page}"), || daemon.page(&format!("/dashboard{page}"), &cookie))
+        Row::new(format!("/dashboard{page}"), move || daemon.page(&format!("/dashboard{page}"), cookie))
     });
     let table = Table {
         title: format!("Pages of the dashboard: {plugins} plugins, {count} lines, {count} records"),
@@ -108,23 +122,17 @@ fn fill(stage: &Stage, daemon: &Daemon, plugins: usize, count: usize) -> io::Res
     let package = stage.directory().join("package");
     fs::create_dir(&package)?;
     fs::write(package.join("main.py"), "def which(a):\n    return 1\n")?;
-    for number in 0..plugins {
+    for number in 0..INSTALLED.min(plugins) {
         let manifest = format!(
             "name: plugin-{number:05}\nversion: 1.0.0\nruntime: python\nentry_point: main.py\n\
              description: The plugin of the number {number}.\npermissions: ['env:read=LANG']\ntools: [{{name: which}}]\n"
         );
         fs::write(package.join("plugin.yaml"), manifest)?;
-        daemon.ask("POST", "/plugins", &json!({"path": package, "grant_requested": number % 10 != 0}))?;
-        if number % 1_000 == 999 {
-            output::talk(&format!("pages: {} plugins after {:.0?}", number + 1, begun.elapsed()));
-        }
+        daemon.ask("POST", "/plugins", &json!({"path": package, "grant_requested": number != 0}))?;
     }
     let mut python = command(PYTHON);
-    python
-        .args(["-c", RECORDS])
-        .arg(daemon.home.join("state.db"))
-        .arg(plugins.to_string())
-        .arg(count.to_string());
+    python.args(["-c", RECORDS]).arg(daemon.home.join("state.db"));
+    python.args([INSTALLED, plugins, count].map(|number| number.to_string()));
     if !python.status()?.success() {
         return Err(io::Error::other("the records cannot be written"));
     }
@@ -174,7 +182,7 @@ impl Daemon {
 
     /// Asks the API at the socket, where its own user needs no token.
     fn ask(&self, method: &str, path: &str, body: &Value) -> io::Result<Value> {
-        let body = body.to_string();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let head = format!(
             "{method} /api/v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n",
