@@ -180,7 +180,8 @@ fn a_package_is_uploaded_consented_to_configured_and_started_and_the_session_is_
     });
     let package = scene.package("greeter", &manifest, "def greet(a):\n    return 'hello'\n");
     let file = scene.world.path("greeter.tar.gz");
-    let packed = std::process::Command::new("tar").arg("czf").arg(&file).arg("-C").arg(&package).arg(".").status();
+    let packed =
+        std::process::Command::new("tar").arg("czf").arg(&file).arg("-C").arg(&package).arg(".").status();
     assert!(packed.unwrap().success());
     let chromium = &scene.chromium;
     scene.sign_in();

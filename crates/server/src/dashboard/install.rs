@@ -103,26 +103,31 @@ pub(super) fn file_field() -> Markup {
     }
 }
 
-/// Where somebody types the path of a package.
-pub(super) fn path_field(seen: &Seen, value: &str) -> Markup {
+/// A form in which somebody types the path of a package, with what else belongs to it; where no path would be taken, what to do.
+pub(super) fn path_form(seen: &Seen, action: &str, value: &str, more: &Markup, button: &str) -> Markup {
     let from: Vec<String> = seen.api().install_from.iter().map(|path| path.display().to_string()).collect();
-    html! {
+    if from.is_empty() {
+        return html! {
+            p.faint {
+                "No directory is open for this yet. Run " code { "ringfence install DIRECTORY" }
+                " on the daemon’s machine, and the plugin appears here; or write "
+                code { "install_from = [\"/srv/packages\"]" } " under " code { "[server]" }
+                " of config.toml and start the daemon again."
+            }
+        };
+    }
+    seen.form(action, html! {
         div.field {
-            label for="path" { "Directory of the package, on the daemon’s machine" }
+            label for="path" { "Directory of the package" }
             input id="path" name="path" required autocomplete="off" spellcheck="false" aria-describedby="path-help"
                 value=(plain(value, LONG_MAX_CHARS).0) maxlength="4096";
             p.faint id="path-help" {
-                @if from.is_empty() {
-                    "No directory is open for this yet. Run " code { "ringfence install DIRECTORY" }
-                    " on the daemon’s machine, and the plugin appears here; or write "
-                    code { "install_from = [\"/srv/packages\"]" } " under " code { "[server]" }
-                    " of config.toml and start the daemon again."
-                } @else {
-                    "Absolute, and below " @for (number, path) in from.iter().enumerate() { @if number > 0 { " or " } code { (shown(path)) } } "."
-                }
+                "Absolute, and below " @for (number, path) in from.iter().enumerate() { @if number > 0 { " or " } code { (shown(path)) } } "."
             }
         }
-    }
+        (more)
+        p.row { button type="submit" { (button) } }
+    })
 }
 
 pub(super) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
@@ -149,7 +154,7 @@ async fn draw(seen: &Seen, wrong: Option<Markup>, path: &str, scan: Option<&Scan
             @if offers.is_empty() && !seen.api().install_from.is_empty() {
                 p.faint { "No package lies in the directories from which packages may be installed here." }
             }
-            (seen.form("/plugins", html! { (path_field(seen, path)) p.row { button type="submit" { "Install" } } }))
+            (path_form(seen, "/plugins", path, &html! {}, "Install"))
         }
         @if seen.may("scanPlugins") {
             section.card aria-labelledby="scan" {

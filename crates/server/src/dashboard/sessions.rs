@@ -71,8 +71,8 @@ fn row(seen: &Seen, known: &Known) -> Markup {
                 @match known.whence.address { Some(address) => { (address) } None => { "the daemon’s socket" } }
                 @if !known.whence.agent.is_empty() { p.faint { (shown(&known.whence.agent)) } }
             }
-            td data-label="Begun" { (ago(known.age)) }
-            td data-label="Last used" { (ago(known.unused)) }
+            td.since data-label="Begun" { (ago(known.age)) }
+            td.since data-label="Last used" { (ago(known.unused)) }
             td.act {
                 (seen.form(&format!("/sessions/{}/end", known.number), html! {
                     button.danger.small type="submit" aria-label={ "End session " (known.number) } { "End it" }

@@ -79,12 +79,8 @@ async fn draw_versions(seen: &Seen, wrong: Option<maud::Markup>, path: &str) -> 
                     (install::file_field())
                     p.row { button type="submit" { "Upload this version" } }
                 }))
-                (seen.form(&format!("/plugins/{name}/upgrade"), html! {
-                    h3 { "From the daemon’s machine" }
-                    (install::path_field(seen, path))
-                    (older_too("allow-downgrade"))
-                    p.row { button type="submit" { "Take this version" } }
-                }))
+                h3 { "From the daemon’s machine" }
+                (install::path_form(seen, &format!("/plugins/{name}/upgrade"), path, &older_too("allow-downgrade"), "Take this version"))
             }
             @if let Some(previous) = &details.previous {
                 section.card aria-labelledby="before" {
