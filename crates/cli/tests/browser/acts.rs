@@ -166,3 +166,55 @@ fn the_trail_is_verified_with_one_button() {
     chromium.shows("Record 3 is the first that is not as it was written");
     assert_eq!(chromium.eval("document.querySelector('#audit tbody td').innerText"), "3");
 }
+
+#[test]
+fn a_package_is_uploaded_consented_to_configured_and_started_and_the_session_is_ended() {
+    let Some(scene) = Scene::new() else { return };
+    let manifest = json!({
+        "description": "Greets.",
+        "permissions": [{"permission": "env:read", "scope": ["LANG"], "reason": "to greet in your language"}],
+        "tools": [{"name": "greet", "description": "Says hello."}],
+        "config_schema": {"type": "object", "required": ["word"], "properties": {
+            "word": {"type": "string", "title": "Word", "minLength": 2}
+        }}
+    });
+    let package = scene.package("greeter", &manifest, "def greet(a):\n    return 'hello'\n");
+    let file = scene.world.path("greeter.tar.gz");
+    let packed =
+        std::process::Command::new("tar").arg("czf").arg(&file).arg("-C").arg(&package).arg(".").status();
+    assert!(packed.unwrap().success());
+    let chromium = &scene.chromium;
+    scene.sign_in();
+    // By way of what a page with nothing on it offers.
+    chromium.click(".empty a.button");
+    chromium.shows("From your computer");
+    chromium.choose("#package", &chromium.lend(&file));
+    chromium.click("form[action='/dashboard/install/upload'] button");
+    chromium.shows("greeter is installed. It has not run yet");
+    chromium.shows("to greet in your language");
+    chromium.click("button[name=tick]");
+    chromium.until("document.querySelector('input[name=grant]').checked");
+    chromium.click("form[action$='/grants'] button.main");
+    chromium.shows("It does not run until you activate it");
+    chromium.click(".tabs a[href$='/config']");
+    chromium.shows("Word");
+    chromium.eval("document.querySelector(\"form[action$='/config'] input[autocomplete=off]\").value = 'h'");
+    chromium.click("form[action$='/config'] button.main");
+    chromium.until("document.querySelector('.wrong') !== null");
+    chromium.eval("document.querySelector('input[aria-invalid]').value = 'hello'");
+    chromium.click("form[action$='/config'] button.main");
+    chromium.until("document.querySelector('.notice.done') !== null");
+    chromium.click("form[action$='/activate'] button");
+    chromium.shows("greeter is active");
+    // The same package again is no news, and another file is none.
+    scene.open("/dashboard/install");
+    chromium.choose("#package", &chromium.lend(&package.join("main.py")));
+    chromium.click("form[action='/dashboard/install/upload'] button");
+    chromium.until("document.querySelector('.notice.failed') !== null");
+    chromium.click(".who > a");
+    chromium.shows("this one");
+    assert_eq!(chromium.eval("document.querySelectorAll('main tbody tr').length"), 1);
+    chromium.click("main form[action$='/end'] button");
+    chromium.until("location.pathname === '/dashboard/login'");
+    assert_eq!(chromium.ran(), json!([]));
+}

@@ -236,6 +236,21 @@ impl Chromium {
         element.unwrap_or_else(|| panic!("{selector}: {found}")).to_owned()
     }
 
+    /// A copy of a file that the browser may read: it runs as somebody else.
+    pub(crate) fn lend(&self, file: &Path) -> PathBuf {
+        let copy = self.profile.with_file_name(file.file_name().unwrap());
+        std::fs::copy(file, &copy).unwrap();
+        std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        copy
+    }
+
+    /// Chooses a file in a form.
+    #[track_caller]
+    pub(crate) fn choose(&self, selector: &str, file: &Path) {
+        let element = self.find(selector);
+        self.command("POST", &format!("/element/{element}/value"), json!({"text": file}));
+    }
+
     /// Presses keys wherever the focus is.
     #[track_caller]
     pub(crate) fn press(&self, keys: &str) {

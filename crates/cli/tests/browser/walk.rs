@@ -10,8 +10,10 @@ use crate::driver::{Chromium, Looks};
 use crate::scene::Scene;
 
 /// Pages that must be found, wherever the walk comes to them. What else is linked is looked at, too.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "/dashboard",
+    "/dashboard/install",
+    "/dashboard/sessions",
     "/dashboard/hooks",
     "/dashboard/activity",
     "/dashboard/runs",

@@ -16,10 +16,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Lease {
     /// Its token; `None`: the daemon's own user.
     pub(crate) token: Option<TokenId>,
-    /// The session of the dashboard through which it came; its sender is gone when it has ended.
-    pub(crate) session: Option<watch::Receiver<()>>,
+    /// The session of the dashboard through which it came.
+    pub(crate) session: Option<SessionLease>,
     /// The daemon's own user, at its socket.
     pub(crate) owner: Option<u32>,
+}
+
+/// A session of the dashboard.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionLease {
+    /// Which one.
+    pub(crate) number: u64,
+    /// Its sender is gone when it has ended.
+    pub(crate) ended: watch::Receiver<()>,
 }
 
 impl Lease {
@@ -67,7 +76,7 @@ impl Ended {
 impl Leases {
     /// Watches a token from now on.
     pub(super) fn take(&self, lease: &Lease) -> Ended {
-        let session = lease.session.clone();
+        let session = lease.session.as_ref().map(|session| session.ended.clone());
         let Some(id) = &lease.token else { return Ended { token: None, session } };
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let known = watched.entry(id.clone()).or_insert_with(|| watch::Sender::new(false));

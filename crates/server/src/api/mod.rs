@@ -46,7 +46,7 @@ use guard::Guard;
 pub(crate) use asked::{collect, path_of};
 pub(crate) use error::{Failure, Told};
 pub(crate) use guard::Correlation;
-pub(crate) use lease::Lease;
+pub(crate) use lease::{Lease, SessionLease};
 pub(crate) use links::DashboardLink;
 pub(crate) use route::Route;
 pub(crate) use runs::{blocking, run_id};
@@ -58,6 +58,8 @@ pub const PREFIX: &str = "/api/v1";
 pub const STREAMS_MAX: usize = 12_288;
 /// Those of one token: a twelfth, so that no token takes all of them from the others.
 pub const STREAMS_PER_TOKEN_MAX: usize = 1_024;
+/// Those of one session of the dashboard. A page that somebody looks at has one.
+pub const STREAMS_PER_SESSION_MAX: usize = 32;
 /// Verifications of the audit trail and scans of the plugin directories at once; further ones are refused.
 pub const LONG_LOOKS_MAX: usize = 2;
 /// Commands that `POST /exec` runs at once; further ones are refused.

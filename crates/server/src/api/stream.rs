@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::STREAMS_PER_SESSION_MAX;
 use super::answer::Events;
 use super::asked::Asked;
 use super::error::Failure;
@@ -26,17 +27,25 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) struct Streams {
     all: Arc<Semaphore>,
     limits: ServerLimits,
-    /// How many each token has; none is not in it.
-    each: Arc<Mutex<HashMap<TokenId, usize>>>,
+    /// How many each has; none is not in it.
+    each: Arc<Mutex<HashMap<Holder, usize>>>,
+}
+
+/// Whose streams are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    Token(TokenId),
+    /// A session of the dashboard, whoever opened it.
+    Session(u64),
 }
 
 /// One stream of those that there may be.
 #[derive(Debug)]
 pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
-    /// Whose it is, where it is counted.
-    token: Option<TokenId>,
-    each: Arc<Mutex<HashMap<TokenId, usize>>>,
+    /// For whom it is counted.
+    holders: Vec<Holder>,
+    each: Arc<Mutex<HashMap<Holder, usize>>>,
 }
 
 impl Streams {
@@ -44,10 +53,10 @@ impl Streams {
         Self { all: Arc::new(Semaphore::new(limits.streams)), limits, each: Arc::default() }
     }
 
-    /// One more stream. The owner at the socket has no token, and is counted among all only.
+    /// One more stream. The owner at the socket has neither token nor session, and is counted among all only.
     ///
     /// # Errors
-    /// `busy` when there are too many, of all or of this token.
+    /// `busy` when there are too many, of all, of this token or of this session.
     pub(super) fn take(&self, lease: &Lease) -> Result<Slot, Failure> {
         let busy = |message: String| {
             Failure::new(ErrorCode::Busy, message).hint("close one that is not needed any more")
@@ -55,26 +64,34 @@ impl Streams {
         let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() else {
             return Err(busy(format!("{} streams are open already", self.limits.streams)));
         };
-        if let Some(token) = &lease.token {
-            let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
-            let open = each.entry(token.clone()).or_default();
-            if *open >= self.limits.streams_per_token {
-                return Err(busy(format!("this token has {open} streams open already")));
+        let token = lease.token.clone().map(|id| (Holder::Token(id), self.limits.streams_per_token, "token"));
+        let session = lease.session.as_ref();
+        let session = session.map(|of| (Holder::Session(of.number), STREAMS_PER_SESSION_MAX, "session"));
+        let holders: Vec<_> = token.into_iter().chain(session).collect();
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        for (holder, most, words) in &holders {
+            let open = each.get(holder).copied().unwrap_or_default();
+            if open >= *most {
+                return Err(busy(format!("this {words} has {open} streams open already")));
             }
-            *open += 1;
         }
-        Ok(Slot { _permit: permit, token: lease.token.clone(), each: Arc::clone(&self.each) })
+        let holders: Vec<Holder> = holders.into_iter().map(|(holder, ..)| holder).collect();
+        for holder in &holders {
+            *each.entry(holder.clone()).or_default() += 1;
+        }
+        drop(each);
+        Ok(Slot { _permit: permit, holders, each: Arc::clone(&self.each) })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(token) = &self.token else { return };
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = each.get_mut(token) {
+        for holder in &self.holders {
+            let Some(open) = each.get_mut(holder) else { continue };
             *open = open.saturating_sub(1);
             if *open == 0 {
-                each.remove(token);
+                each.remove(holder);
             }
         }
     }

@@ -77,7 +77,7 @@ pub(super) async fn list(seen: Arc<Seen>) -> Result<Page, Failure> {
     let found = seen.host.executions(&wanted.filter(), PAGE).await?;
     let body = html! {
         h1 { "Activity" }
-        p.faint { "What plugins were asked: tools, events and messages. The last 5,000 of each plugin are kept." }
+        p.intro { "What plugins were asked: tools, events and messages. The last 5,000 of each plugin are kept." }
         (search(&seen, &wanted))
         div id="activity" data-live[wanted.before.is_none()] data-every=(part::EVERY_MS) {
             @if found.executions.is_empty() { (none(&seen, &wanted)) } @else { (table(&found)) }
@@ -156,7 +156,7 @@ fn row(one: &Execution) -> Markup {
             }
             td data-label="How it ended" { (outcome(&one.outcome)) }
             td.number data-label="Took" { (micros(one.duration_us)) }
-            td data-label="Request" {
+            td.request data-label="Request" {
                 @if one.correlation_id.is_empty() { "—" } @else {
                     a href=(address("/activity", &[("request", &one.correlation_id)])) { (shown(&one.correlation_id)) }
                 }

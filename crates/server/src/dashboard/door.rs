@@ -1,17 +1,18 @@
 //! How people come in and go: a token that they paste, a one-time link, and the end of a session.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{LOCATION, REFERRER_POLICY, REFRESH};
+use axum::http::header::{LOCATION, REFERRER_POLICY, REFRESH, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use maud::{Markup, html};
 use ringfence_api::ErrorCode;
 
 use super::form::Form;
-use super::session::Opener;
+use super::session::{Opener, Whence};
 use super::view::{correlation_of, is_from_elsewhere, posted};
 use super::{Dashboard, LOGIN_PATH, LOGOUT_PATH, ROOT, failure, layout};
 use crate::api::Failure;
@@ -92,7 +93,7 @@ pub(super) async fn sign_in(dashboard: Arc<Dashboard>, request: Request) -> Resp
     };
     let then = form.text("then").map_or(ROOT, local).to_owned();
     match opener_of(&dashboard, &parts, &form).await {
-        Ok(opener) => begin(&dashboard, &parts, opener, &then).await.unwrap_or_else(refused),
+        Ok(opener) => begin(&dashboard, &parts, opener, &then).unwrap_or_else(refused),
         Err(failure) if failure.error.code() == ErrorCode::Unauthenticated => login(
             StatusCode::UNAUTHORIZED,
             Some("This token opens nothing. It may be mistyped, expired or revoked."),
@@ -116,24 +117,28 @@ async fn opener_of(dashboard: &Dashboard, parts: &Parts, form: &Form) -> Result<
 
 /// Counts and records somebody who has shown what opens nothing.
 fn wrong(dashboard: &Dashboard, parts: &Parts, what: &'static str) -> Failure {
-    let address = match parts.extensions.get::<Peer>() {
-        Some(Peer::Tcp { address, .. }) => Some(address.ip()),
-        _ => None,
-    };
-    dashboard.api.guard.wrong(address, what)
+    dashboard.api.guard.wrong(address(parts), what)
 }
 
-/// Begins a session under a new key, and leads to a page. A session that there was ends.
-async fn begin(
+fn address(parts: &Parts) -> Option<IpAddr> {
+    match parts.extensions.get::<Peer>() {
+        Some(Peer::Tcp { address, .. }) => Some(address.ip()),
+        _ => None,
+    }
+}
+
+/// Begins a session under a new key, and leads to a page. Whatever sessions the browser had keys to end.
+fn begin(
     dashboard: &Dashboard,
     parts: &Parts,
     opener: Opener,
     then: &str,
 ) -> Result<Response<Body>, Failure> {
-    if let Ok(Some(before)) = dashboard.enter(parts).await {
-        dashboard.sessions.end(before.held.id);
+    for before in dashboard.held(parts) {
+        dashboard.sessions.end(before.id);
     }
-    let key = dashboard.sessions.begin(opener.clone())?;
+    let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let key = dashboard.sessions.begin(opener.clone(), Whence::new(address(parts), agent))?;
     tracing::info!(?opener, "somebody signed in to the dashboard");
     let mut response = go(then);
     if let Some(peer) = parts.extensions.get::<Peer>().copied() {
@@ -146,14 +151,13 @@ async fn begin(
 pub(super) async fn open(dashboard: Arc<Dashboard>, request: Request) -> Response<Body> {
     let (parts, _) = request.into_parts();
     let mut response = follow(&dashboard, &parts)
-        .await
         .unwrap_or_else(|failure| failure::refused(failure, &correlation_of(&parts.extensions)));
     // Not even our own pages are told the address with the code.
     response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
-async fn follow(dashboard: &Dashboard, parts: &Parts) -> Result<Response<Body>, Failure> {
+fn follow(dashboard: &Dashboard, parts: &Parts) -> Result<Response<Body>, Failure> {
     // A browser that looks ahead, or something that only asks whether the address is there, uses nothing up.
     if parts.method != Method::GET || looks_ahead(&parts.headers) {
         return Err(Failure::new(ErrorCode::Busy, "a link is opened by a person"));
@@ -172,7 +176,7 @@ async fn follow(dashboard: &Dashboard, parts: &Parts) -> Result<Response<Body>, 
             _ => failure,
         });
     };
-    begin(dashboard, parts, Opener::Link { uid }, ROOT).await
+    begin(dashboard, parts, Opener::Link { uid }, ROOT)
 }
 
 fn looks_ahead(headers: &HeaderMap) -> bool {

@@ -35,6 +35,11 @@ impl Form {
         Ok(Self { fields })
     }
 
+    /// Fields that were read already.
+    pub(super) const fn of(fields: Vec<(String, String)>) -> Self {
+        Self { fields }
+    }
+
     /// The first value of a field.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())

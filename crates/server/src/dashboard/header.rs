@@ -50,18 +50,20 @@ impl Cookie {
         format!("{prefix}ringfence-{}", self.port)
     }
 
-    /// The key that a request brings; `None` when there is none, or more than one.
-    pub(crate) fn read<'a>(&self, headers: &'a HeaderMap, peer: Peer) -> Option<&'a str> {
+    /// The keys that a request brings. There is one, unless somebody else on this host has set another beside it: which of them is
+    /// ours the sessions tell.
+    pub(crate) fn keys<'a>(&self, headers: &'a HeaderMap, peer: Peer) -> Vec<&'a str> {
         let name = self.name(peer);
         let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let mut ours = lines
+        let mut keys: Vec<&str> = lines
             .flat_map(|line| line.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
             .filter(|(known, _)| *known == name)
-            .map(|(_, value)| value);
-        let first = ours.next();
-        // Somebody else has set one beside ours: which is ours cannot be told.
-        if ours.next().is_some() { None } else { first }
+            .map(|(_, value)| value)
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     /// Hands a key out: no script reads it, and no other site sends it.
@@ -109,18 +111,18 @@ mod tests {
     }
 
     #[test]
-    fn one_key_is_taken_and_of_two_none() {
+    fn all_keys_are_found_once_and_of_this_server_alone() {
         let cookie = Cookie::new(7700);
         let read = |line: &str, secure| {
             let mut headers = HeaderMap::new();
             headers.insert(COOKIE, HeaderValue::from_str(line).unwrap());
-            cookie.read(&headers, peer(secure)).map(str::to_owned)
+            cookie.keys(&headers, peer(secure)).join(" ")
         };
-        assert_eq!(read("a=b; ringfence-7700=k", false).as_deref(), Some("k"));
-        assert_eq!(read("ringfence-7700=k; ringfence-7700=l", false), None);
-        assert_eq!(read("ringfence-7701=k", false), None);
+        assert_eq!(read("a=b; ringfence-7700=k", false), "k");
+        assert_eq!(read("ringfence-7700=l; ringfence-7700=k; ringfence-7700=l", false), "k l");
+        assert_eq!(read("ringfence-7701=k", false), "");
         // What was set without TLS is no key where there is TLS.
-        assert_eq!(read("ringfence-7700=k", true), None);
-        assert_eq!(read("__Host-ringfence-7700=k", true).as_deref(), Some("k"));
+        assert_eq!(read("ringfence-7700=k", true), "");
+        assert_eq!(read("__Host-ringfence-7700=k", true), "k");
     }
 }

@@ -17,7 +17,7 @@ pub(super) async fn list(seen: Arc<Seen>) -> Result<Page, Failure> {
     let hooks = seen.host.hooks().await?;
     let body = html! {
         h1 { "Hooks" }
-        p.faint {
+        p.intro {
             "An event passes through the plugins from the top of its list to the bottom: those that change it, then those that may "
             "block it. Observers see what has come of it."
         }

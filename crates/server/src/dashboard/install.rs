@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::body::Body;
 use maud::{Markup, html};
-use ringfence::plugin::Scan;
+use ringfence::archive::ARCHIVE_BYTES_MAX;
+use ringfence::plugin::{PluginSummary, Scan};
 use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, PluginState};
 use semver::Version;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::layout::Section;
-use super::seen::{Act, Question, Seen, done};
-use super::text::{LONG_MAX_CHARS, long, plain, shown};
+use super::seen::{Act, Question, Reply, Seen, done};
+use super::text::{LONG_MAX_CHARS, bytes, long, plain, shown};
 use super::view::{Next, Page};
 use super::{ROOT, failure, part};
 use crate::api::Failure;
@@ -72,8 +74,8 @@ fn offer(path: &Path) -> Option<Offer> {
     })
 }
 
-/// Whether a failure is about the package or its path, so that the form is shown again.
-pub(super) fn is_about_the_path(failure: &Failure) -> bool {
+/// Whether a failure is about the package or where it is, so that the form is shown again.
+pub(super) fn is_about_the_package(failure: &Failure) -> bool {
     matches!(
         failure.error.code(),
         ErrorCode::Usage
@@ -82,29 +84,50 @@ pub(super) fn is_about_the_path(failure: &Failure) -> bool {
             | ErrorCode::InvalidManifest
             | ErrorCode::InvalidPackage
             | ErrorCode::AlreadyInstalled
+            | ErrorCode::TooLarge
     )
 }
 
-/// Where somebody types the path of a package.
-pub(super) fn path_field(seen: &Seen, value: &str) -> Markup {
-    let from: Vec<String> = seen.api().install_from.iter().map(|path| path.display().to_string()).collect();
+/// Where somebody chooses a package on their own machine.
+pub(super) fn file_field() -> Markup {
     html! {
         div.field {
-            label for="path" { "Directory of the package, on the daemon’s machine" }
-            input id="path" name="path" required autocomplete="off" spellcheck="false" aria-describedby="path-help"
-                value=(plain(value, LONG_MAX_CHARS).0) maxlength="4096";
-            p.faint id="path-help" {
-                @if from.is_empty() {
-                    "No directory is open for this yet. Run " code { "ringfence install DIRECTORY" }
-                    " on the daemon’s machine, and the plugin appears here; or write "
-                    code { "install_from = [\"/srv/packages\"]" } " under " code { "[server]" }
-                    " of config.toml and start the daemon again."
-                } @else {
-                    "Absolute, and below " @for (number, path) in from.iter().enumerate() { @if number > 0 { " or " } code { (shown(path)) } } "."
-                }
+            label for="package" { "Package" }
+            input id="package" name="package" type="file" required accept=".gz,.tgz,.tar,application/gzip,application/x-tar"
+                aria-describedby="package-help";
+            p.faint id="package-help" {
+                "A " code { ".tar.gz" } " or " code { ".tar" } " of the plugin’s directory, up to " (bytes(ARCHIVE_BYTES_MAX)) "; "
+                code { "tar czf plugin.tar.gz DIRECTORY" } " makes one."
             }
         }
     }
+}
+
+/// A form in which somebody types the path of a package, with what else belongs to it; where no path would be taken, what to do.
+pub(super) fn path_form(seen: &Seen, action: &str, value: &str, more: &Markup, button: &str) -> Markup {
+    let from: Vec<String> = seen.api().install_from.iter().map(|path| path.display().to_string()).collect();
+    if from.is_empty() {
+        return html! {
+            p.faint {
+                "No directory is open for this yet. Run " code { "ringfence install DIRECTORY" }
+                " on the daemon’s machine, and the plugin appears here; or write "
+                code { "install_from = [\"/srv/packages\"]" } " under " code { "[server]" }
+                " of config.toml and start the daemon again."
+            }
+        };
+    }
+    seen.form(action, html! {
+        div.field {
+            label for="path" { "Directory of the package" }
+            input id="path" name="path" required autocomplete="off" spellcheck="false" aria-describedby="path-help"
+                value=(plain(value, LONG_MAX_CHARS).0) maxlength="4096";
+            p.faint id="path-help" {
+                "Absolute, and below " @for (number, path) in from.iter().enumerate() { @if number > 0 { " or " } code { (shown(path)) } } "."
+            }
+        }
+        (more)
+        p.row { button type="submit" { (button) } }
+    })
 }
 
 pub(super) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
@@ -114,55 +137,24 @@ pub(super) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
 async fn draw(seen: &Seen, wrong: Option<Markup>, path: &str, scan: Option<&Scan>) -> Result<Page, Failure> {
     let offers = offers(seen).await;
     let installed = seen.host.list().await?;
-    let state = |name: &str| installed.iter().find(|plugin| plugin.name.as_str() == name);
     let body = html! {
         h1 { "Install a plugin" }
-        p { "A package is copied and checked first. Nothing of it runs before you have seen what it asks for, and have allowed it." }
+        p.intro { "A package is copied and checked first. Nothing of it runs before you have seen what it asks for, and have allowed it." }
         @if let Some(wrong) = wrong { (wrong) }
-        section.card aria-labelledby="at-hand" {
-            h2 id="at-hand" { "At hand" }
-            @if offers.is_empty() {
-                @let from = &seen.api().install_from;
-                @if from.is_empty() {
-                    p.faint { "Nothing can be installed from here yet; below is what to do." }
-                } @else {
-                    p.faint { "No package lies in the directories from which packages may be installed here." }
-                }
-            } @else {
-                table.list {
-                    caption.hidden { "Packages at hand" }
-                    thead { tr { th scope="col" { "Package" } th scope="col" { "Version" } th scope="col" { "Runtime" } th scope="col" { span.hidden { "Install" } } } }
-                    tbody {
-                        @for offer in &offers {
-                            tr {
-                                th scope="row" {
-                                    (shown(&offer.name))
-                                    @if let Some(description) = &offer.description { p.faint { (shown(description)) } }
-                                    p.faint { code { (shown(&offer.path)) } }
-                                }
-                                td data-label="Version" { (shown(&offer.version)) }
-                                td data-label="Runtime" { (shown(&offer.runtime)) }
-                                td {
-                                    @match state(&offer.name) {
-                                        None => {
-                                            (seen.form("/plugins", html! {
-                                                input type="hidden" name="path" value=(offer.path);
-                                                button.main.small type="submit" aria-label={ "Install " (offer.name) " " (plain(&offer.version, 100).0) } { "Install" }
-                                            }))
-                                        }
-                                        Some(known) if known.version == offer.version => { "Installed" }
-                                        Some(_) => { a href={ (ROOT) "/plugins/" (offer.name) "/upgrade" } { "Another version" } }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+        @if !offers.is_empty() { (at_hand(seen, &offers, &installed)) }
+        section.card aria-labelledby="upload" {
+            h2 id="upload" { "From your computer" }
+            (seen.form_with_file("/install/upload", html! {
+                (file_field())
+                p.row { button.main type="submit" { "Upload and check" } }
+            }))
         }
         section.card aria-labelledby="elsewhere" {
-            h2 id="elsewhere" { "From a directory" }
-            (seen.form("/plugins", html! { (path_field(seen, path)) p.row { button type="submit" { "Install" } } }))
+            h2 id="elsewhere" { "From the daemon’s machine" }
+            @if offers.is_empty() && !seen.api().install_from.is_empty() {
+                p.faint { "No package lies in the directories from which packages may be installed here." }
+            }
+            (path_form(seen, "/plugins", path, &html! {}, "Install"))
         }
         @if seen.may("scanPlugins") {
             section.card aria-labelledby="scan" {
@@ -170,7 +162,7 @@ async fn draw(seen: &Seen, wrong: Option<Markup>, path: &str, scan: Option<&Scan
                 @match scan {
                     None => {
                         p.faint { "Looks through the directories of plugins for packages that are not installed yet, and says what is wrong with those that are broken." }
-                        (seen.form("/plugins/scan", html! { button type="submit" { "Scan" } }))
+                        (seen.form("/install/scan", html! { p.row { button type="submit" { "Scan" } } }))
                     }
                     Some(scan) => { (found(scan)) }
                 }
@@ -178,6 +170,45 @@ async fn draw(seen: &Seen, wrong: Option<Markup>, path: &str, scan: Option<&Scan
         }
     };
     Ok(Page::new("Install", Section::Install, body))
+}
+
+/// What can be installed with one button.
+fn at_hand(seen: &Seen, offers: &[Offer], installed: &[PluginSummary]) -> Markup {
+    let state = |name: &str| installed.iter().find(|plugin| plugin.name.as_str() == name);
+    html! {
+        section.card aria-labelledby="at-hand" {
+            h2 id="at-hand" { "At hand" }
+            table.list {
+                caption.hidden { "Packages at hand" }
+                thead { tr { th scope="col" { "Package" } th scope="col" { "Version" } th scope="col" { "Runtime" } th scope="col" { span.hidden { "Install" } } } }
+                tbody {
+                    @for offer in offers {
+                        tr {
+                            th scope="row" {
+                                (shown(&offer.name))
+                                @if let Some(description) = &offer.description { p.faint { (shown(description)) } }
+                                p.faint { code { (shown(&offer.path)) } }
+                            }
+                            td data-label="Version" { (shown(&offer.version)) }
+                            td data-label="Runtime" { (shown(&offer.runtime)) }
+                            td.act {
+                                @match state(&offer.name) {
+                                    None => {
+                                        (seen.form("/plugins", html! {
+                                            input type="hidden" name="path" value=(offer.path);
+                                            button.main.small type="submit" aria-label={ "Install " (offer.name) " " (plain(&offer.version, 100).0) } { "Install" }
+                                        }))
+                                    }
+                                    Some(known) if known.version == offer.version => { span.badge.idle { "installed" } }
+                                    Some(_) => { a href={ (ROOT) "/plugins/" (offer.name) "/upgrade" } { "Another version" } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn found(scan: &Scan) -> Markup {
@@ -219,15 +250,32 @@ fn found(scan: &Scan) -> Markup {
 pub(super) async fn install(act: Act) -> Result<Next, Failure> {
     let path = act.form.text("path").unwrap_or_default().to_owned();
     let body = json!({"path": path});
-    let reply = match act.send(Question { body: Some(&body), ..Question::default() }).await {
+    let sent = act.send(Question { body: Some(&body), ..Question::default() }).await;
+    told(&act.seen, sent, &path).await
+}
+
+/// Installs a package that comes with the form.
+pub(super) async fn upload(act: Act, file: Option<Body>) -> Result<Next, Failure> {
+    let sent = act.send_file("", file).await;
+    told(&act.seen, sent, "").await
+}
+
+async fn told(seen: &Seen, sent: Result<Reply, Failure>, path: &str) -> Result<Next, Failure> {
+    let reply = match sent {
         Ok(reply) => reply,
-        Err(failure) if is_about_the_path(&failure) => {
-            let (status, wrong) = failure::inside(failure, &act.seen);
-            return Ok(Next::Show(draw(&act.seen, Some(wrong), &path, None).await?.with_status(status)));
+        Err(failure) if is_about_the_package(&failure) => {
+            let (status, wrong) = failure::inside(failure, seen);
+            return Ok(Next::Show(draw(seen, Some(wrong), path, None).await?.with_status(status)));
         }
         Err(failure) => return Err(failure),
     };
-    let name = reply.document.pointer("/plugin/name").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let name = reply.document.pointer("/plugin/name").and_then(Value::as_str).unwrap_or_default();
+    if reply.document.get("changed") == Some(&Value::Bool(false)) {
+        return Ok(done(
+            format!("{ROOT}/plugins/{name}"),
+            format!("This package of {name} is installed already."),
+        ));
+    }
     Ok(done(
         format!("{ROOT}/plugins/{name}/grants"),
         format!("{name} is installed. It has not run yet: look at what it asks for."),

@@ -111,7 +111,7 @@ fn navigation(seen: &Seen, section: Section) -> Markup {
             }
         }
         div.who {
-            span title={ "You are signed in as " (seen.caller().actor) } { (who) }
+            a href={ (ROOT) "/sessions" } title={ "You are signed in as " (seen.caller().actor) ". Sessions" } { (who) }
             (seen.form(LOGOUT_PATH.strip_prefix(ROOT).unwrap_or_default(), html! {
                 button.quiet type="submit" { "Sign out" }
             }))

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use ringfence_api::PluginState;
 
-use super::ROOT;
 use super::text::{SHORT_MAX_CHARS, plain, shown};
+use super::{ROOT, asset};
 
 /// How often a browser asks again for what no event tells of, in milliseconds.
 pub(crate) const EVERY_MS: u32 = 3_000;
@@ -24,7 +24,16 @@ pub(crate) fn state(state: PluginState) -> Markup {
 
 /// Nothing is here, and what to do about it.
 pub(crate) fn empty(what: &str, next: &Markup) -> Markup {
-    html! { div.empty { p { strong { (what) } } (next) } }
+    html! { div.empty { (asset::mark()) p { strong { (what) } } (next) } }
+}
+
+/// Who made a package, as far as that is known.
+pub(crate) fn publisher(publisher: &str) -> Markup {
+    match publisher.strip_prefix("unsigned:") {
+        Some("") => html! { "somebody who gives no name (not signed)" },
+        Some(name) => html! { (shown(name)) " (not signed)" },
+        None => html! { (shown(publisher)) },
+    }
 }
 
 /// A link to a plugin.

@@ -101,7 +101,7 @@ fn row(record: &AuditRecord, of_one: OfOne) -> Markup {
                 td data-label="Plugin" { @if record.plugin.is_empty() { "—" } @else { (part::named(&record.plugin)) } }
             }
             td data-label="Details" { (details(&record.body)) }
-            td data-label="Request" {
+            td.request data-label="Request" {
                 @if record.correlation_id.is_empty() { "—" } @else {
                     a href=(address("/audit", &[("request", &record.correlation_id)])) { (shown(&record.correlation_id)) }
                 }

@@ -30,7 +30,7 @@ pub(super) async fn list(seen: Arc<Seen>) -> Result<Page, Failure> {
     let older = found.before.map(|id| ("Older →", address("/runs", &[("before", &id.to_string())])));
     let body = html! {
         h1 { "Runs" }
-        p.faint { "Commands that ran in a sandbox of their own. The last 200 are kept." }
+        p.intro { "Commands that ran in a sandbox of their own. The last 200 are kept." }
         div id="runs" data-live[before.is_none()] data-every=(part::EVERY_MS) {
             @if found.runs.is_empty() {
                 (part::empty("No command has run yet.", &html! {
@@ -108,7 +108,7 @@ pub(super) async fn one(seen: Arc<Seen>) -> Result<Page, Failure> {
     })
     .await?;
     let body = html! {
-        p.path { a href={ (ROOT) "/runs" } { "Runs" } " / " }
+        p.path { a href={ (ROOT) "/runs" } { "← All runs" } }
         div id="run" data-live {
             (head(&seen, &run))
             (written(&run, &output))
@@ -200,7 +200,7 @@ fn told(report: &RunReport) -> Markup {
 
 fn refused(denials: &[Denial]) -> Markup {
     html! {
-        section aria-labelledby="denials" {
+        section.card aria-labelledby="denials" {
             h2 id="denials" { "Denials" }
             @if denials.is_empty() {
                 p.faint { "Nothing was refused." }

@@ -13,11 +13,12 @@ use ringfence_api::{ErrorCode, Role};
 use serde_json::Value;
 
 use super::form::Form;
-use super::session::{By, Held, Notice, NoticeKind, Opener};
+use super::multipart;
+use super::session::{By, Held, Notice, NoticeKind, Opener, Sessions};
 use super::view::{Next, correlation_of};
 use super::{Dashboard, ROOT};
 use crate::Caller;
-use crate::api::{Api, Failure, Lease, Route};
+use crate::api::{Api, Failure, Lease, Route, SessionLease};
 use crate::listen::Peer;
 
 /// The largest answer of a route that a page is made from, in bytes.
@@ -35,16 +36,23 @@ pub(super) struct Entered {
 }
 
 impl Dashboard {
-    /// Who asks; `None` when nobody is signed in, or no longer.
+    /// The sessions that a request has keys to.
+    pub(super) fn held(&self, parts: &Parts) -> Vec<Held> {
+        let Some(peer) = parts.extensions.get::<Peer>().copied() else { return Vec::new() };
+        let keys = self.cookie.keys(&parts.headers, peer);
+        keys.into_iter().filter_map(|key| self.sessions.open(key, by(&parts.headers))).collect()
+    }
+
+    /// Who asks; `None` when nobody is signed in, or no longer, or somebody else as well: with the keys to two sessions it cannot
+    /// be told who is there, and signing in anew ends both.
     ///
     /// # Errors
     /// What the store says; `rate_limited`.
     pub(super) async fn enter(&self, parts: &Parts) -> Result<Option<Entered>, Failure> {
-        let Some(peer) = parts.extensions.get::<Peer>().copied() else { return Ok(None) };
-        let Some(key) = self.cookie.read(&parts.headers, peer) else { return Ok(None) };
-        let Some(held) = self.sessions.open(key, by(&parts.headers)) else { return Ok(None) };
+        let mut all = self.held(parts);
+        let Some(held) = all.pop().filter(|_| all.is_empty()) else { return Ok(None) };
         let correlation_id = correlation_of(&parts.extensions);
-        let session = Some(held.ended.clone());
+        let session = Some(SessionLease { number: held.number, ended: held.ended.clone() });
         let (caller, lease) = match &held.opener {
             Opener::Link { uid } => {
                 let actor = format!("dashboard, uid {uid}");
@@ -125,6 +133,10 @@ impl Seen {
         &self.entered.caller
     }
 
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.dashboard.sessions
+    }
+
     pub(super) const fn held(&self) -> &Held {
         &self.entered.held
     }
@@ -178,22 +190,22 @@ impl Seen {
         }
     }
 
+    /// A form below `/dashboard` that brings a file. What tells it apart goes ahead of the file.
+    pub(crate) fn form_with_file(&self, path: &str, fields: Markup) -> Markup {
+        html! {
+            form method="post" action={ (ROOT) (path) } enctype=(multipart::MEDIA) {
+                input type="hidden" name="csrf" value=(self.held().csrf.reveal());
+                (fields)
+            }
+        }
+    }
+
     /// Asks a route of the API in the name of whoever asks for the page, on what this page is about.
     ///
     /// # Errors
     /// What the route says, its refusal of the role included.
     pub(crate) async fn ask(&self, operation: &str, question: Question<'_>) -> Result<Reply, Failure> {
-        let response = self.answer_of(operation, question).await?;
-        let version = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let broken = || Failure::new(ErrorCode::Internal, "an answer of the API could not be read");
-        let body =
-            Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await.map_err(|_| broken())?;
-        let bytes = body.to_bytes();
-        let document = match bytes.is_empty() {
-            true => Value::Null,
-            false => serde_json::from_slice(&bytes).map_err(|_| broken())?,
-        };
-        Ok(Reply { document, version })
+        reply(self.answer_of(operation, question).await?).await
     }
 
     /// The answer of the route of the API whose path this one mirrors, with the headers that mean something to it.
@@ -213,6 +225,21 @@ impl Seen {
     }
 
     async fn answer_of(&self, operation: &str, question: Question<'_>) -> Result<Response<Body>, Failure> {
+        let (media, body) = match question.body {
+            None => (None, Body::empty()),
+            Some(body) => (Some("application/json"), Body::from(body.to_string())),
+        };
+        self.answer_to(operation, question, media, body).await
+    }
+
+    /// The answer of a route to a body of this kind of content.
+    async fn answer_to(
+        &self,
+        operation: &str,
+        question: Question<'_>,
+        media: Option<&str>,
+        body: Body,
+    ) -> Result<Response<Body>, Failure> {
         let missing = || Failure::new(ErrorCode::Internal, format!("there is no operation {operation}"));
         let route = self.dashboard.route(operation).ok_or_else(missing)?;
         self.admit(route)?;
@@ -225,13 +252,9 @@ impl Seen {
         if let Some(last) = self.headers().get("last-event-id") {
             request = request.header("last-event-id", last);
         }
-        let body = match question.body {
-            None => Body::empty(),
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                Body::from(body.to_string())
-            }
-        };
+        if let Some(media) = media {
+            request = request.header(CONTENT_TYPE, media);
+        }
         let mut request = request
             .body(body)
             .map_err(|_| Failure::new(ErrorCode::Usage, "the version of this form cannot be one"))?;
@@ -240,6 +263,19 @@ impl Seen {
         request.extensions_mut().insert(self.entered.lease.clone());
         (route.handler)(Arc::clone(self.api()), self.caller().clone(), request).await
     }
+}
+
+/// The document of an answer.
+async fn reply(response: Response<Body>) -> Result<Reply, Failure> {
+    let version = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+    let broken = || Failure::new(ErrorCode::Internal, "an answer of the API could not be read");
+    let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await.map_err(|_| broken())?;
+    let bytes = body.to_bytes();
+    let document = match bytes.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_slice(&bytes).map_err(|_| broken())?,
+    };
+    Ok(Reply { document, version })
 }
 
 /// Whether a path is one of a route, whose parts in braces stand for anything.
@@ -269,6 +305,20 @@ impl Act {
     /// What it says.
     pub(crate) async fn send(&self, question: Question<'_>) -> Result<Reply, Failure> {
         self.seen.ask(self.operation, question).await
+    }
+
+    /// Does what the route of this act does with the package that the form has brought.
+    ///
+    /// # Errors
+    /// `usage` when no file was chosen; what the route says.
+    pub(crate) async fn send_file(&self, query: &str, file: Option<Body>) -> Result<Reply, Failure> {
+        let file = file.ok_or_else(|| {
+            Failure::new(ErrorCode::Usage, "no file was chosen")
+                .hint("choose a .tar.gz or .tar of the package")
+        })?;
+        let question = Question { query, ..Question::default() };
+        // What it really is its first bytes say.
+        reply(self.seen.answer_to(self.operation, question, Some("application/gzip"), file).await?).await
     }
 
     /// The version that the form was made from.

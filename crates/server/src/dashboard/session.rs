@@ -4,6 +4,8 @@
 //! that is looked at with each request. Only digests of keys are kept, so looking one up tells nothing about another.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,9 @@ pub(crate) enum By {
     Script,
 }
 
+/// What a browser says of itself is kept up to this, in characters.
+const AGENT_MAX_CHARS: usize = 300;
+
 /// What a page says about the act before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
@@ -72,6 +77,8 @@ impl std::fmt::Debug for SessionId {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) id: SessionId,
+    /// What it is called in lists.
+    pub(crate) number: u64,
     pub(crate) opener: Opener,
     /// What each of its forms carries.
     pub(crate) csrf: TokenText,
@@ -86,9 +93,39 @@ impl Held {
     }
 }
 
+/// From where somebody has signed in, so that they know a session of theirs again. Nothing is judged by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Whence {
+    /// The address of whoever connected: of a reverse proxy, where there is one.
+    pub(crate) address: Option<IpAddr>,
+    /// What the browser says that it is.
+    pub(crate) agent: String,
+}
+
+impl Whence {
+    pub(crate) fn new(address: Option<IpAddr>, agent: &str) -> Self {
+        Self { address, agent: agent.chars().take(AGENT_MAX_CHARS).collect() }
+    }
+}
+
+/// A session as a list has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// What it is called in the list; it opens nothing.
+    pub(crate) number: u64,
+    pub(crate) opener: Opener,
+    pub(crate) whence: Whence,
+    /// How long ago it was begun.
+    pub(crate) age: Duration,
+    /// How long ago somebody used it.
+    pub(crate) unused: Duration,
+}
+
 #[derive(Debug)]
 struct Session {
+    number: u64,
     opener: Opener,
+    whence: Whence,
     csrf: TokenText,
     begun: Instant,
     used: Instant,
@@ -107,6 +144,8 @@ impl Session {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     all: Mutex<HashMap<SessionId, Session>>,
+    /// How many there have ever been: the number of the last one.
+    count: AtomicU64,
 }
 
 impl Sessions {
@@ -114,14 +153,15 @@ impl Sessions {
     ///
     /// # Errors
     /// `io` without random numbers.
-    pub(crate) fn begin(&self, opener: Opener) -> Result<TokenText, Error> {
-        self.begin_at(opener, Instant::now())
+    pub(crate) fn begin(&self, opener: Opener, whence: Whence) -> Result<TokenText, Error> {
+        self.begin_at(opener, whence, Instant::now())
     }
 
-    fn begin_at(&self, opener: Opener, now: Instant) -> Result<TokenText, Error> {
+    fn begin_at(&self, opener: Opener, whence: Whence, now: Instant) -> Result<TokenText, Error> {
         let (key, csrf) = (secret()?, secret()?);
-        let session =
-            Session { opener, csrf, begun: now, used: now, notice: None, ended: watch::Sender::new(()) };
+        let number = self.count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let ended = watch::Sender::new(());
+        let session = Session { number, opener, whence, csrf, begun: now, used: now, notice: None, ended };
         let mut all = self.lock();
         all.retain(|_, session| session.holds(now));
         let of_one = all.values().filter(|known| known.opener == session.opener).count();
@@ -152,6 +192,7 @@ impl Sessions {
         }
         Some(Held {
             id,
+            number: session.number,
             opener: session.opener.clone(),
             csrf: session.csrf.clone(),
             ended: session.ended.subscribe(),
@@ -161,6 +202,32 @@ impl Sessions {
     /// Ends one, with all its streams.
     pub(crate) fn end(&self, id: SessionId) {
         self.lock().remove(&id);
+    }
+
+    /// Those that `of` is true of, the last used first.
+    pub(crate) fn list(&self, of: impl Fn(&Opener) -> bool) -> Vec<Known> {
+        let now = Instant::now();
+        let all = self.lock();
+        let holds = all.values().filter(|session| session.holds(now) && of(&session.opener));
+        let mut known: Vec<Known> = holds
+            .map(|session| Known {
+                number: session.number,
+                opener: session.opener.clone(),
+                whence: session.whence.clone(),
+                age: now.saturating_duration_since(session.begun),
+                unused: now.saturating_duration_since(session.used),
+            })
+            .collect();
+        known.sort_by_key(|session| (session.unused, std::cmp::Reverse(session.number)));
+        known
+    }
+
+    /// Ends those that `which` is true of, with all their streams; how many there were.
+    pub(crate) fn end_all(&self, which: impl Fn(u64, &Opener) -> bool) -> usize {
+        let mut all = self.lock();
+        let before = all.len();
+        all.retain(|_, session| !which(session.number, &session.opener));
+        before - all.len()
     }
 
     /// Ends those that have gone on for too long, with their streams.
@@ -209,7 +276,7 @@ mod tests {
     #[test]
     fn a_session_ends_when_nobody_uses_it_and_at_the_end_of_its_life() {
         let (sessions, begun) = (Sessions::default(), Instant::now());
-        let key = sessions.begin_at(link(), begun).unwrap();
+        let key = sessions.begin_at(link(), Whence::default(), begun).unwrap();
         let step = IDLE_MAX - Duration::from_secs(1);
         let mut now = begun;
         while now + step < begun + LIFE_MAX {
@@ -220,10 +287,10 @@ mod tests {
             sessions.open_at(key.reveal(), By::Person, begun + LIFE_MAX).is_none(),
             "however often it is used"
         );
-        let key = sessions.begin_at(link(), begun).unwrap();
+        let key = sessions.begin_at(link(), Whence::default(), begun).unwrap();
         assert!(sessions.open_at(key.reveal(), By::Person, begun + IDLE_MAX).is_none());
         assert!(sessions.open_at(key.reveal(), By::Person, begun).is_none(), "what has ended stays so");
-        let key = sessions.begin_at(link(), begun).unwrap();
+        let key = sessions.begin_at(link(), Whence::default(), begun).unwrap();
         assert!(sessions.open_at(key.reveal(), By::Script, begun + step).is_some());
         let idle = begun + IDLE_MAX;
         assert!(
@@ -235,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn its_end_ends_what_waits_for_it() {
         let sessions = Sessions::default();
-        let key = sessions.begin(link()).unwrap();
+        let key = sessions.begin(link(), Whence::default()).unwrap();
         let mut held = sessions.open(key.reveal(), By::Person).unwrap();
         assert!(held.ended.has_changed().is_ok());
         sessions.end(held.id);
@@ -246,7 +313,10 @@ mod tests {
     #[test]
     fn forms_are_one_sessions_alone() {
         let sessions = Sessions::default();
-        let keys = [sessions.begin(link()).unwrap(), sessions.begin(link()).unwrap()];
+        let keys = [
+            sessions.begin(link(), Whence::default()).unwrap(),
+            sessions.begin(link(), Whence::default()).unwrap(),
+        ];
         let held = keys.map(|key| sessions.open(key.reveal(), By::Person).unwrap());
         let [one, other] = &held;
         assert!(one.has_made(one.csrf.reveal()));
@@ -258,23 +328,46 @@ mod tests {
     #[test]
     fn sessions_are_bounded_and_the_oldest_of_the_same_token_goes_first() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let other = sessions.begin_at(Opener::Link { uid: 1 }, now).unwrap();
+        let other = sessions.begin_at(Opener::Link { uid: 1 }, Whence::default(), now).unwrap();
         let keys: Vec<TokenText> = (0..=SESSIONS_OF_ONE_MAX)
-            .map(|number| sessions.begin_at(link(), now + Duration::from_secs(number as u64)).unwrap())
+            .map(|number| {
+                sessions
+                    .begin_at(link(), Whence::default(), now + Duration::from_secs(number as u64))
+                    .unwrap()
+            })
             .collect();
         let holds = |key: &TokenText| sessions.open_at(key.reveal(), By::Person, now).is_some();
         assert!(!holds(&keys[0]));
         assert!(holds(&keys[1]) && holds(&keys[SESSIONS_OF_ONE_MAX]) && holds(&other));
         for uid in 2..2 + u32::try_from(SESSIONS_MAX).unwrap() {
-            sessions.begin_at(Opener::Link { uid }, now + Duration::from_secs(60)).unwrap();
+            sessions
+                .begin_at(Opener::Link { uid }, Whence::default(), now + Duration::from_secs(60))
+                .unwrap();
         }
         assert_eq!(sessions.lock().len(), SESSIONS_MAX);
     }
 
     #[test]
+    fn a_list_has_those_that_hold_and_one_of_them_is_ended_by_its_number() {
+        let (sessions, begun) = (Sessions::default(), Instant::now());
+        let keys = [link(), link(), Opener::Link { uid: 1 }]
+            .map(|opener| sessions.begin_at(opener, Whence::new(None, &"x".repeat(999)), begun).unwrap());
+        let of_root = |opener: &Opener| *opener == link();
+        let listed = sessions.list(of_root);
+        assert_eq!(listed.iter().map(|known| known.number).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(listed[0].whence.agent.len(), AGENT_MAX_CHARS);
+        assert_eq!(sessions.list(|_| true).len(), 3);
+        assert_eq!(sessions.end_all(|number, opener| number == 3 && of_root(opener)), 0, "of somebody else");
+        assert_eq!(sessions.end_all(|number, opener| number == 1 && of_root(opener)), 1);
+        let holds = keys.map(|key| sessions.open_at(key.reveal(), By::Person, begun).is_some());
+        assert_eq!(holds, [false, true, true]);
+    }
+
+    #[test]
     fn a_notice_is_shown_once() {
         let sessions = Sessions::default();
-        let held = sessions.open(sessions.begin(link()).unwrap().reveal(), By::Person).unwrap();
+        let held =
+            sessions.open(sessions.begin(link(), Whence::default()).unwrap().reveal(), By::Person).unwrap();
         let notice = Notice { kind: NoticeKind::Done, text: "done".to_owned() };
         sessions.leave(held.id, notice.clone());
         assert_eq!(sessions.take_notice(held.id), Some(notice));

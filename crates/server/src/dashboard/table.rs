@@ -1,15 +1,16 @@
 //! Every page and act. The second column names the operation of the API whose role and reach hold for it; an act carries it out.
 
 use super::view::View;
-use super::{activity, audit, hooks, install, plugin, plugins, runs, tokens};
+use super::{activity, audit, hooks, install, plugin, plugins, runs, sessions, tokens};
 
 pub(super) fn views() -> Vec<View> {
     let mut all = vec![
         View::page("", "listPlugins", plugins::list),
         View::page("/plugins", "listPlugins", plugins::list),
         View::act("/plugins", "installPlugin", install::install),
-        View::act("/plugins/scan", "scanPlugins", install::scan),
         View::page("/install", "installPlugin", install::page),
+        View::upload("/install/upload", "installPlugin", install::upload),
+        View::act("/install/scan", "scanPlugins", install::scan),
         View::stream("/stream", "stream"),
     ];
     all.extend(of_one_plugin());
@@ -24,7 +25,7 @@ fn of_one_plugin() -> Vec<View> {
         View::act("/plugins/{name}/deactivate", "deactivatePlugin", plugin::life::deactivate),
         View::page("/plugins/{name}/grants", "getGrants", plugin::permissions::page),
         View::act("/plugins/{name}/grants", "setGrants", plugin::permissions::set),
-        View::page("/plugins/{name}/grants/add", "setGrants", plugin::permissions::ask_for_one),
+        View::act("/plugins/{name}/grants/ask", "setGrants", plugin::permissions::ask_for_one),
         View::act("/plugins/{name}/grants/add", "setGrants", plugin::permissions::add),
         View::act("/plugins/{name}/grants/revoke", "setGrants", plugin::permissions::revoke),
         View::page("/plugins/{name}/config", "getConfig", plugin::config::page),
@@ -33,6 +34,7 @@ fn of_one_plugin() -> Vec<View> {
         View::page("/plugins/{name}/denials", "pluginDenials", plugin::permissions::denials),
         View::page("/plugins/{name}/upgrade", "showPlugin", plugin::life::versions),
         View::act("/plugins/{name}/upgrade", "upgradePlugin", plugin::life::upgrade),
+        View::upload("/plugins/{name}/upgrade/upload", "upgradePlugin", plugin::life::upgrade_by_upload),
         View::act("/plugins/{name}/rollback", "rollbackPlugin", plugin::life::rollback),
         View::page("/plugins/{name}/uninstall", "uninstallPlugin", plugin::life::before_uninstall),
         View::act("/plugins/{name}/uninstall", "uninstallPlugin", plugin::life::uninstall),
@@ -51,6 +53,10 @@ fn of_the_host() -> Vec<View> {
         View::stream("/runs/{id}/stream", "streamRun"),
         View::page("/audit", "listAudit", audit::list),
         View::act("/audit/verify", "verifyAudit", audit::verify),
+        // Sessions are no part of the API: whoever is in may see their own, as they may sign out.
+        View::page("/sessions", "listPlugins", sessions::list),
+        View::act("/sessions/others", "listPlugins", sessions::end_others),
+        View::act("/sessions/{number}/end", "listPlugins", sessions::end),
         View::page("/tokens", "listTokens", tokens::list),
         View::act("/tokens", "createToken", tokens::create),
         View::act("/tokens/{id}/revoke", "revokeToken", tokens::revoke),

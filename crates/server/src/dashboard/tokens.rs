@@ -54,7 +54,7 @@ async fn page(seen: &Seen, filled: &Filled, above: &Markup) -> Result<Page, Fail
     let names: Vec<&str> = plugins.iter().take(OFFERED).map(|plugin| plugin.name.as_str()).collect();
     let body = html! {
         h1 { "Tokens" }
-        p.faint { "A token lets a program or a person in. Only the digest of it is kept: its text is shown once." }
+        p.intro { "A token lets a program or a person in. Only the digest of it is kept: its text is shown once." }
         (above)
         @if tokens.is_empty() {
             (part::empty("No token is made yet.", &html! { p.faint { "Make one below." } }))
@@ -183,7 +183,7 @@ pub(super) async fn create(act: Act) -> Result<Next, Failure> {
 fn made_page(made: &Value) -> Page {
     let text = |field: &str| made.get(field).and_then(Value::as_str).unwrap_or_default();
     let body = html! {
-        p.path { a href=(address("/tokens", &[])) { "Tokens" } " / " }
+        p.path { a href=(address("/tokens", &[])) { "← All tokens" } }
         h1 { "A new token" }
         div.notice.done role="status" { p { "It is made. This is the only time that it is shown: copy it now." } }
         section.card {

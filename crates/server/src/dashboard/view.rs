@@ -16,6 +16,7 @@ use ringfence_api::ErrorCode;
 
 use super::form::Form;
 use super::layout::Section;
+use super::multipart::{self, Posted};
 use super::seen::{Act, Seen};
 use super::session::Notice;
 use super::{Dashboard, ROOT, door, failure, layout};
@@ -70,6 +71,8 @@ type Passed = Pin<Box<dyn Future<Output = Result<Response<Body>, Failure>> + Sen
 enum Work {
     Page(Box<dyn Fn(Arc<Seen>) -> Paged + Send + Sync>),
     Act(Box<dyn Fn(Act) -> Acted + Send + Sync>),
+    /// An act whose form has a file.
+    Upload(Box<dyn Fn(Act, Option<Body>) -> Acted + Send + Sync>),
     /// What the route of the API answers, as it is.
     Pass(fn(Arc<Seen>) -> Passed),
 }
@@ -108,6 +111,16 @@ impl View {
         R: Future<Output = Result<Next, Failure>> + Send + 'static,
     {
         let work = Work::Act(Box::new(move |act| Box::pin(run(act))));
+        Self { method: Method::POST, path, operation, work }
+    }
+
+    /// Something that a form with a file does. The file is read by the route, after the session and its rights have been judged.
+    pub(crate) fn upload<F, R>(path: &'static str, operation: &'static str, run: F) -> Self
+    where
+        F: Fn(Act, Option<Body>) -> R + Copy + Send + Sync + 'static,
+        R: Future<Output = Result<Next, Failure>> + Send + 'static,
+    {
+        let work = Work::Upload(Box::new(move |act, file| Box::pin(run(act, file))));
         Self { method: Method::POST, path, operation, work }
     }
 
@@ -176,17 +189,19 @@ async fn work(
     seen: &Arc<Seen>,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
-    let form = match view.work {
-        Work::Act(_) => {
-            let form = posted(dashboard, seen.headers(), body).await?;
-            let made_here = form.text("csrf").is_some_and(|given| seen.held().has_made(given));
-            if !made_here {
-                return Err(foreign_form());
-            }
-            form
+    let posted = match view.work {
+        Work::Act(_) => Some(Posted::without_file(posted(dashboard, seen.headers(), body).await?)),
+        Work::Upload(_) => {
+            judge_site(seen.headers())?;
+            Some(multipart::read(seen.headers(), body).await?)
         }
-        Work::Page(_) | Work::Pass(_) => Form::default(),
+        Work::Page(_) | Work::Pass(_) => None,
     };
+    let made_here =
+        |posted: &Posted| posted.form.text("csrf").is_some_and(|given| seen.held().has_made(given));
+    if posted.as_ref().is_some_and(|posted| !made_here(posted)) {
+        return Err(foreign_form());
+    }
     let route = dashboard.route(view.operation).ok_or_else(|| {
         Failure::new(ErrorCode::Internal, format!("there is no operation {}", view.operation))
     })?;
@@ -196,18 +211,23 @@ async fn work(
         }
         return Err(failure);
     }
-    match &view.work {
-        Work::Page(run) => run(Arc::clone(seen)).await.map(|page| layout::respond(seen, page)),
-        Work::Pass(run) => run(Arc::clone(seen)).await,
-        Work::Act(run) => {
-            let act = Act { seen: Arc::clone(seen), form, operation: view.operation };
-            match run(act).await? {
-                Next::Show(page) => Ok(layout::respond(seen, page)),
-                Next::Go { to, notice } => {
-                    dashboard.sessions.leave(seen.held().id, notice);
-                    Ok(door::go(&to))
-                }
-            }
+    let Posted { form, file, rest } = posted.unwrap_or_default();
+    let act = || Act { seen: Arc::clone(seen), form, operation: view.operation };
+    let next = match &view.work {
+        Work::Page(run) => return run(Arc::clone(seen)).await.map(|page| layout::respond(seen, page)),
+        Work::Pass(run) => return run(Arc::clone(seen)).await,
+        Work::Act(run) => run(act()).await?,
+        Work::Upload(run) => {
+            let done = run(act(), file).await;
+            rest.drain().await;
+            done?
+        }
+    };
+    match next {
+        Next::Show(page) => Ok(layout::respond(seen, page)),
+        Next::Go { to, notice } => {
+            dashboard.sessions.leave(seen.held().id, notice);
+            Ok(door::go(&to))
         }
     }
 }
@@ -217,13 +237,15 @@ async fn work(
 /// # Errors
 /// `forbidden` for one that another page has sent; `unsupported_media_type`, `too_large`, `usage` for what is no form.
 pub(super) async fn posted(dashboard: &Dashboard, headers: &HeaderMap, body: Body) -> Result<Form, Failure> {
-    // Browsers say where a request was begun; the guard has judged the Origin of those that say that.
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    if site.is_some_and(|site| site != "same-origin") {
-        return Err(foreign_form());
-    }
+    judge_site(headers)?;
     let bytes = crate::api::collect(body, headers, dashboard.api.body_max).await?;
     Form::read(headers, &bytes)
+}
+
+/// Browsers say where a request was begun; the guard has judged the Origin of those that say that.
+fn judge_site(headers: &HeaderMap) -> Result<(), Failure> {
+    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    if site.is_some_and(|site| site != "same-origin") { Err(foreign_form()) } else { Ok(()) }
 }
 
 fn foreign_form() -> Failure {

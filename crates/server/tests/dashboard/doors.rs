@@ -20,7 +20,6 @@ const PAGES: [&str; 22] = [
     "/dashboard/plugins/nobody",
     "/dashboard/plugins/p",
     "/dashboard/plugins/p/grants",
-    "/dashboard/plugins/p/grants/add",
     "/dashboard/plugins/p/config",
     "/dashboard/plugins/p/resources",
     "/dashboard/plugins/p/denials",
@@ -34,15 +33,17 @@ const PAGES: [&str; 22] = [
     "/dashboard/runs/1",
     "/dashboard/runs/1/stream",
     "/dashboard/audit",
+    "/dashboard/sessions",
     "/dashboard/tokens",
 ];
-const ACTS: [&str; 15] = [
+const ACTS: [&str; 18] = [
     "/dashboard/plugins",
-    "/dashboard/plugins/scan",
+    "/dashboard/install/scan",
     "/dashboard/plugins/p/activate",
     "/dashboard/plugins/p/deactivate",
     "/dashboard/plugins/p/grants",
     "/dashboard/plugins/p/grants/add",
+    "/dashboard/plugins/p/grants/ask",
     "/dashboard/plugins/p/grants/revoke",
     "/dashboard/plugins/p/config",
     "/dashboard/plugins/p/upgrade",
@@ -50,6 +51,8 @@ const ACTS: [&str; 15] = [
     "/dashboard/plugins/p/uninstall",
     "/dashboard/runs/1/cancel",
     "/dashboard/audit/verify",
+    "/dashboard/sessions/others",
+    "/dashboard/sessions/1/end",
     "/dashboard/tokens",
     "/dashboard/tokens/1/revoke",
 ];
@@ -260,6 +263,30 @@ fn a_link_from_another_site_leads_in_although_the_cookie_stays_at_home() {
     assert_eq!(again.send(rig.address).status, 303, "then it is judged as from here");
 }
 
+#[test]
+fn no_address_fills_in_a_consent_so_that_no_link_of_another_site_can() {
+    let rig = Rig::new();
+    let package =
+        rig.package("p", "1.0.0", "permissions: ['env:read=LANG']\n", &["hi"], "def hi(a):\n    return 1\n");
+    rig.send(&crate::client::post("/plugins", &serde_json::json!({"path": package}))).ok();
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    // As a page that is asked for again from here, and as one of the same host, to which the cookie goes at once.
+    for site in ["same-origin", "same-site", "cross-site", "none"] {
+        for query in ["all=yes", "tick=all", "grant=env%3Aread%3DLANG", "more=file%3Aread%3D%2F**"] {
+            let path = format!("/dashboard/plugins/p/grants?{query}");
+            let body = page(&admin.request("GET", &path).header("Sec-Fetch-Site", site).send(rig.address));
+            assert!(body.contains("Allow selected"), "{body}");
+            assert!(!body.contains(" checked") && !body.contains("file:read=/**"), "{site} {query}: {body}");
+        }
+        let asked = "/dashboard/plugins/p/grants/ask?permission=file%3Aread%3D%2F**";
+        let answer = admin.request("GET", asked).header("Sec-Fetch-Site", site).send(rig.address);
+        assert_eq!(answer.status, 405, "{site}");
+    }
+    let ticked = admin.post("/dashboard/plugins/p/grants", &[("tick", "all")]);
+    assert!(page(&ticked).contains(" checked"), "the twin: {}", page(&ticked));
+    assert_eq!(rig.send(&crate::client::get("/plugins/p/grants")).ok(), serde_json::json!([]));
+}
+
 fn over_socket(rig: &Rig, text: &str) -> Answer {
     let mut stream = UnixStream::connect(rig.path("sock")).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
@@ -393,6 +420,7 @@ fn web_03_every_answer_is_protected_errors_and_files_too() {
         "/dashboard/runs",
         "/dashboard/runs/1",
         "/dashboard/audit",
+        "/dashboard/sessions",
         "/dashboard/tokens",
     ] {
         is_protected(&browser.get(path), path);

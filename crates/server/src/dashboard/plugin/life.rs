@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use maud::html;
 use ringfence_api::ErrorCode;
 use serde_json::{Value, json};
 
 use super::super::install::{self, Offer};
-use super::super::seen::{Act, Question, Seen, done, done_but};
+use super::super::seen::{Act, Question, Reply, Seen, done, done_but};
 use super::super::text::{LONG_MAX_CHARS, plain, shown};
 use super::super::view::{Next, Page};
 use super::super::{ROOT, failure};
@@ -72,14 +73,14 @@ async fn draw_versions(seen: &Seen, wrong: Option<maud::Markup>, path: &str) -> 
                         }
                     }))
                 }
-                (seen.form(&format!("/plugins/{name}/upgrade"), html! {
-                    (install::path_field(seen, path))
-                    p.choice {
-                        input type="checkbox" id="allow-downgrade" name="allow_downgrade" value="yes";
-                        label for="allow-downgrade" { "Take it also if it is older" }
-                    }
-                    p.row { button type="submit" { "Take this version" } }
+                (seen.form_with_file(&format!("/plugins/{name}/upgrade/upload"), html! {
+                    h3 { "From your computer" }
+                    (older_too("upload-downgrade"))
+                    (install::file_field())
+                    p.row { button type="submit" { "Upload this version" } }
                 }))
+                h3 { "From the daemon’s machine" }
+                (install::path_form(seen, &format!("/plugins/{name}/upgrade"), path, &older_too("allow-downgrade"), "Take this version"))
             }
             @if let Some(previous) = &details.previous {
                 section.card aria-labelledby="before" {
@@ -95,15 +96,36 @@ async fn draw_versions(seen: &Seen, wrong: Option<maud::Markup>, path: &str) -> 
     Ok(super::page(seen, &details, Tab::Versions, &body))
 }
 
+fn older_too(id: &str) -> maud::Markup {
+    html! {
+        p.choice {
+            input type="checkbox" id=(id) name="allow_downgrade" value="yes";
+            label for=(id) { "Take it also if it is older" }
+        }
+    }
+}
+
 /// Takes another version; nobody consents to more by it.
 pub(crate) async fn upgrade(act: Act) -> Result<Next, Failure> {
     let path = act.form.text("path").unwrap_or_default().to_owned();
     let body = json!({"path": path, "allow_downgrade": act.form.has("allow_downgrade")});
-    match act.send(Question { body: Some(&body), ..Question::default() }).await {
-        Ok(reply) => Ok(told(&act.seen, &reply.document)),
-        Err(failure) if install::is_about_the_path(&failure) => {
-            let (status, wrong) = failure::inside(failure, &act.seen);
-            Ok(Next::Show(draw_versions(&act.seen, Some(wrong), &path).await?.with_status(status)))
+    let sent = act.send(Question { body: Some(&body), ..Question::default() }).await;
+    upgraded(&act.seen, sent, &path).await
+}
+
+/// Takes another version that comes with the form.
+pub(crate) async fn upgrade_by_upload(act: Act, file: Option<Body>) -> Result<Next, Failure> {
+    let query = if act.form.has("allow_downgrade") { "allow_downgrade=true" } else { "" };
+    let sent = act.send_file(query, file).await;
+    upgraded(&act.seen, sent, "").await
+}
+
+async fn upgraded(seen: &Seen, sent: Result<Reply, Failure>, path: &str) -> Result<Next, Failure> {
+    match sent {
+        Ok(reply) => Ok(told(seen, &reply.document)),
+        Err(failure) if install::is_about_the_package(&failure) => {
+            let (status, wrong) = failure::inside(failure, seen);
+            Ok(Next::Show(draw_versions(seen, Some(wrong), path).await?.with_status(status)))
         }
         Err(failure) => Err(failure),
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use maud::{Markup, html};
 use ringfence::plugin::{LimitsInfo, PluginDetails};
 
-use super::super::ROOT;
 use super::super::seen::Seen;
 use super::super::text::{bytes, long, shown, span, time};
 use super::super::view::Page;
+use super::super::{ROOT, part};
 use super::Tab;
 use crate::api::Failure;
 
@@ -16,10 +16,17 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
     let details = seen.host.show(seen.name()).await?;
     let body = html! {
         @if let Some(description) = &details.manifest.description { p.lead { (shown(description)) } }
-        (may(&seen, &details))
-        (tools(&details))
-        (limits(&details.limits))
-        (about(&details))
+        (waits(&details))
+        div.columns {
+            div {
+                (may(&seen, &details))
+                (tools(&details))
+            }
+            div {
+                (limits(&details.limits))
+                (about(&details))
+            }
+        }
         @if seen.may("uninstallPlugin") {
             p { a.button.danger href={ (ROOT) "/plugins/" (details.name) "/uninstall" } { "Uninstall …" } }
         }
@@ -27,8 +34,8 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
     Ok(super::page(&seen, &details, Tab::Overview, &body))
 }
 
-/// What it may do, in short; a version or a consent that waits first.
-fn may(seen: &Seen, details: &PluginDetails) -> Markup {
+/// A version that waits for consent.
+fn waits(details: &PluginDetails) -> Markup {
     let address = format!("{ROOT}/plugins/{}/grants", details.name);
     html! {
         @if let Some(pending) = &details.pending {
@@ -36,6 +43,12 @@ fn may(seen: &Seen, details: &PluginDetails) -> Markup {
                 p { "Version " (shown(&pending.version)) " waits: it asks for more. " a href=(address) { "Look at what it asks for" } "." }
             }
         }
+    }
+}
+
+/// What it may do, in short.
+fn may(seen: &Seen, details: &PluginDetails) -> Markup {
+    html! {
         section.card aria-labelledby="may" id="may-card" data-live {
             h2 id="may" { "It may" }
             @if details.grants.is_empty() {
@@ -56,7 +69,7 @@ fn about(details: &PluginDetails) -> Markup {
         section.card aria-labelledby="about" {
             h2 id="about" { "About" }
             dl.facts {
-                dt { "Made by" } dd { (shown(&details.publisher)) }
+                dt { "Made by" } dd { (part::publisher(&details.publisher)) }
                 @if let Some(license) = &manifest.license { dt { "Licence" } dd { (shown(license)) } }
                 dt { "Runtime" } dd { (details.runtime.to_string()) }
                 dt { "Installed" } dd { (time(details.installed_at_ms)) }

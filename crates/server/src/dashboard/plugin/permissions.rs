@@ -28,12 +28,15 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
 struct Chosen {
     ticked: Vec<String>,
     more: String,
+    /// Whether they want all boxes ticked, to look at that and then to send it.
+    everything: bool,
 }
 
 impl Chosen {
     fn of(form: &Form) -> Self {
         let ticked = form.all("grant").map(str::to_owned).collect();
-        Self { ticked, more: form.text("more").unwrap_or_default().to_owned() }
+        let everything = form.text("tick") == Some("all");
+        Self { ticked, more: form.text("more").unwrap_or_default().to_owned(), everything }
     }
 }
 
@@ -85,7 +88,7 @@ impl Drawn<'_> {
             @if self.details.pending.is_some() {
                 p { "Version " (shown(&self.details.version)) " goes on running until you decide." }
             }
-            p { strong { (asks.name) " " (shown(&asks.version)) } " (" (shown(&asks.publisher)) ") "
+            p { strong { (asks.name) " " (shown(&asks.version)) } ", by " (part::publisher(&asks.publisher)) ", "
                 @if asks.is_empty() { "asks for no permission." } @else { "wants to:" } }
             @if self.may_change() { (self.form()) } @else { (self.items(false)) (self.facts()) }
         };
@@ -96,10 +99,12 @@ impl Drawn<'_> {
         let asks = &self.details.asks;
         let path = format!("/plugins/{}/grants", asks.name);
         let more = self.chosen.map_or_else(|| self.unasked(), |chosen| chosen.more.clone());
+        let is_first = self.details.state == PluginState::Installed;
         let words = match (&self.details.pending, asks.is_empty()) {
             (Some(_), _) => "Allow selected and upgrade",
-            (None, true) => "Let it run",
-            (None, false) => "Allow selected",
+            (None, true) if is_first => "Let it run",
+            (None, _) if is_first => "Allow selected",
+            (None, _) => "Save what is ticked",
         };
         let fields = html! {
             input type="hidden" name="version" value=(self.version);
@@ -115,14 +120,19 @@ impl Drawn<'_> {
             (self.facts())
             p.row {
                 button.main type="submit" { (words) }
-                a.button href={ (ROOT) "/plugins/" (asks.name) } {
-                    @if self.details.pending.is_some() { "Keep version " (shown(&self.details.version)) } @else { "Refuse" }
+                @if self.details.pending.is_some() || is_first {
+                    a.button href={ (ROOT) "/plugins/" (asks.name) } {
+                        @if self.details.pending.is_some() { "Keep version " (shown(&self.details.version)) } @else { "Refuse" }
+                    }
                 }
                 @if !asks.is_empty() && !self.everything() {
-                    a.faint href={ (ROOT) "/plugins/" (asks.name) "/grants?all=yes" } { "Tick all that it asks for" }
+                    button.quiet type="submit" name="tick" value="all" formnovalidate { "Tick all that it asks for" }
                 }
             }
-            @if self.details.state == PluginState::Installed {
+            @if !is_first && self.details.pending.is_none() {
+                p.faint { "What you untick is taken back at once." }
+            }
+            @if is_first {
                 p.faint { "Refused, it stays installed and can not run. What you leave out you can allow later, and take back at any time." }
             }
         };
@@ -130,7 +140,7 @@ impl Drawn<'_> {
     }
 
     fn everything(&self) -> bool {
-        self.seen.query("all").is_some()
+        self.chosen.is_some_and(|chosen| chosen.everything)
     }
 
     /// What is granted although nobody asks for it, a line each.
@@ -161,8 +171,8 @@ impl Drawn<'_> {
         let text = item.permission.to_string();
         let denied = item.policy.as_ref().is_some_and(|note| note.effect == PolicyEffect::Denied);
         let ticked = match self.chosen {
-            Some(chosen) => chosen.ticked.contains(&text),
-            None => item.granted || self.everything(),
+            Some(chosen) => chosen.everything || chosen.ticked.contains(&text),
+            None => item.granted,
         };
         let id = format!("ask-{number}");
         let about = format!("{id}-about");
@@ -214,7 +224,7 @@ impl Drawn<'_> {
         let found = ringfence::scan::lines(&asks.scan, FINDINGS_SHOWN_MAX);
         html! {
             h3 { "It can not" }
-            ul { @for cannot in &asks.cannot { li { (shown(cannot)) } } }
+            ul.not { @for cannot in &asks.cannot { li { (shown(cannot)) } } }
             h3 { "It starts" }
             pre { code { (command(asks)) } }
             @if !found.is_empty() {
@@ -309,6 +319,10 @@ fn lead(permission: &Permission) -> Option<String> {
 /// Allows exactly what was chosen.
 pub(crate) async fn set(act: Act) -> Result<Next, Failure> {
     let chosen = Chosen::of(&act.form);
+    if chosen.everything {
+        // Nothing is allowed by it. No address does the same: a link of somebody else must not fill in a consent.
+        return Ok(Next::Show(draw(&act.seen, Some(&chosen), None).await?));
+    }
     let before = act.seen.host.show(act.seen.name()).await?;
     let more = chosen.more.lines().map(str::trim).filter(|line| !line.is_empty());
     let wanted: Vec<&str> = chosen.ticked.iter().map(String::as_str).chain(more).collect();
@@ -385,7 +399,7 @@ fn others(
     json!({"permissions": all})
 }
 
-/// The permission that a form or an address is about.
+/// The permission that a form is about.
 fn permission(text: Option<&str>) -> Result<Permission, Failure> {
     let text = text.unwrap_or_default();
     text.parse::<Permission>().map_err(|error| {
@@ -427,9 +441,11 @@ pub(crate) async fn revoke(act: Act) -> Result<Next, Failure> {
     Ok(done(format!("{ROOT}/plugins/{name}/grants"), format!("{name} has lost {taken}, at once.")))
 }
 
-/// Shows one permission and asks whether it shall be given.
-pub(crate) async fn ask_for_one(seen: Arc<Seen>) -> Result<Page, Failure> {
-    let wanted = permission(seen.query("permission").as_deref())?;
+/// Shows one permission and asks whether it shall be given. It is the answer to a form of this session: at an address, a link of
+/// somebody else could fill in what is asked.
+pub(crate) async fn ask_for_one(act: Act) -> Result<Next, Failure> {
+    let seen = &act.seen;
+    let wanted = permission(act.form.text("permission"))?;
     let version = seen.ask("getGrants", Question::default()).await?.version.unwrap_or_default();
     let details = seen.host.show(seen.name()).await?;
     only_after_consent(&details)?;
@@ -458,7 +474,7 @@ pub(crate) async fn ask_for_one(seen: Arc<Seen>) -> Result<Page, Failure> {
             }))
         }
     };
-    Ok(super::page(&seen, &details, Tab::Permissions, &body))
+    Ok(Next::Show(super::page(seen, &details, Tab::Permissions, &body)))
 }
 
 /// Gives one permission more.
@@ -500,10 +516,10 @@ pub(crate) async fn denials(seen: Arc<Seen>) -> Result<Page, Failure> {
                                         Some(grant) => {
                                             code { (shown(grant)) }
                                             @if may {
-                                                form method="get" action={ (ROOT) "/plugins/" (name) "/grants/add" } {
+                                                (seen.form(&format!("/plugins/{name}/grants/ask"), html! {
                                                     input type="hidden" name="permission" value=(grant);
                                                     button.small type="submit" aria-label={ "Allow " (plain(grant, LONG_MAX_CHARS).0) " …" } { "Allow …" }
-                                                }
+                                                }))
                                             }
                                         }
                                     }

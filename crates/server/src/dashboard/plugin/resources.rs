@@ -39,7 +39,7 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
     let cpu = Chart {
         id: "cpu",
         title: "CPU of one core, last hour",
-        unit: |value| format!("{value:.0} %"),
+        unit: percent,
         limit: details.limits.cpu_percent.map(f64::from),
         points: points(|sample| sample.cpu_percent),
         end_ms: now_ms,
@@ -58,6 +58,11 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
         }
     };
     Ok(super::page(&seen, &details, Tab::Resources, &body))
+}
+
+/// A share of a core, without digits that say nothing.
+fn percent(value: f64) -> String {
+    if value >= 10.0 || value.fract() == 0.0 { format!("{value:.0} %") } else { format!("{value:.1} %") }
 }
 
 fn now_ms() -> i64 {
