@@ -21,6 +21,8 @@ const USER: u32 = 65534;
 const BARE: &str = "posix_spawn, no sandbox";
 const BUBBLEWRAP: &str = "bubblewrap";
 const CRUN: &str = "crun";
+const FIREJAIL: &str = "firejail";
+const SANDBOX_RUNTIME: &str = "sandbox-runtime";
 const FRESH: &str = "library, fresh network";
 const SHARED: &str = "library, shared network";
 const COLD: &str = "library, launcher started for it";
@@ -55,10 +57,25 @@ fn empty_job(stage: &Stage, uid: u32, samples: usize) -> io::Result<Table> {
     let plan = peers::plan(TRUE, &[], Network::Fresh)?;
     let sharing = peers::plan(TRUE, &[], Network::Shared)?;
     let home = stage.home(uid)?;
+    let settings = home.join("srt.json");
+    std::fs::write(&settings, peers::SANDBOX_RUNTIME_SETTINGS)?;
     let rows = vec![
         Row::new(BUBBLEWRAP, || peers::time_command(&mut peers::bubblewrap(TRUE, &[]))),
         Row::new(BARE, || peers::time_command(&mut peers::bare(TRUE, &[]))),
         Row::try_new(CRUN, || crun_row(stage, uid)),
+        Row::try_new(FIREJAIL, || {
+            if !Path::new(peers::FIREJAIL).exists() {
+                return Err(io::Error::other("skipped: needs firejail"));
+            }
+            Ok(Row::new(FIREJAIL, || peers::time_command(&mut peers::firejail(TRUE, &[]))))
+        }),
+        Row::try_new(SANDBOX_RUNTIME, || {
+            let program = peers::sandbox_runtime_program().map_err(io::Error::other)?;
+            let (home, settings) = (&home, &settings);
+            Ok(Row::new(SANDBOX_RUNTIME, move || {
+                peers::time_command(&mut peers::sandbox_runtime(&program, home, settings, TRUE, &[]))
+            }))
+        }),
         Row::new(FRESH, || peers::time_plan(&fresh, &plan)),
         Row::new(SHARED, || peers::time_plan(&shared, &sharing)),
         Row::new(COLD, || {
@@ -121,6 +138,9 @@ fn as_user(options: &Options, stage: &Stage) -> io::Result<OtherPart> {
     let mut part = peers::command(copy);
     part.args(options.for_part("user", stage.ringfence().ok()));
     part.env_clear().env("TMPDIR", stage.home(USER)?).current_dir("/").uid(USER).gid(USER);
+    if let Some(program) = std::env::var_os(peers::SANDBOX_RUNTIME_VARIABLE) {
+        part.env(peers::SANDBOX_RUNTIME_VARIABLE, program);
+    }
     let ended = part.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&ended.stdout).into_owned();
     if text.is_empty() {

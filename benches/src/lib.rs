@@ -7,6 +7,7 @@
 //! Each program in `benches/` is one table or a few; `docs/benchmarks.md` says how to run and read them. Start reading at
 //! [`turns::take_turns`], then [`table::Table`].
 
+pub mod attacks;
 pub mod machine;
 pub mod native;
 pub mod options;

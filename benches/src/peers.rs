@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -43,6 +43,32 @@ const BUBBLEWRAP: [&str; 24] = [
     "--",
 ];
 
+/// Where bubblewrap is.
+pub const BWRAP: &str = "/usr/bin/bwrap";
+/// Where firejail is.
+pub const FIREJAIL: &str = "/usr/bin/firejail";
+/// Names the program of sandbox-runtime (`srt`) where it is not installed for all users.
+pub const SANDBOX_RUNTIME_VARIABLE: &str = "RINGFENCE_BENCH_SRT";
+/// Where `npm install -g` puts it.
+const SANDBOX_RUNTIME: [&str; 2] = ["/usr/local/bin/srt", "/usr/bin/srt"];
+/// Nothing may be written, no host reached; what may be read cannot be closed as a whole.
+pub const SANDBOX_RUNTIME_SETTINGS: &str = r#"{"network":{"allowedDomains":[],"deniedDomains":[]},"filesystem":{"denyRead":[],"allowWrite":[],"denyWrite":[]}}"#;
+/// The options of firejail that come nearest to the plan, without one of its profiles, which are made for single programs.
+const FIREJAIL_OPTIONS: [&str; 12] = [
+    "--quiet",
+    "--noprofile",
+    "--private",
+    "--private-tmp",
+    "--private-dev",
+    "--net=none",
+    "--ipc-namespace",
+    "--nodbus",
+    "--caps.drop=all",
+    "--nonewprivs",
+    "--noroot",
+    "--seccomp",
+];
+
 /// A command without an environment: what is measured must not depend on the caller's.
 #[expect(
     clippy::disallowed_methods,
@@ -64,9 +90,45 @@ pub fn bare(program: &str, arguments: &[&str]) -> Command {
 /// `program` with its arguments in bubblewrap.
 #[must_use]
 pub fn bubblewrap(program: &str, arguments: &[&str]) -> Command {
-    let mut wrapped = command("/usr/bin/bwrap");
+    let mut wrapped = command(BWRAP);
     wrapped.args(BUBBLEWRAP).arg(program).args(arguments).env_clear();
     wrapped
+}
+
+/// `program` with its arguments in firejail.
+#[must_use]
+pub fn firejail(program: &str, arguments: &[&str]) -> Command {
+    let mut jailed = command(FIREJAIL);
+    jailed.args(FIREJAIL_OPTIONS).arg(program).args(arguments).env_clear();
+    jailed
+}
+
+/// The program of sandbox-runtime.
+///
+/// # Errors
+/// What to say where it is not installed.
+pub fn sandbox_runtime_program() -> Result<PathBuf, String> {
+    let named = std::env::var_os(SANDBOX_RUNTIME_VARIABLE).map(PathBuf::from);
+    let found = named.or_else(|| SANDBOX_RUNTIME.map(PathBuf::from).into_iter().find(|path| path.exists()));
+    found.ok_or_else(|| {
+        format!("skipped: needs sandbox-runtime (npm install -g @anthropic-ai/sandbox-runtime, or {SANDBOX_RUNTIME_VARIABLE})")
+    })
+}
+
+/// `program` with its arguments in sandbox-runtime, with [`SANDBOX_RUNTIME_SETTINGS`] in the file `settings`. It looks for its
+/// own tools in PATH.
+#[must_use]
+pub fn sandbox_runtime(
+    runtime: &Path,
+    home: &Path,
+    settings: &Path,
+    program: &str,
+    arguments: &[&str],
+) -> Command {
+    let mut run = command(runtime);
+    run.arg("--settings").arg(settings).arg("--").arg(program).args(arguments);
+    run.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", home);
+    run
 }
 
 /// `program` with its arguments by `ringfence exec` and its defaults.

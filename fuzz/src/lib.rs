@@ -1,6 +1,7 @@
-//! The checks behind the fuzz targets. Tests of `ringfence-policy` and `ringfence` run the same ones on seeded inputs.
+//! The checks behind the fuzz targets. Tests of the crates run the same ones on seeded inputs.
 
 pub mod archives;
+pub mod audits;
 pub mod checks;
 pub mod codec;
 pub mod manifests;

@@ -1,7 +1,7 @@
 //! The document that `ringfence exec --report` writes after each run.
 //!
-//! The types are the format: every field is always present in the JSON (`null` when there is nothing to say)
-//! and unknown fields are refused when it is read back. Producing a report is the host's business.
+//! The types are the format: every field but `landlock_records` is always present in the JSON (`null` when there is
+//! nothing to say) and unknown fields are refused when it is read back. Producing a report is the host's business.
 
 use std::collections::BTreeMap;
 
@@ -83,6 +83,10 @@ pub struct RunReport {
     pub enforced: BTreeMap<String, EnforcedLayer>,
     /// What was refused during the run, equal refusals counted together.
     pub denials: Vec<Denial>,
+    /// Whether the kernel's own records of Landlock's denials are in `denials`: `read`, or `not read: ` and why. Left out
+    /// where nobody asked for an explanation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock_records: Option<String>,
 }
 
 impl RunReport {
@@ -105,6 +109,7 @@ impl RunReport {
             truncated: false,
             enforced: BTreeMap::new(),
             denials: Vec::new(),
+            landlock_records: None,
         }
     }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use ringfence_sandbox::audit::Recording;
 use ringfence_sandbox::{Backend, BackendFound, Layer, Probe, Swap, Trial};
 use serde::Serialize;
 
@@ -150,6 +151,7 @@ pub(crate) fn diagnose(probe: &Probe) -> Diagnosis {
     checks.push(proc_check(probe));
     checks.push(grants_check(probe));
     checks.push(reports_check(probe));
+    checks.push(records_check(probe));
     checks.extend(probe.backends.iter().filter(|found| found.backend != Backend::Sampler).map(backend_check));
     checks.push(swap_check(probe));
     checks.extend(surroundings_check(probe));
@@ -302,6 +304,33 @@ fn reports_check(probe: &Probe) -> Check {
             .to_owned(),
     );
     check.mend = vec!["Linux 5.5 or newer, and no outer sandbox that hides seccomp(2)".to_owned()];
+    check
+}
+
+/// Never stops anything: a denial that the kernel does not record is judged, as it is for ordinary users.
+fn records_check(probe: &Probe) -> Check {
+    let missing = match &probe.landlock_records {
+        Ok(Recording::On) => {
+            return Check::new(
+                "records",
+                State::Ok,
+                "the kernel records what Landlock refuses, and `exec --explain` reads it",
+            );
+        }
+        Ok(Recording::Unknown) => {
+            let found =
+                "the kernel's records of Landlock's denials can be read, but not whether it writes any";
+            return Check::new("records", State::Note, format!("{found}: CAP_AUDIT_CONTROL is missing"));
+        }
+        Err(why) => why,
+    };
+    let found = format!("the kernel's records of Landlock's denials cannot be read: {missing}");
+    let mut check = Check::new("records", State::Note, found);
+    check.follows = Some(
+        "`exec --explain` judges by the rules which refusals are Landlock's; nothing else is missing"
+            .to_owned(),
+    );
+    check.mend = missing.mend().map(str::to_owned).into_iter().collect();
     check
 }
 

@@ -7,6 +7,7 @@ mod root;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::audit::LOGGING_ABI;
 use crate::encode::{Records, Writer};
 use crate::kernel::Facts;
 use crate::layer::Layer;
@@ -14,8 +15,8 @@ use crate::plan::{Plan, Processes};
 use crate::seccomp;
 use crate::wire::{self, flag};
 
-pub(crate) use root::SYSTEM_AGE_MAX;
 pub use root::is_always_shown;
+pub(crate) use root::{GRANTS, SYSTEM_AGE_MAX};
 use root::{PROBE, Root};
 
 /// The user and group inside. Nothing outside has these numbers: as root they stand for an unused uid, else for the
@@ -58,6 +59,8 @@ pub(crate) struct Compiled {
     pub(crate) flags: u32,
     /// The path of each source, to name the one that fails.
     pub(crate) source_paths: Vec<PathBuf>,
+    /// How many of these are the system's, which come first; then what is granted.
+    system_sources: usize,
     /// The path that each step hides, by the step's number.
     pub(crate) covers: Vec<(u32, PathBuf)>,
     tail: Vec<u8>,
@@ -81,6 +84,11 @@ pub(crate) struct Launch<'a> {
 }
 
 impl Compiled {
+    /// The path of each source that is granted, in the order of their numbers.
+    pub(crate) fn granted_paths(&self) -> &[PathBuf] {
+        self.source_paths.get(self.system_sources..).unwrap_or_default()
+    }
+
     pub(crate) fn request(&self, plan: &Plan, facts: &Facts, launch: &Launch<'_>) -> Vec<u8> {
         let mut to = Writer::default();
         to.u32(wire::MAGIC).u32(self.flags | launch.extra_flags);
@@ -170,10 +178,11 @@ pub(crate) fn compile(
         observe: plan.observe && facts.listener,
         countable_memory_only: !counted && plan.limits.memory_bytes.is_some(),
     };
+    let system_sources = root.source_count().saturating_sub(root.sources.count() as usize);
     let source_paths = root.take_source_paths();
     let covers = std::mem::take(&mut root.covers);
     let (tail, secrets) = tail(plan, facts, root, choice, counted);
-    Ok(Compiled { flags, source_paths, covers, tail, secrets })
+    Ok(Compiled { flags, source_paths, system_sources, covers, tail, secrets })
 }
 
 /// Stands for the secret address of a launch in what is compiled once for many. Neither half is anything else that a filter
@@ -235,7 +244,11 @@ fn tail(
         places_of_secret(&filter).into_iter().map(|(at, half)| (at + 4, half)).collect();
     to.blob(&filter).blob(&seccomp::init_filter());
     let landlock = facts.landlock_handled();
-    to.u32(landlock.size).u64(landlock.files).u64(landlock.network).u64(landlock.scopes);
+    to.u32(landlock.size)
+        .u32(landlock_flags(plan, facts))
+        .u64(landlock.files)
+        .u64(landlock.network)
+        .u64(landlock.scopes);
     to.text(OsStr::new(if plan.layers.contains(Layer::Mount) { PROBE } else { "/" }));
     let program = plan.program.file();
     let (device, inode) = program.identity();
@@ -262,6 +275,15 @@ fn tail(
     to.records(&limits).records(&root.rules).blob(&recipe).records(&root.sources).records(&root.steps);
     to.records(&arguments).records(&environment);
     (to.into_bytes(), secrets)
+}
+
+/// What the kernel is to record of Landlock's denials. Older kernels refuse every flag, and record nothing.
+fn landlock_flags(plan: &Plan, facts: &Facts) -> u32 {
+    if facts.landlock_abi < LOGGING_ABI {
+        return 0;
+    }
+    let program = if plan.observe { wire::landlock::LOG_NEW_EXEC_ON } else { 0 };
+    wire::landlock::LOG_SAME_EXEC_OFF | program
 }
 
 /// Limits that the kernel holds for each process (getrlimit(2)); soft and hard alike.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
+use crate::audit::Channel;
 use crate::compile::{self, Compiled, Launch, NetworkFrom};
 use crate::kernel::Facts;
 use crate::layer::{Layer, Layers};
@@ -300,6 +301,8 @@ impl Launcher {
             })
             .into());
         }
+        // Before the sandbox is there: its first denial comes with the record that says whose it is.
+        let mut records = plan.observe.then(|| Channel::open(facts));
         let (control, theirs) = socket_pair().map_err(|error| lost(error.into()))?;
         let mut handles = vec![
             theirs.as_fd(),
@@ -336,7 +339,12 @@ impl Launcher {
         // Without a pid namespace something may outlive the program, in the leaf.
         let pool = plan.layers.contains(Layer::Pid).then(|| Arc::downgrade(&self.leaves));
         let leaf = leaf.map(|leaf| Held { leaf, limits: plan.limits.clone(), pool });
-        Ok(Sandbox::new(birth.process, control, report, leaf, sampler).having_told(&birth.early))
+        if let (Some(Ok(channel)), Some(pid)) = (&mut records, pid_of(&birth.process)) {
+            channel.expect(pid, compiled.granted_paths().to_vec());
+        }
+        Ok(Sandbox::new(birth.process, control, report, leaf, sampler)
+            .with_records(records)
+            .having_told(&birth.early))
     }
 }
 

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::fs;
 use std::path::Path;
 
+use crate::audit::{Recording, Unavailable};
 use crate::kernel::Facts;
 use crate::launch::{Launcher, Stdio};
 use crate::layer::{Layer, Layers};
@@ -164,6 +165,8 @@ pub struct Probe {
     pub landlock_lacks: Vec<LandlockGap>,
     /// Whether the system call filter can report what it refuses.
     pub reports: bool,
+    /// Whether the kernel's own records of Landlock's denials can be read, or why not.
+    pub landlock_records: Result<Recording, Unavailable>,
     /// Whether swap counts against the memory limit.
     pub swap: Swap,
     /// Where this process runs.
@@ -202,6 +205,7 @@ pub fn probe() -> Probe {
         landlock_abi: facts.landlock_abi,
         landlock_lacks: landlock_lacks(facts.landlock_abi),
         reports: facts.listener,
+        landlock_records: crate::audit::availability(),
         swap,
         surroundings,
     }

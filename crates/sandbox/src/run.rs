@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
+use crate::audit::{Channel, KernelDenial, Recording, Unavailable};
 use crate::layer::Layer;
 use crate::limits::{Held, Sampler, Usage};
 use crate::process;
@@ -23,6 +24,9 @@ use crate::wire::{command, event, role};
 pub const TERM_GRACE: Duration = Duration::from_secs(3);
 /// How often [`Sandbox::tick`] wants to be called: the sampler's period, and the warning's.
 pub const TICK: Duration = Duration::from_millis(100);
+
+/// What the kernel counts of each sandbox's own self-check (`stage/check.rs`), and was told not to record.
+const SELF_CHECK_DENIALS: u64 = 1;
 
 /// What a tick found.
 ///
@@ -71,6 +75,8 @@ pub struct Sandbox {
     lost: u64,
     reaped: bool,
     last_usage: Usage,
+    /// The kernel's own records of what Landlock refused; nothing where nobody asked for them.
+    records: Option<Result<Channel, Unavailable>>,
 }
 
 impl Sandbox {
@@ -95,7 +101,14 @@ impl Sandbox {
             lost: 0,
             reaped: false,
             last_usage: Usage::default(),
+            records: None,
         }
+    }
+
+    /// Reads the kernel's records, too, or knows why not.
+    pub(crate) fn with_records(mut self, records: Option<Result<Channel, Unavailable>>) -> Self {
+        self.records = records;
+        self
     }
 
     /// Takes in events that came during the launch.
@@ -127,6 +140,9 @@ impl Sandbox {
     /// # Errors
     /// When the socket fails for another reason than having nothing to read.
     pub fn read_events(&mut self) -> io::Result<bool> {
+        if let Some(Ok(channel)) = &mut self.records {
+            channel.read();
+        }
         while is_readable(self.control.as_fd(), Some(Duration::ZERO))? {
             let message = match process::receive(&self.control) {
                 Ok(received) => received,
@@ -211,10 +227,41 @@ impl Sandbox {
         &self.observations
     }
 
-    /// How many refusals or observations were too many to be told apart.
+    /// How many refusals or observations were too many to be told apart, or recorded by the kernel and lost.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost
+        let Some(Ok(channel)) = &self.records else { return self.lost };
+        // What PID 1 tried on the program's behalf the kernel counts, and does not record.
+        let network = self.refusals().filter(|refusal| refusal.layer == Layer::Network);
+        let quiet = SELF_CHECK_DENIALS + network.map(|refusal| refusal.count).sum::<u64>();
+        let ledger = channel.ledger();
+        let unrecorded = ledger.unrecorded(quiet).max(channel.overruns());
+        self.lost + ledger.unlisted() + unrecorded
+    }
+
+    /// Whether the kernel's own records of Landlock's denials are read in this run; nothing where nobody asked for them
+    /// ([`crate::Plan::observe`]).
+    ///
+    /// # Errors
+    /// Why they cannot be read here.
+    pub fn kernel_records(&self) -> Option<Result<Recording, &Unavailable>> {
+        self.records.as_ref().map(|records| records.as_ref().map(Channel::recording))
+    }
+
+    /// What Landlock refused to the program, as the kernel recorded it so far.
+    #[must_use]
+    pub fn kernel_denials(&self) -> &[KernelDenial] {
+        match &self.records {
+            Some(Ok(channel)) => channel.ledger().denials(),
+            _ => &[],
+        }
+    }
+
+    /// Waits, after the end, for what the kernel has still to record: 0.2 s at most, and not at all where nobody asked.
+    pub fn settle_records(&mut self) {
+        if let Some(Ok(channel)) = &mut self.records {
+            channel.settle();
+        }
     }
 
     /// Sends SIGTERM to everything inside. Returns at once.
@@ -246,6 +293,9 @@ impl Sandbox {
     /// Looks at what is used and holds what no cgroup holds. Call it every [`TICK`] while the sandbox runs.
     pub fn tick(&mut self) -> Tick {
         use crate::limits::Verdict;
+        if let Some(Ok(channel)) = &mut self.records {
+            channel.read();
+        }
         if let Some(leaf) = &self.leaf {
             self.last_usage = leaf.leaf.usage();
             return Tick { usage: self.last_usage, over_memory: self.last_usage.oom_kills > 0 };

@@ -52,6 +52,14 @@ pub(crate) mod flag {
     pub(crate) const SWITCH_IDS: u32 = 1 << 5;
 }
 
+/// Which denials go to the kernel's audit records (landlock_restrict_self(2), ABI 7), if its audit is on.
+pub(crate) mod landlock {
+    /// Not those of PID 1 and of the program's process before its exec: the self-check tries what is forbidden.
+    pub(crate) const LOG_SAME_EXEC_OFF: u32 = 1;
+    /// Those of the program and of what it starts: only where somebody reads them, or each run would fill the host's log.
+    pub(crate) const LOG_NEW_EXEC_ON: u32 = 1 << 1;
+}
+
 /// How a source is prepared.
 pub(crate) mod source {
     /// Id-mapped, so that the tree's owner is the plugin's user.
@@ -253,6 +261,8 @@ pub(crate) struct Request<'a> {
     pub(crate) filter: &'a [u8],
     pub(crate) init_filter: &'a [u8],
     pub(crate) landlock_size: u32,
+    /// Which denials the kernel records: see [`landlock`].
+    pub(crate) landlock_flags: u32,
     pub(crate) landlock_files: u64,
     pub(crate) landlock_network: u64,
     pub(crate) landlock_scopes: u64,
@@ -363,6 +373,7 @@ impl<'a> Request<'a> {
             filter: from.blob(),
             init_filter: from.blob(),
             landlock_size: from.u32(),
+            landlock_flags: from.u32(),
             landlock_files: from.u64(),
             landlock_network: from.u64(),
             landlock_scopes: from.u64(),

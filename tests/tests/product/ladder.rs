@@ -103,6 +103,30 @@ fn proc_21_kill_9_of_ringfence() {
     }
 }
 
+/// While a run is watched, each act waits for PID 1, which waits for nobody: the host's death ends all of it.
+#[test]
+fn proc_21_kill_9_of_ringfence_while_it_explains() {
+    for who in users() {
+        let world = World::new(who);
+        // It is refused again and again, so that the host dies with reports on their way.
+        let script = "echo ready; while :; do cd {secret} 2>/dev/null; done";
+        let words = ["/bin/sh", "-c", &world.fill(script)];
+        let running = world.exec(&["--explain", "--cpu", "none"], &words).spawn();
+        running.wait_for("ready");
+        assert!(alive_with_marker(&world.marker).len() > 1, "it runs");
+        let start = Instant::now();
+        running.signal(9);
+        assert!(
+            post::wait_until(|| alive_with_marker(&world.marker).is_empty()),
+            "as {who:?}: {:?}",
+            alive_with_marker(&world.marker)
+        );
+        assert!(start.elapsed() < Duration::from_millis(1500), "as {who:?}");
+        let run = running.finish();
+        assert_eq!(run.signal, Some(9), "{run}");
+    }
+}
+
 #[test]
 fn proc_21_kill_9_at_odd_moments() {
     for who in users() {

@@ -19,12 +19,12 @@ Runs suites that others wrote inside the sandbox, as root and as uid 65534 when 
 table of figures for SPECIFICATION.md:
   stress-ng  every stressor that the installed stress-ng has, a second each, with the ordinary limits, while a witness
              outside must be answered and nothing may be left behind
-  cpython    CPython's own tests (Debian: libpython3.11-testsuite), bare and inside: the same tests pass, or the
-             difference is in the list of explained ones
+  cpython    all of CPython's own tests (Debian: libpython3.11-testsuite), bare and inside: the same tests pass, or the
+             difference is in the list of explained ones; most of an hour, two modules at a time for each processor
   selftests  the kernel's own tests of landlock, seccomp and openat2, bare: what this kernel is worth, not what we are
 
   SUITE        only this suite; without it all of them
-  --quick      a sample: one stressor in ten, five modules
+  --quick      a sample: one stressor in ten, one module in forty
   --only NAME  one stressor or one module
 
 Exit status 0: every promise held; 1: one did not, or a suite could not run.

@@ -7,6 +7,7 @@ pub(crate) mod account;
 pub(crate) mod census;
 mod cycles;
 mod date;
+mod denials;
 mod kill;
 mod plugins;
 mod random;
@@ -27,6 +28,7 @@ cargo xtask soak [LOOP] [--quick] [--seed N]
 Runs heavy loops over the release binary (RINGFENCE_BIN, else the one in the build directory), as root and as uid
 65534 when started by root, and prints a Markdown table of figures with date and commit for SPECIFICATION.md:
   cycles   10,000 runs of /bin/true: no process, descriptor, mount, cgroup, network namespace or file stays
+  denials  a million refusals in one watched run: each is listed or counted, and the host's memory stays small
   kill     400 runs whose `ringfence` is killed with -9 at a random moment: nothing survives a second
   plugins  10,000 starts, calls and stops of a native and a Python plugin, one in sixteen killed with -9: as for cycles
   state    kill -9 at every write, synchronisation and rename of what changes the store: the old state or the new one
@@ -100,6 +102,7 @@ pub(crate) struct Loop {
 
 const LOOPS: &[Loop] = &[
     Loop { name: "cycles", run: cycles::run },
+    Loop { name: "denials", run: denials::run },
     Loop { name: "kill", run: kill::run },
     Loop { name: "plugins", run: plugins::run },
     Loop { name: "state", run: state::run },

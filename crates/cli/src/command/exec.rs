@@ -25,6 +25,8 @@ use crate::text::one_line;
 pub(crate) const CANCELLING: [i32; 4] = [2, 15, 1, 3];
 /// How many denials are printed; the report has them all.
 const DENIALS_SHOWN: usize = 10;
+/// What a report says where the kernel's records of Landlock's denials were read, and there is nothing more to say.
+const RECORDS_READ: &str = "read";
 
 #[derive(Debug, Args)]
 #[command(
@@ -182,6 +184,9 @@ fn tell(arguments: &ExecArguments, console: &Console, outcome: &Outcome) {
     }
     if report.exit_code != Some(0) || arguments.explain {
         tell_denials(report, arguments.explain);
+    }
+    if let Some(records) = report.landlock_records.as_deref().filter(|records| *records != RECORDS_READ) {
+        print::talk(&format!("ringfence: the kernel's records of Landlock's denials: {records}"));
     }
 }
 

@@ -18,6 +18,44 @@ use std::process::{Command, Output};
 use ringfence_testkit::lacks;
 use serde_json::Value;
 
+/// Names the copy of the built binary that an ordinary user can reach.
+const BINARY: &str = "RINGFENCE_LEARN_BINARY";
+
+fn binary() -> PathBuf {
+    std::env::var_os(BINARY).map_or_else(|| env!("CARGO_BIN_EXE_ringfence").into(), PathBuf::from)
+}
+
+/// The uid of somebody who owns nothing.
+const NOBODY: u32 = 65534;
+
+/// All cases once more, by copies of this program and of the binary that are uid 65534.
+#[test]
+fn everything_here_holds_for_an_ordinary_user_too() {
+    use std::os::unix::fs::chown;
+    use std::os::unix::process::CommandExt as _;
+
+    let is_root = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0;
+    if !is_root {
+        // Whoever runs the tests is one already; and root cannot be had.
+        return;
+    }
+    let made = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::set_permissions(made.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let (program, copy, home) =
+        (made.path().join("learn"), made.path().join("ringfence"), made.path().join("home"));
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_ringfence"), &copy).unwrap();
+    std::fs::create_dir(&home).unwrap();
+    chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut run = Command::new(&program);
+    run.args(["--skip", "everything_here"]).env(BINARY, &copy).env("HOME", &home).env("TMPDIR", "/tmp");
+    let output = run.uid(NOBODY).gid(NOBODY).current_dir(&home).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.lines().filter(|line| line.starts_with("skipped:")).for_each(|line| println!("{line}"));
+    let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
+    assert!(output.status.success() && passed >= 10, "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A directory with a home in it, and one in which programs work. It is not below /tmp, where a sandbox has its own.
 struct World {
     _made: tempfile::TempDir,
@@ -57,7 +95,7 @@ impl World {
     }
 
     fn ringfence(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        Command::new(binary())
             .args(words)
             .current_dir(self.place())
             .env("HOME", self.root.join("home"))
@@ -190,6 +228,44 @@ fn what_copies_are_made_of_is_not_shown() {
     let listed =
         said.split("/.copies/").skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
     assert!(!listed, "{said}");
+}
+
+#[test]
+fn minimising_is_cancelled_between_runs_and_keeps_what_was_not_tried() {
+    use std::io::BufRead as _;
+    use std::time::{Duration, Instant};
+
+    let world = World::new();
+    world.reset(&[("one", "1\n")]);
+    let words = |script| ["learn", "--minimise", "--", "sh", "-c", script];
+    let whole = world.ringfence(&words("cat one; echo begun >&2"));
+    let said = String::from_utf8_lossy(&whole.stderr);
+    assert!(whole.status.success() && !said.contains("cancelled"), "the twin that nobody cancels: {said}");
+    let mut running = Command::new(binary())
+        .args(words("echo begun >&2; cat one; sleep 2"))
+        .current_dir(world.place())
+        .env("HOME", world.root.join("home"))
+        .env("RINGFENCE_HOME", world.root.join("state"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = std::io::BufReader::new(running.stderr.take().unwrap());
+    let mut line = String::new();
+    errors.read_line(&mut line).unwrap();
+    assert_eq!(line, "begun\n");
+    // Past the two seconds of the first run, into the second one; no event tells of its beginning.
+    std::thread::sleep(Duration::from_millis(2700));
+    let begun = Instant::now();
+    let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut errors, &mut said).unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "one run was cancelled, and no other begun: {said}");
+    assert!(said.contains("cancelled: the lines that were not tried yet are kept"), "{said}");
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(list.contains(&format!("file:read={}", world.place().join("one").display())), "{list}\n{said}");
 }
 
 #[test]

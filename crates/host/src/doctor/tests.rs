@@ -27,6 +27,7 @@ fn healthy(uid: u32) -> Probe {
         landlock_abi: 7,
         landlock_lacks: vec![],
         reports: true,
+        landlock_records: Ok(ringfence_sandbox::audit::Recording::On),
         swap: Swap::None,
         surroundings: Surroundings {
             kernel_release: "6.8.0-31-generic".to_owned(),
@@ -233,6 +234,31 @@ fn grants_swap_and_reports_speak_when_they_have_something_to_say() {
     assert!(!diagnosis.enforceable && mends(&diagnosis, "grants").contains("id-mapped"));
     assert!(mends(&diagnosis, "swap").contains("swapaccount=1"));
     assert_eq!(check(&diagnosis, "reports").state, State::Note);
+}
+
+#[test]
+fn why_the_kernels_records_cannot_be_read_is_said_and_stops_nothing() {
+    use ringfence_sandbox::audit::{Recording, Unavailable};
+
+    let mut probe = healthy(0);
+    assert_eq!(check(&diagnose(&probe), "records").state, State::Ok);
+    for (records, says) in [
+        (Ok(Recording::Unknown), "CAP_AUDIT_CONTROL"),
+        (Err(Unavailable::Off), "switched off"),
+        (Err(Unavailable::NoAudit), "no audit"),
+        (Err(Unavailable::NotPermitted), "CAP_AUDIT_READ"),
+        (Err(Unavailable::OldLandlock { abi: 2 }), "ABI 2"),
+        (Err(Unavailable::Namespace("network")), "network namespace"),
+    ] {
+        probe.landlock_records = records;
+        let diagnosis = diagnose(&probe);
+        let found = check(&diagnosis, "records");
+        assert!(
+            diagnosis.enforceable && found.state == State::Note && found.found.contains(says),
+            "{found:?}"
+        );
+        assert!(probe.landlock_records.is_ok() || !found.mend.is_empty(), "{found:?}");
+    }
 }
 
 #[test]

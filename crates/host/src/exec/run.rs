@@ -499,6 +499,8 @@ impl<'a> Run<'a> {
         report.memory_peak_bytes = usage.memory_peak_bytes;
         self.output.write_to(&mut report);
         report.enforced = explain::enforced(self.sandbox.report());
+        self.sandbox.settle_records();
+        report.landlock_records = explain::landlock_records(&self.sandbox);
         report.denials = explain::Explainer::default().denials(&self.sandbox, &self.translated);
         report.duration_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let cancelled_by = match self.stopped_by {

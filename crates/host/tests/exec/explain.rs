@@ -291,3 +291,31 @@ fn a_program_that_does_nothing_but_be_watched_is_still_stopped_in_time() {
     let report = exec.run_captured().report;
     assert_eq!((report.status, report.violation), (RunStatus::Violation, Some(Violation::Timeout)));
 }
+
+/// The uid of somebody who owns nothing.
+const NOBODY: u32 = 65534;
+
+/// All cases of this module once more, by a copy of this program that is uid 65534.
+#[test]
+fn everything_here_holds_for_an_ordinary_user_too() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+
+    if ringfence_sandbox::user_id() != 0 {
+        // Whoever runs the tests is one already; and root cannot be had.
+        return;
+    }
+    let made = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::fs::set_permissions(made.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let (program, home) = (made.path().join("exec"), made.path().join("home"));
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::create_dir(&home).unwrap();
+    chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut run = std::process::Command::new(&program);
+    run.args(["explain::", "--skip", "everything_here"]).env("HOME", &home).env("TMPDIR", "/tmp");
+    let output = run.uid(NOBODY).gid(NOBODY).current_dir(&home).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.lines().filter(|line| line.starts_with("skipped:")).for_each(|line| println!("{line}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("13 passed"), "{said}\n{errors}");
+}

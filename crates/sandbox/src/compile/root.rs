@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+pub(crate) use granted::GRANTS;
+
 use super::{CompileError, INSIDE_ID, USER_NAME, right};
 use crate::encode::{Records, Writer};
 use crate::kernel::Facts;

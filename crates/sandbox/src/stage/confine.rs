@@ -66,7 +66,7 @@ pub(crate) fn restrict_files(request: &Request<'_>) -> Result<(), Failure> {
         };
         allow().map_err(Failure::at(Step::Landlock, index))?;
     }
-    privileges::landlock_restrict(rules).map_err(Failure::of(Step::Landlock))?;
+    privileges::landlock_restrict(rules, request.landlock_flags).map_err(Failure::of(Step::Landlock))?;
     calls::close(rules);
     Ok(())
 }

@@ -173,8 +173,9 @@ pub(crate) fn landlock_allow(rules: Fd, target: Fd, access: u64) -> Result<()> {
     check(unsafe { syscall6(445, word(rules), 1, rule.as_ptr().addr(), 0, 0, 0) }).map(drop)
 }
 
-pub(crate) fn landlock_restrict(rules: Fd) -> Result<()> {
-    scalar(446, word(rules), 0, 0, 0).map(drop)
+/// `flags` say which denials are recorded ([`crate::wire::landlock`]); kernels before ABI 7 know none.
+pub(crate) fn landlock_restrict(rules: Fd, flags: u32) -> Result<()> {
+    scalar(446, word(rules), flags as usize, 0, 0).map(drop)
 }
 
 /// Installs the classic BPF `program` (8 bytes an instruction) as seccomp filter; with `listen`, returns the

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use ringfence_sandbox::audit::{KernelDenial, Unavailable};
 use ringfence_sandbox::{
     Access, Ending, Launcher, Layer, Layers, Observation, Plan, Processes, Program, Refusal, Report,
     Resolved, Sandbox, Stdio, Usage,
@@ -200,6 +201,8 @@ pub(crate) struct Run {
     pub(crate) errors: String,
     pub(crate) refusals: Vec<Refusal>,
     pub(crate) observations: Vec<Observation>,
+    /// What the kernel recorded; `None` where nobody asked.
+    pub(crate) recorded: Option<Result<Vec<KernelDenial>, Unavailable>>,
     /// How many refusals and observations were not told apart.
     pub(crate) lost: u64,
     pub(crate) usage: Usage,
@@ -266,12 +269,16 @@ pub(crate) fn run_with(launcher: &Launcher, plan: &Plan) -> Run {
 
 pub(crate) fn finish(mut sandbox: Sandbox, out: &File, errors: &File) -> Run {
     let ending = sandbox.wait().unwrap();
+    sandbox.settle_records();
+    let denials = sandbox.kernel_denials().to_vec();
+    let recorded = sandbox.kernel_records().map(|records| records.map(|_| denials).map_err(Clone::clone));
     Run {
         ending,
         text: text_of(out),
         errors: text_of(errors),
         refusals: sandbox.refusals().cloned().collect(),
         observations: sandbox.observations().to_vec(),
+        recorded,
         lost: sandbox.lost(),
         usage: sandbox.usage(),
         report: sandbox.report().clone(),

@@ -20,7 +20,7 @@ const OWN_NAMES_MAX: usize = 16 * 1024;
 /// Where a sandbox has private, empty directories in place of the host's.
 const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
 /// What belongs to each sandbox alone, whatever is granted.
-const KERNELS_OWN: [&str; 2] = ["/proc", "/dev"];
+pub(crate) const KERNELS_OWN: [&str; 2] = ["/proc", "/dev"];
 const O_WRONLY: u32 = 1;
 const O_RDWR: u32 = 2;
 const O_CREAT: u32 = 0o100;

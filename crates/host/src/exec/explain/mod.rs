@@ -4,6 +4,7 @@
 //! and the rules say whether it was granted.
 
 pub(crate) mod judge;
+mod kernel;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use ringfence_api::{Denial, EnforcedLayer, PermissionName, UNKNOWN_OBJECT};
 use ringfence_policy::{
     CanonicalPath, Effect, FileOp, Host, HostPattern, PathPattern, Reason, Request, RuleSet, Vars,
 };
+use ringfence_sandbox::audit::Recording;
 use ringfence_sandbox::{Layer, Object, Refusal, Report, Sandbox};
 
 use crate::exec::mounts;
@@ -37,6 +39,17 @@ pub(crate) fn enforced(report: &Report) -> BTreeMap<String, EnforcedLayer> {
         _ => EnforcedLayer::by("kernel"),
     };
     report.layers.iter().map(|layer| (layer.name().to_owned(), describe(layer))).collect()
+}
+
+/// Whether the kernel's own records of Landlock's denials were read, for a report; nothing for a run that was not watched.
+pub(crate) fn landlock_records(sandbox: &Sandbox) -> Option<String> {
+    Some(match sandbox.kernel_records()? {
+        Ok(Recording::On) => "read".to_owned(),
+        Ok(Recording::Unknown) => {
+            "read, if the kernel writes any: whether its audit is on cannot be asked without CAP_AUDIT_CONTROL".to_owned()
+        }
+        Err(why) => format!("not read: {why}"),
+    })
 }
 
 /// The refusals of one run, found as they come: each observation is judged once.
@@ -71,8 +84,10 @@ impl Explainer {
             }
         }
         let room = DENIALS_MAX.saturating_sub(all.len());
-        all.extend(self.judgements.iter().take(room).cloned());
-        let over: u64 = self.judgements.iter().skip(room).map(|denial| denial.count).sum();
+        let mut found = self.judgements.clone();
+        kernel::add(sandbox.kernel_denials(), translated, &mut found);
+        all.extend(found.iter().take(room).cloned());
+        let over: u64 = found.iter().skip(room).map(|denial| denial.count).sum();
         let more = over + self.unlisted.iter().map(|index| times(*index)).sum::<u64>() + sandbox.lost();
         if more > 0 {
             all.push(Denial { count: more, ..Denial::new(Layer::Seccomp.name(), "more") });

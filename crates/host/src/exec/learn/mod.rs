@@ -9,6 +9,8 @@ mod scopes;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -17,13 +19,13 @@ use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Rule, RuleSet
 use ringfence_sandbox::{Access, Object, Plan, Resolved, Sandbox, is_always_shown};
 
 use crate::error::Error;
-use crate::exec::Listeners;
 use crate::exec::explain::judge::{Act, Need, Place, View, is_private};
 use crate::exec::explain::{grant_for, wanted_listening};
 use crate::exec::floor;
 use crate::exec::request::Exec;
-use crate::exec::run::{Captured, Sink};
+use crate::exec::run::{Capture, Captured, Sink};
 use crate::exec::translate::{Translated, file_op, lexical};
+use crate::exec::{Listeners, Stream};
 
 /// How many directories a run that is learned from can have copies of: each is a mount.
 const COPIES_MAX: usize = 48;
@@ -171,18 +173,24 @@ impl Exec {
         };
         let mut learned = learned(self, outcome.report, seen, &directory);
         if options.minimise {
-            self.minimise(&mut learned);
+            self.minimise(&mut learned, sink);
         }
         Ok(learned)
     }
 
     /// Drops the lines without which the command ends and prints the same.
-    fn minimise(&self, learned: &mut Learned) {
+    fn minimise(&self, learned: &mut Learned, sink: &mut dyn Sink) {
         if learned.report.exit_code != Some(0) {
             learned.notes.push("nothing was left out by trying: the command did not succeed".to_owned());
             return;
         }
-        let Some(whole) = self.enough(learned) else {
+        let mut trials = Trials { sink, cancelled: false };
+        let whole = self.enough(learned, &mut trials);
+        if trials.cancelled {
+            learned.notes.push(CANCELLED.to_owned());
+            return;
+        }
+        let Some(whole) = whole else {
             learned.notes.push(
                 "nothing was left out by trying: with exactly these grants the command did not succeed again"
                     .to_owned(),
@@ -190,13 +198,19 @@ impl Exec {
             return;
         };
         // A command that prints something else each time is judged by its status alone.
-        let second = self.again(&learned.grants, learned.working_directory.as_deref());
+        let second = self.again(&learned.grants, learned.working_directory.as_deref(), &mut trials);
         let prints_the_same = second.stdout == whole.stdout;
         let mut kept = 0;
         for _ in 0..learned.grants.len().min(MINIMISE_LINES_MAX) {
+            if trials.cancelled {
+                break;
+            }
             let mut fewer = learned.grants.clone();
             let line = fewer.remove(kept);
-            let tried = self.again(&fewer, learned.working_directory.as_deref());
+            let tried = self.again(&fewer, learned.working_directory.as_deref(), &mut trials);
+            if trials.cancelled {
+                break;
+            }
             let same_end = tried.report.status == RunStatus::Exited && tried.report.exit_code == Some(0);
             if same_end && (!prints_the_same || tried.stdout == whole.stdout) {
                 learned.grants = fewer;
@@ -207,16 +221,22 @@ impl Exec {
                 kept += 1;
             }
         }
-        if learned.grants.len() > MINIMISE_LINES_MAX {
+        if trials.cancelled {
+            learned.notes.push(CANCELLED.to_owned());
+        } else if learned.grants.len() > MINIMISE_LINES_MAX {
             learned.notes.push(format!("only the first {MINIMISE_LINES_MAX} lines were tried"));
         }
     }
 
     /// A run with exactly these grants that succeeds. Some programs look at who owns the directory that they work in, which is
     /// the sandbox's own where only names in it are granted: then it is granted as a whole.
-    fn enough(&self, learned: &mut Learned) -> Option<Captured> {
+    fn enough(&self, learned: &mut Learned, trials: &mut Trials<'_>) -> Option<Captured> {
         let succeeded = |run: Captured| (run.report.exit_code == Some(0)).then_some(run);
-        if let Some(run) = succeeded(self.again(&learned.grants, learned.working_directory.as_deref())) {
+        let run = self.again(&learned.grants, learned.working_directory.as_deref(), trials);
+        if trials.cancelled {
+            return None;
+        }
+        if let Some(run) = succeeded(run) {
             return Some(run);
         }
         let directory =
@@ -235,7 +255,7 @@ impl Exec {
                 })
                 .cloned(),
         );
-        let run = succeeded(self.again(&wider, Some(&tree)))?;
+        let run = succeeded(self.again(&wider, Some(&tree), trials))?;
         learned.grants = wider;
         learned.has_to_be_told = false;
         learned
@@ -244,8 +264,13 @@ impl Exec {
         Some(run)
     }
 
-    /// The command with exactly these grants, on copies.
-    fn again(&self, grants: &[String], working_directory: Option<&Path>) -> Captured {
+    /// The command with exactly these grants, on copies. A signal that came since the last run cancels this one.
+    fn again(
+        &self,
+        grants: &[String],
+        working_directory: Option<&Path>,
+        trials: &mut Trials<'_>,
+    ) -> Captured {
         let mut exec = self.clone();
         exec.grants = grants.to_vec();
         (exec.read, exec.read_write) = (Vec::new(), Vec::new());
@@ -253,7 +278,45 @@ impl Exec {
         if let Some(directory) = working_directory {
             exec.working_directory = Some(directory.to_owned());
         }
-        exec.run_captured()
+        let mut trial = Trial { sink: &mut *trials.sink, kept: Capture::default() };
+        let outcome = exec.run(&mut trial, &Listeners::new());
+        trials.cancelled |= outcome.cancelled_by.is_some();
+        let Capture { stdout, stderr } = trial.kept;
+        Captured { report: outcome.report, stdout, stderr }
+    }
+}
+
+/// What is said of a list that was not tried to its end.
+const CANCELLED: &str = "cancelled: the lines that were not tried yet are kept";
+
+/// Runs that try what can be left out.
+struct Trials<'s> {
+    /// Who cancels the first run cancels these.
+    sink: &'s mut dyn Sink,
+    cancelled: bool,
+}
+
+/// Keeps the output of one trial, and is cancelled by whoever cancels the whole.
+struct Trial<'s> {
+    sink: &'s mut dyn Sink,
+    kept: Capture,
+}
+
+impl Sink for Trial<'_> {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<usize> {
+        self.kept.write(stream, bytes)
+    }
+
+    fn descriptor(&self, _stream: Stream) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn cancellation(&self) -> Option<BorrowedFd<'_>> {
+        self.sink.cancellation()
+    }
+
+    fn cancelled(&mut self) -> Option<i32> {
+        self.sink.cancelled()
     }
 }
 

@@ -14,6 +14,9 @@ const EMPTY_DIRECTORY: &str = ".hidden-directory";
 const EMPTY_FILE: &str = ".hidden-file";
 /// Where throw-away copies are kept; covered when they are made, and Landlock lets the program do nothing in it.
 const COPIES: &str = ".copies";
+/// Where a grant is attached that cannot be at its own path, under the number of its source.
+pub(crate) const GRANTS: &str = "/.grants";
+
 impl Root {
     /// The grants, shallow ones first so that a deeper one lies on top, then what is hidden.
     pub(super) fn grants(&mut self, plan: &Plan, scratch_bytes: u64) {
@@ -114,7 +117,7 @@ impl Root {
         if !(mount.access.changes() && split && below_scratch) || self.is_foreign(inside) {
             return path.to_owned();
         }
-        let place = Path::new("/.grants").join(self.sources.count().to_string());
+        let place = Path::new(GRANTS).join(self.sources.count().to_string());
         self.symlink(&place, inside);
         place
     }
