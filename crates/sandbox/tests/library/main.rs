@@ -11,6 +11,7 @@
     reason = "a test that cannot go on says where; what it shares is not itself a test function"
 )]
 
+mod attacks;
 mod audited;
 mod checks;
 mod connect;
