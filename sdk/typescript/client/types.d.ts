@@ -815,6 +815,8 @@ export interface RunReport {
   enforced: Record<string, EnforcedLayer>;
   /** What was refused during the run, equal refusals counted together. */
   denials: Denial[];
+  /** Whether the kernel's own records of Landlock's denials are in `denials`: `read`, or `not read: ` and why. */
+  landlock_records?: string | null;
 }
 
 /** Where a stored run stands. */

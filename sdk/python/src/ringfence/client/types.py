@@ -820,39 +820,29 @@ class RunAnswer(TypedDict):
     report: "Optional[RunReport]"
 
 
-class RunReport(TypedDict):
+class _RunReportNeeded(TypedDict):
+    status: "RunStatus"
+    exit_code: "Optional[int]"
+    signal: "Optional[int]"
+    violation: "Optional[Violation]"
+    suspected: "Optional[Violation]"
+    evidence: "List[str]"
+    error: "Optional[ErrorBody]"
+    duration_ms: "int"
+    cpu_ms: "int"
+    memory_peak_bytes: "int"
+    stdout_bytes: "int"
+    stderr_bytes: "int"
+    truncated: "bool"
+    enforced: "Dict[str, EnforcedLayer]"
+    denials: "List[Denial]"
+
+
+class RunReport(_RunReportNeeded, total=False):
     """What is known about one run after it ended."""
 
-    # How the run ended.
-    status: "RunStatus"
-    # The command's exit status (0 to 255), when it exited.
-    exit_code: "Optional[int]"
-    # The number of the signal that ended the command, when one did.
-    signal: "Optional[int]"
-    # The limit or rule that was broken, when that is proven.
-    violation: "Optional[Violation]"
-    # The limit that was probably broken, when it cannot be proven.
-    suspected: "Optional[Violation]"
-    # The facts that `violation` or `suspected` rest on, one sentence each.
-    evidence: "List[str]"
-    # Why Ringfence itself refused or failed, when it did.
-    error: "Optional[ErrorBody]"
-    # Wall-clock time from start to end, in milliseconds.
-    duration_ms: "int"
-    # Processor time of the whole process tree, user and system together, in milliseconds.
-    cpu_ms: "int"
-    # Peak memory of this process tree, in bytes; 0 when it never started.
-    memory_peak_bytes: "int"
-    # Bytes that were read from the command's stdout and kept.
-    stdout_bytes: "int"
-    # Bytes that were read from the command's stderr and kept.
-    stderr_bytes: "int"
-    # Whether output was cut off at the limit.
-    truncated: "bool"
-    # What was really enforced, by layer name (such as `seccomp`).
-    enforced: "Dict[str, EnforcedLayer]"
-    # What was refused during the run, equal refusals counted together.
-    denials: "List[Denial]"
+    # Whether the kernel's own records of Landlock's denials are in `denials`: `read`, or `not read: ` and why.
+    landlock_records: "Optional[str]"
 
 
 class RunSummary(TypedDict):
