@@ -107,10 +107,14 @@ pub(super) fn file_field() -> Markup {
 pub(super) fn path_form(seen: &Seen, action: &str, value: &str, more: &Markup, button: &str) -> Markup {
     let from: Vec<String> = seen.api().install_from.iter().map(|path| path.display().to_string()).collect();
     if from.is_empty() {
+        let (command, then) = match action {
+            "/plugins" => ("ringfence install DIRECTORY", ", and the plugin appears here"),
+            _ => ("ringfence upgrade DIRECTORY", ""),
+        };
         return html! {
             p.faint {
-                "No directory is open for this yet. Run " code { "ringfence install DIRECTORY" }
-                " on the daemon’s machine, and the plugin appears here; or write "
+                "No directory is open for this yet. Run " code { (command) }
+                " on the daemon’s machine" (then) "; or write "
                 code { "install_from = [\"/srv/packages\"]" } " under " code { "[server]" }
                 " of config.toml and start the daemon again."
             }
