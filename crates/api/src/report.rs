@@ -236,6 +236,7 @@ mod tests {
                 grant: Some("file:read=/x".to_owned()),
                 ..Denial::new("landlock", "open")
             }],
+            landlock_records: None,
         }
     }
 
