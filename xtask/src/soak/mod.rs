@@ -13,6 +13,7 @@ mod plugins;
 mod random;
 mod state;
 pub(crate) mod stress;
+mod token;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,7 @@ Runs heavy loops over the release binary (RINGFENCE_BIN, else the one in the bui
   plugins  10,000 starts, calls and stops of a native and a Python plugin, one in sixteen killed with -9: as for cycles
   state    kill -9 at every write, synchronisation and rename of what changes the store: the old state or the new one
   stress   stress-ng inside, while a witness outside keeps being answered
+  token    400,000 refusals of a wrong token: their time does not tell how much of it is right
 
   LOOP      only this loop
   --quick   a sample of each, in a few minutes
@@ -107,6 +109,7 @@ const LOOPS: &[Loop] = &[
     Loop { name: "plugins", run: plugins::run },
     Loop { name: "state", run: state::run },
     Loop { name: "stress", run: stress::run },
+    Loop { name: "token", run: token::run },
 ];
 
 pub(crate) fn run(given: &[String]) -> Result<(), Failure> {
@@ -211,6 +214,6 @@ mod tests {
     fn an_unknown_loop_is_a_usage_error_that_lists_the_known_ones() {
         let failure = run(&["cicles".to_owned()]).unwrap_err();
         assert_eq!(failure.status(), 2);
-        assert!(failure.text().unwrap_or_default().contains("cycles, kill, plugins, state, stress"));
+        assert!(failure.text().unwrap_or_default().contains("cycles, kill, plugins, state, stress, token"));
     }
 }

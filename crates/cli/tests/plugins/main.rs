@@ -3,7 +3,7 @@
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
 //! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `mcp_client`, `mcp`, `mcp_hostile`
 //! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `daemon_kill`, `daemon_disk`
-//! and `clock` (it is killed, its disk is full, its clock jumps), `token`, `administering` (the page),
+//! and `clock` (it is killed, its disk is full, its clock jumps), `token`, `pages` (what the pages tell to type),
 //! `plugin_types` (kinds of plugins in the configuration), `client_types` (the clients' types).
 #![expect(
     clippy::disallowed_methods,
@@ -16,7 +16,6 @@
 /// The tests of `served` are these with a daemon beside each.
 const SERVED: bool = false;
 
-mod administering;
 mod api_outside;
 mod audit;
 mod client_types;
@@ -31,6 +30,7 @@ mod mcp_client;
 mod mcp_hostile;
 mod mcp_outside;
 mod outside;
+mod pages;
 mod plugin_types;
 mod policy;
 mod serve;

@@ -121,9 +121,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }
 
-/// Whether two authentication codes are the same, in a time that does not tell where they differ.
+/// Whether two authentication codes are the same, in a time that does not tell where they differ. The optimiser may not know that
+/// the first difference settles it.
 pub(crate) fn same(one: &[u8], two: &[u8]) -> bool {
-    one.len() == two.len() && one.iter().zip(two).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    one.len() == two.len()
+        && one.iter().zip(two).fold(0, |differ, (a, b)| std::hint::black_box(differ | (a ^ b))) == 0
 }
 
 #[cfg(test)]

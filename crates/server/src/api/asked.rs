@@ -228,13 +228,14 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Sent for Json<T> {
     }
 
     async fn read(body: Body, headers: &HeaderMap, most: usize) -> Result<Self, Failure> {
-        let bytes = collect(body, headers, most).await?;
         let media = media(headers);
-        // A form or plain text is what a page of a stranger can send without asking.
+        // A form or plain text is what a page of a stranger can send without asking. Said before the body is waited for, which may
+        // never come.
         if media != "application/json" {
             let message = format!("the body must be application/json, not '{}'", media.escape_debug());
             return Err(Failure::new(ErrorCode::UnsupportedMediaType, message));
         }
+        let bytes = collect(body, headers, most).await?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Failure::new(ErrorCode::Usage, format!("in the body: {error}")))

@@ -217,6 +217,8 @@ async fn pump(
     };
     let came = tokio::select! {
         came = tokio::time::timeout(WHOLE_WAIT, whole) => came.unwrap_or_else(|_| Err(slow(WHOLE_WAIT))),
+        // It is judged: whoever sends no more of it would wait for the answer, and then be told that it was slow.
+        () = sender.closed() => Ok(()),
         () = crate::server::stopped(&mut stop) => {
             Err(Failure::new(ErrorCode::Busy, "the server stops").hint("try again when it runs"))
         }

@@ -207,6 +207,43 @@ fn api_11_an_upload_that_stops_holds_one_place_and_goes_with_its_client() {
 }
 
 #[test]
+fn api_11_what_is_refused_is_refused_while_its_sender_stalls() {
+    let rig = Rig::new();
+    let good = tar(&rig, "p", "1.0.0", "", &code(1));
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().name[..10].copy_from_slice(b"../planted");
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_size(0);
+    header.set_cksum();
+    let bad = [header.as_bytes().as_slice(), &good].concat();
+    let within_a_moment = |stalled: TcpStream| {
+        // The sender waits for 30 s, and this for less.
+        stalled.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        answer(stalled)
+    };
+    let refused = within_a_moment(begun(&rig, bad.len(), &bad[..1_024]));
+    assert_eq!(refused.refusal(), (422, "invalid_package".to_owned()), "{}", refused.json());
+    assert!(refused.json().to_string().contains(".."), "{}", refused.json());
+    nothing_is_left(&rig);
+    // The same head over a body that is not a package and not JSON: what is wrong stands in the head.
+    let form = request("POST", "/plugins")
+        .token(&rig.admin)
+        .header("Content-Type", "text/plain")
+        .header("Content-Length", "100");
+    let mut stalled = TcpStream::connect(rig.address).unwrap();
+    stalled.write_all(&form.bytes(rig.address)).unwrap();
+    assert_eq!(within_a_moment(stalled).refusal(), (415, "unsupported_media_type".to_owned()));
+    // The twin: nothing is wrong with what came so far, so it is waited for, and taken when the rest comes.
+    let mut slow = begun(&rig, good.len(), &good[..1_024]);
+    slow.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let early = slow.read(&mut [0; 1]).unwrap_err();
+    assert!(matches!(early.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{early}");
+    slow.write_all(&good[1_024..]).unwrap();
+    assert_eq!(within_a_moment(slow).status, 201);
+}
+
+#[test]
 fn an_upload_that_is_under_way_ends_with_the_server() {
     let mut rig = Rig::new();
     let archive = tar(&rig, "p", "1.0.0", "", &code(1));
