@@ -384,7 +384,13 @@ async fn what_is_measured_and_recorded_fits_its_schema() {
         at_ms: 7,
     };
     check(&crate::metrics::ExecutionPage { executions: vec![execution], more: false });
-    check(&crate::metrics::ResourceSample { at_ms: 1, memory_bytes: 2, cpu_ms: 3, cpu_percent: 4.5 });
+    check(&crate::metrics::ResourceSample {
+        at_ms: 1,
+        memory_bytes: 2,
+        cpu_ms: 3,
+        cpu_percent: 4.5,
+        tasks: 1,
+    });
     host.shutdown().await;
 }
 

@@ -180,6 +180,8 @@ pub struct ResourceSample {
     pub cpu_ms: u64,
     /// CPU time since the sample before, in percent of one core.
     pub cpu_percent: f64,
+    /// Processes and threads of the plugin; 0 in samples of versions that did not count them.
+    pub tasks: u64,
 }
 
 /// Which recorded calls are wanted. By default all.

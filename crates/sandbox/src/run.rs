@@ -318,6 +318,18 @@ impl Sandbox {
         self.sampler.is_some()
     }
 
+    /// How many processes and threads it has now, PID 1 aside, which is no program's; 0 once it has ended. Read from the kernel at
+    /// each call: for a look now and then.
+    #[must_use]
+    pub fn tasks(&self) -> u64 {
+        match (&self.leaf, &self.sampler) {
+            _ if self.reaped => 0,
+            (Some(leaf), _) => leaf.leaf.tasks(),
+            (None, Some(sampler)) => sampler.tasks(),
+            (None, None) => 0,
+        }
+    }
+
     /// What was used; exact once the sandbox has ended.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -765,6 +765,8 @@ export interface ResourceSample {
   cpu_ms: number;
   /** CPU time since the sample before, in percent of one core. */
   cpu_percent: number;
+  /** Processes and threads of the plugin; 0 in samples of versions that did not count them. */
+  tasks: number;
 }
 
 /** What the bearer of a token may do; a larger one may all that a smaller one may. */

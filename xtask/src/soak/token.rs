@@ -35,7 +35,8 @@ pub(super) fn run(setting: &Setting, account: &Account) -> Result<Vec<Figure>, F
     let scratch = Scratch::new("token", *account)?;
     let mut made = scratch.ringfence(setting, &["token", "create", "--role", "viewer", "--json"]);
     let made = process::text(made.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
-    let made: serde_json::Value = serde_json::from_str(&made).map_err(|error| Failure::of("a token", error))?;
+    let made: serde_json::Value =
+        serde_json::from_str(&made).map_err(|error| Failure::of("a token", error))?;
     let token = made.get("token").and_then(|token| token.as_str()).unwrap_or_default();
     let daemon = Daemon::start(setting, &scratch)?;
     let times = daemon.times(token, setting);
@@ -86,7 +87,9 @@ impl Daemon {
             if !answer.starts_with("HTTP/1.1 401") {
                 return Err(std::io::Error::other(format!("a wrong token was answered with {answer}")));
             }
-            if number >= WARM_UP && let Some(times) = times.get_mut(kind) {
+            if number >= WARM_UP
+                && let Some(times) = times.get_mut(kind)
+            {
                 times.push(time.as_secs_f64() * 1e9);
             }
         }
@@ -107,7 +110,8 @@ impl Drop for Daemon {
 /// A token of the same id whose secret has so many right digits, then a wrong one, then any.
 fn wrong(token: &str, right: usize, random: &mut Random) -> String {
     let at = token.len().saturating_sub(SECRET_DIGITS);
-    let digit = |number: u64| char::from_digit(u32::try_from(number % 16).unwrap_or_default(), 16).unwrap_or('0');
+    let digit =
+        |number: u64| char::from_digit(u32::try_from(number % 16).unwrap_or_default(), 16).unwrap_or('0');
     let mut text: String = token.chars().take(at + right).collect();
     let next = token.chars().nth(at + right).and_then(|digit| digit.to_digit(16)).map_or(0, u64::from);
     text.push(digit(next + 1 + random.below(15)));
@@ -119,7 +123,8 @@ fn wrong(token: &str, right: usize, random: &mut Random) -> String {
 
 /// Asks once; gives how long the answer took, and the answer.
 fn ask(stream: &mut UnixStream, token: &str) -> std::io::Result<(Duration, String)> {
-    let head = format!("GET /api/v1/hooks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let head =
+        format!("GET /api/v1/hooks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
     let mut buffer = vec![0; 64 * 1024];
     let mut length = 0;
     let begun = Instant::now();
@@ -144,7 +149,12 @@ fn ask(stream: &mut UnixStream, token: &str) -> std::io::Result<(Duration, Strin
 fn figures(times: &[Vec<f64>; RIGHT.len()]) -> Vec<Figure> {
     let mut pooled: Vec<f64> = times.iter().flatten().copied().collect();
     pooled.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     let bound = pooled.get((pooled.len() as f64 * KEPT) as usize).copied().unwrap_or(f64::MAX);
     let cut = |all: &[f64]| all.iter().copied().filter(|time| *time <= bound).collect::<Vec<_>>();
     let median = pooled.get(pooled.len() / 2).copied().unwrap_or_default();
@@ -158,7 +168,9 @@ fn figures(times: &[Vec<f64>; RIGHT.len()]) -> Vec<Figure> {
         let (whole, kept) = (welch(times, nothing), welch(&cut(times), &cut(nothing)));
         let worst = whole.abs().max(kept.abs());
         figures.push(Figure::promised(
-            format!("Welch's t, {right} of {SECRET_DIGITS} digits right against none (without the slowest tenth)"),
+            format!(
+                "Welch's t, {right} of {SECRET_DIGITS} digits right against none (without the slowest tenth)"
+            ),
             format!("{whole:.2} ({kept:.2})"),
             "below 4.5 either way",
             Held::from(worst < T_MAX),
@@ -172,7 +184,13 @@ fn welch(one: &[f64], two: &[f64]) -> f64 {
     let ((one, one_error), (two, two_error)) = (mean(one), mean(two));
     let error = (one_error + two_error).sqrt();
     // Nothing varies: equal means are no difference, others are one that no chance explains.
-    if error > 0.0 { (one - two) / error } else if one == two { 0.0 } else { f64::INFINITY }
+    if error > 0.0 {
+        (one - two) / error
+    } else if one == two {
+        0.0
+    } else {
+        f64::INFINITY
+    }
 }
 
 /// The mean, and the square of its standard error.
@@ -196,7 +214,11 @@ mod tests {
             for _ in 0..100 {
                 let wrong = wrong(&token, right, &mut random);
                 let same = wrong.bytes().zip(token.bytes()).take_while(|(one, two)| one == two).count();
-                assert_eq!((wrong.len(), same), (token.len(), token.len() - SECRET_DIGITS + right), "{wrong}");
+                assert_eq!(
+                    (wrong.len(), same),
+                    (token.len(), token.len() - SECRET_DIGITS + right),
+                    "{wrong}"
+                );
             }
         }
     }
@@ -204,7 +226,9 @@ mod tests {
     /// Times around 100,000 ns with noise, of which some take `more`.
     fn drawn(seed: u64, more: f64) -> Vec<f64> {
         let mut random = Random::new(seed);
-        (0..20_000).map(|_| 100_000.0 + more + f64::from(u32::try_from(random.below(10_000)).unwrap())).collect()
+        (0..20_000)
+            .map(|_| 100_000.0 + more + f64::from(u32::try_from(random.below(10_000)).unwrap()))
+            .collect()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The commands about plugins, from outside: the built binary, a home and a plugin of its own for each test.
 //!
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
-//! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `mcp_client`, `mcp`, `mcp_hostile`
+//! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `ways` (one plugin by four ways), `mcp_client`, `mcp`, `mcp_hostile`
 //! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `daemon_kill`, `daemon_disk`
 //! and `clock` (it is killed, its disk is full, its clock jumps), `token`, `pages` (what the pages tell to type),
 //! `plugin_types` (kinds of plugins in the configuration), `client_types` (the clients' types).
@@ -38,4 +38,5 @@ mod statuses;
 mod terminal;
 mod token;
 mod two;
+mod ways;
 mod world;

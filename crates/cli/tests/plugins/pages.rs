@@ -31,7 +31,10 @@ const PAGES: [&str; 8] = [
 /// Pages with such blocks that are held otherwise, and how.
 const ELSEWHERE: [(&str, &str); 2] = [
     ("docs/cli.md", "made from the grammar, which parses every example: crates/cli/src/reference.rs"),
-    ("docs/protocol.md", "its three plugins are quoted and driven over pipes: sdk/python/tests/test_examples.py"),
+    (
+        "docs/protocol.md",
+        "its three plugins are quoted and driven over pipes: sdk/python/tests/test_examples.py",
+    ),
 ];
 
 /// What a reader types, and what the page shows of the answer.
@@ -96,7 +99,8 @@ impl Place {
     /// The words of a page, as they are to be typed here.
     fn here(&self, text: &str) -> String {
         let srv = format!("{}/", self.path("srv").display());
-        let text = text.replace("/srv/", &srv).replace("\"/srv\"", &format!("\"{}\"", srv.trim_end_matches('/')));
+        let text =
+            text.replace("/srv/", &srv).replace("\"/srv\"", &format!("\"{}\"", srv.trim_end_matches('/')));
         text.replace("127.0.0.1:7700", &format!("127.0.0.1:{}", self.port))
     }
 
@@ -222,9 +226,13 @@ fn typed(page: &str) -> Vec<Typed> {
         };
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         match language {
-            "sh" => all.extend(commands(&block).into_iter().map(|command| Typed { command, shown: Vec::new() })),
+            "sh" => {
+                all.extend(commands(&block).into_iter().map(|command| Typed { command, shown: Vec::new() }))
+            }
             "console" => all.extend(console(&block)),
-            "" if follows => all.last_mut().unwrap().shown = block.iter().map(|line| (*line).to_owned()).collect(),
+            "" if follows => {
+                all.last_mut().unwrap().shown = block.iter().map(|line| (*line).to_owned()).collect()
+            }
             _ => {}
         }
         follows = language == "sh";
@@ -276,7 +284,9 @@ fn no_page_has_commands_that_nothing_runs() {
     let with_commands: HashSet<String> = pages
         .into_iter()
         .filter(|page| page.ends_with(".md"))
-        .filter(|page| ["\n```sh\n", "\n```console\n", "\n```bash\n"].iter().any(|fence| text_of(page).contains(fence)))
+        .filter(|page| {
+            ["\n```sh\n", "\n```console\n", "\n```bash\n"].iter().any(|fence| text_of(page).contains(fence))
+        })
         .collect();
     let known = PAGES.iter().chain(ELSEWHERE.iter().map(|(page, _)| page));
     assert_eq!(with_commands, known.map(|page| (*page).to_owned()).collect());
@@ -293,7 +303,10 @@ fn what_is_shown_is_looked_for() {
     assert_eq!(commands, ["a <<'END'\nb\nEND", "c \\\n d"]);
     assert_eq!(all[1].shown, ["answer"]);
     let all = typed("```console\n$ a \\\n  b\nsaid\n$ c\n```\n");
-    assert_eq!((all.len(), all[0].command.as_str(), &all[0].shown), (2, "a \\\n  b", &vec!["said".to_owned()]));
+    assert_eq!(
+        (all.len(), all[0].command.as_str(), &all[0].shown),
+        (2, "a \\\n  b", &vec!["said".to_owned()])
+    );
 }
 
 #[test]
@@ -324,7 +337,10 @@ fn the_page_for_administrators_works_as_it_stands() {
 fn the_page_for_authors_works_as_it_stands() {
     let Some(place) = Place::new() else { return };
     place.write("person/notes/today.txt", "buy bread\n");
-    place.type_in(&Page { ends: &[("ringfence call jotter count path=\"$HOME/notes/today.txt\"\n", 5)], ..Page::of("docs/authoring.md") });
+    place.type_in(&Page {
+        ends: &[("ringfence call jotter count path=\"$HOME/notes/today.txt\"\n", 5)],
+        ..Page::of("docs/authoring.md")
+    });
 }
 
 #[test]
@@ -368,7 +384,8 @@ fn notes(place: &Place, below: &str, asks: &str) {
 #[test]
 fn the_page_of_the_http_api_works_as_it_stands() {
     let Some(place) = Place::new() else { return };
-    let reads = format!("  - permission: file:read\n    scope: [\"{}/notes/**\"]\n", place.path("srv").display());
+    let reads =
+        format!("  - permission: file:read\n    scope: [\"{}/notes/**\"]\n", place.path("srv").display());
     notes(&place, "srv/packages/notes", &reads);
     place.write("srv/notes/today.md", "buy bread\n");
     let packages = place.path("srv/packages");

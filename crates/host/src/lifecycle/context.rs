@@ -396,6 +396,7 @@ impl Context {
             cpu_ms: sample.cpu_ms,
             cpu_percent: f64::from(sample.cpu_percent),
             memory_bytes: sample.memory_bytes,
+            tasks: sample.tasks,
             ..ResourceRow::default()
         };
         let (store, name) = (self.store.clone(), target.name.clone());

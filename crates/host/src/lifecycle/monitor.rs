@@ -70,6 +70,8 @@ pub(crate) struct Sample {
     pub(crate) cpu_ms: u64,
     /// CPU time since the last sample, in percent of one core.
     pub(crate) cpu_percent: u32,
+    /// Processes and threads.
+    pub(crate) tasks: u64,
 }
 
 /// The commands of one monitor, and the news of the end.
@@ -370,7 +372,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let spent_ms = cpu_ms.saturating_sub(self.last_sample.cpu_ms);
         let period_ms = u64::from(TICKS_PER_SAMPLE) * u64::try_from(TICK.as_millis()).unwrap_or(100);
         let cpu_percent = u32::try_from(spent_ms * 100 / period_ms.max(1)).unwrap_or(u32::MAX);
-        self.last_sample = Sample { memory_bytes, cpu_ms, cpu_percent };
+        self.last_sample = Sample { memory_bytes, cpu_ms, cpu_percent, tasks: self.sandbox.tasks() };
         (self.see)(Sight::Sample(self.last_sample));
         if let Some(limit_percent) = self.bounds.cpu_percent
             && self.warnings.cpu_begins(cpu_percent, limit_percent)

@@ -361,8 +361,8 @@ impl Store {
         self.read("read the resources", |connection| {
             let mut samples: Vec<ResourceSample> = connection
                 .prepare_cached(
-                    "SELECT at_ms, memory_bytes, cpu_ms, cpu_percent FROM resources WHERE plugin = ?1 \
-                     ORDER BY id DESC LIMIT ?2",
+                    "SELECT at_ms, memory_bytes, cpu_ms, cpu_percent, tasks FROM resources \
+                     WHERE plugin = ?1 ORDER BY id DESC LIMIT ?2",
                 )?
                 .query_map((name.as_str(), limit), |row| {
                     Ok(ResourceSample {
@@ -370,6 +370,7 @@ impl Store {
                         memory_bytes: row.get(1)?,
                         cpu_ms: row.get(2)?,
                         cpu_percent: row.get(3)?,
+                        tasks: row.get(4)?,
                     })
                 })?
                 .collect::<Result<_, _>>()?;

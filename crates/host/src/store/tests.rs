@@ -393,10 +393,11 @@ fn resources_are_kept_and_bounded() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
-    let samples = (0..3_605).map(|at_ms| ResourceRow { at_ms, memory_bytes: 1 << 30, ..Default::default() });
+    let samples =
+        (0..3_605).map(|at_ms| ResourceRow { at_ms, memory_bytes: 1 << 30, tasks: 7, ..Default::default() });
     store.add_resources(&name("notes"), samples.collect()).unwrap();
     let rows = store.resources(&name("notes"), 5_000).unwrap();
-    assert_eq!((rows.len(), rows[0].at_ms, rows[0].memory_bytes), (3_600, 5, 1 << 30));
+    assert_eq!((rows.len(), rows[0].at_ms, rows[0].memory_bytes, rows[0].tasks), (3_600, 5, 1 << 30, 7));
     let last = store.resources(&name("notes"), 1).unwrap();
     assert_eq!((last.len(), last[0].at_ms), (1, 3_604));
 }

@@ -107,6 +107,32 @@ async fn what_runs_is_sampled_and_the_samples_are_listed_oldest_first() {
 }
 
 #[tokio::test]
+async fn the_tasks_of_a_sample_are_those_that_the_plugin_has() {
+    let crowd = "import threading, time\n\ndef crowd(a):\n    for _ in range(5):\n        \
+                 threading.Thread(target=time.sleep, args=(120,), daemon=True).start()\n";
+    let rig = Rig::new().await;
+    rig.active("p", "", &["crowd"], crowd).await;
+    let tasks = async |enough: u64| {
+        let counted = async {
+            loop {
+                let last = rig.host.resources("p", 1).await.unwrap();
+                if let Some(sample) = last.first().filter(|sample| sample.tasks >= enough) {
+                    return sample.tasks;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap()
+    };
+    let before = tasks(1).await;
+    assert!(before < 10, "an idle plugin has {before}");
+    rig.call("p", "crowd").await.unwrap();
+    let after = tasks(before + 5).await;
+    assert!(after <= before + 10, "{before}, and with five more {after}");
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
 async fn executions_and_activity_are_listed_newest_first_and_filtered() {
     let rig = Rig::new().await;
     rig.active("p", HEAD, TOOLS, CODE).await;

@@ -305,6 +305,16 @@ impl Leaf {
         }
     }
 
+    /// Processes and threads now, PID 1 aside.
+    pub(crate) fn tasks(&self) -> u64 {
+        let directory = match self.directories.as_slice() {
+            [all] => all,
+            [_, pids, _] => pids,
+            _ => return 0,
+        };
+        number(&read_text(directory, "pids.current")).saturating_sub(1)
+    }
+
     /// Where cpu and cpuacct are one hierarchy, what the leaf was charged. Else what its living processes and the children
     /// that they have waited for have used: at the end PID 1's count of all that it has reaped is larger, and stands.
     fn cpu_ms(&self, pids: &Path, cpu: &Path) -> u64 {

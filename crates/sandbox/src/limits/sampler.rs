@@ -79,6 +79,13 @@ impl Sampler {
         self.usage_with(0, self.seen_cpu_ms)
     }
 
+    /// Processes and threads now, PID 1 aside. The sandbox's PID 1 must not have been reaped yet.
+    pub(crate) fn tasks(&self) -> u64 {
+        let programs = tree_of(self.init).into_iter().filter(|pid| *pid != self.init);
+        let threads = |pid| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        programs.map(|pid| threads(pid) as u64).sum()
+    }
+
     fn usage_with(&self, memory: u64, cpu_ms: u64) -> Usage {
         Usage { memory_bytes: memory, memory_peak_bytes: self.peak, cpu_ms, ..Usage::default() }
     }

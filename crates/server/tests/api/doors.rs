@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringfence_api::Role;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{get, post, request};
 use crate::rig::Rig;
@@ -220,4 +220,75 @@ fn api_15_fields_that_nobody_asked_for_are_refused_and_failures_tell_no_paths() 
     assert_eq!(answer.refusal(), (403, "forbidden".to_owned()));
     let home = rig.path("home");
     assert!(!String::from_utf8_lossy(&answer.body).contains(&*home.to_string_lossy()));
+}
+
+#[test]
+fn mcp_10_the_door_of_mcp_is_the_same_door() {
+    let rig = Rig::new();
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+    }}});
+    let ask = || {
+        post("//mcp/admin", &list)
+            .header("Accept", "application/json, text/event-stream")
+            .header("MCP-Protocol-Version", "2026-07-28")
+            .header("MCP-Method", "tools/list")
+    };
+    assert_eq!(ask().send(rig.address).refusal(), (401, "unauthenticated".to_owned()));
+    let guessed = "rf_0000000000000000_".to_owned() + &"0".repeat(64);
+    assert_eq!(rig.send_as(&guessed, &ask()).refusal(), (401, "unauthenticated".to_owned()));
+    // Sessions and streams are not kept, so that none can be guessed, and nothing is replayed.
+    let session = ask().header("Mcp-Session-Id", "1").header("Last-Event-ID", "1");
+    assert_eq!(session.send(rig.address).refusal(), (401, "unauthenticated".to_owned()));
+    for (name, value) in [("Host", "evil.example"), ("Origin", "http://evil.example"), ("Origin", "null")] {
+        assert_eq!(rig.send(&ask().header(name, value)).status, 403, "{name}: {value}");
+    }
+    // The twin: the same request with a token is answered.
+    let told = rig.send(&ask()).ok();
+    assert_eq!(told["result"]["tools"].as_array().map(Vec::len), Some(8), "{told}");
+}
+
+/// What a plugin may reach of the daemon that runs it, with a grant to reach it.
+#[test]
+fn api_16_a_plugin_that_reaches_the_daemon_is_a_stranger_there() {
+    const CODE: &str = "from ringfence import host\n\ndef ask(a):\n    \
+                        return host.http_fetch(a['url'], method=a['method'], headers=a['headers'], body=a['body'])\n";
+    let rig = Rig::new();
+    let (_, viewer) = rig.token(Role::Viewer, None, None);
+    let head = format!("permissions: ['network:request={}']\n", rig.address);
+    rig.active("p", &head, &["ask"], CODE);
+    rig.active("closed", "", &["ask"], CODE);
+    let ask = |plugin: &str, token: Option<&str>, method: &str, path: &str, body: &Value| {
+        let mut headers = json!({"Content-Type": "application/json"});
+        if let Some(token) = token {
+            headers["Authorization"] = json!(format!("Bearer {token}"));
+        }
+        let url = format!("http://{}/api/v1{path}", rig.address);
+        let arguments = json!({"url": url, "method": method, "headers": headers, "body": body.to_string()});
+        rig.send(&post(&format!("/plugins/{plugin}/call"), &json!({"tool": "ask", "arguments": arguments})))
+    };
+    let more = json!({"permissions": ["file:read=/**"]});
+    let status = |token: Option<&str>, method: &str, path: &str, body: &Value| {
+        let answer = ask("p", token, method, path, body).ok();
+        answer["result"]["status"].as_u64().unwrap_or_else(|| panic!("{answer}"))
+    };
+    assert_eq!(status(None, "PUT", "/plugins/p/grants", &more), 401);
+    // A token for looking that was stolen lets it look, and nothing else.
+    assert_eq!(status(Some(&viewer), "PUT", "/plugins/p/grants", &more), 403);
+    assert_eq!(status(Some(&viewer), "POST", "/tokens", &json!({"role": "admin"})), 403);
+    assert_eq!(status(Some(&viewer), "POST", "/exec", &json!({"command": ["/bin/true"]})), 403);
+    assert_eq!(rig.send(&get("/tokens")).ok().as_array().unwrap().len(), 2);
+    assert!(!rig.send(&get("/plugins/p/grants")).ok().to_string().contains("file:read"));
+    // The twins: it was there, and who has the right may. Without the grant it does not even get there.
+    let admin = rig.admin.clone();
+    assert_eq!(status(Some(&admin), "POST", "/tokens", &json!({"role": "viewer"})), 201);
+    let refused = ask("closed", Some(&admin), "POST", "/tokens", &json!({"role": "viewer"}));
+    assert!(
+        refused.status >= 400 && refused.json().to_string().contains("network:request"),
+        "{}",
+        refused.json()
+    );
+    assert_eq!(rig.send(&get("/tokens")).ok().as_array().unwrap().len(), 3);
 }

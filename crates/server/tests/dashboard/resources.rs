@@ -35,6 +35,7 @@ fn what_was_measured_is_drawn_and_said() {
         "80 %",
         "The same as figures",
         "<caption",
+        "Processes and threads, most",
         "path class=\"line\"",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");

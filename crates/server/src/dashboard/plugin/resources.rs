@@ -94,7 +94,7 @@ fn table(samples: &[ResourceSample]) -> Markup {
             div.scroll {
                 table {
                     caption.hidden { "What it used, in steps of five minutes" }
-                    thead { tr { th scope="col" { "From" } th.number scope="col" { "Memory, most" } th.number scope="col" { "CPU, mean" } th.number scope="col" { "CPU, most" } } }
+                    thead { tr { th scope="col" { "From" } th.number scope="col" { "Memory, most" } th.number scope="col" { "CPU, mean" } th.number scope="col" { "CPU, most" } th.number scope="col" { "Processes and threads, most" } } }
                     tbody {
                         @for (from, of) in rows {
                             tr {
@@ -102,6 +102,7 @@ fn table(samples: &[ResourceSample]) -> Markup {
                                 td.number { (bytes(of.iter().map(|one| one.memory_bytes).max().unwrap_or(0))) }
                                 td.number { (format!("{:.1} %", mean(&of))) }
                                 td.number { (format!("{:.1} %", of.iter().map(|one| one.cpu_percent).fold(0.0, f64::max))) }
+                                td.number { (of.iter().map(|one| one.tasks).max().unwrap_or(0)) }
                             }
                         }
                     }

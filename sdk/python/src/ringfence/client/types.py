@@ -807,6 +807,8 @@ class ResourceSample(TypedDict):
     cpu_ms: "int"
     # CPU time since the sample before, in percent of one core.
     cpu_percent: "float"
+    # Processes and threads of the plugin; 0 in samples of versions that did not count them.
+    tasks: "int"
 
 
 class RunAnswer(TypedDict):
