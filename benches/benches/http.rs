@@ -21,6 +21,7 @@ use ringfence_benches::table::{Bound, Table, Target};
 use ringfence_benches::turns::{Row, Turns, take_turns};
 use ringfence_server::{Listen, Server, ServerOptions};
 use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
 
 const LIBRARY: &str = "the library";
 const SOCKET: &str = "over the socket";
@@ -64,11 +65,12 @@ fn measure(options: &Options) -> io::Result<ExitCode> {
 fn calls(stage: &Stage, turns: Turns) -> io::Result<Table> {
     let mut config = Config::default();
     config.plugins.cpu_percent = None;
-    let resident = Resident::start(stage, "http", config)?;
+    let resident = Resident::start_on(threads()?, stage, "http", config)?;
     resident.install_native("echo", "")?;
     resident.activate("echo")?;
     let host = resident.host()?.clone();
-    let served = Served::begin(host.clone(), stage.directory().join("calls.sock"), None)?;
+    let socket = stage.directory().join("calls.sock");
+    let served = Served::begin(&resident.runtime, host.clone(), socket, None)?;
     let body = json!({"tool": "echo", "arguments": {"text": "x".repeat(40)}}).to_string();
     let request = |token: Option<&str>| {
         let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
@@ -82,7 +84,7 @@ fn calls(stage: &Stage, turns: Turns) -> io::Result<Table> {
     let rows = vec![
         Row::new(LIBRARY, || {
             let arguments = json!({"text": "x".repeat(40)});
-            served.runtime.block_on(async {
+            resident.runtime.block_on(async {
                 let begun = Instant::now();
                 for _ in 0..CALLS {
                     host.call("echo", "echo", arguments.clone()).await.map_err(chain)?;
@@ -136,16 +138,17 @@ fn many(stream: &mut (impl io::Read + Write), request: &str) -> io::Result<Insta
 
 /// Requests a second, as wrk counts them, with the server and wrk on the same machine.
 fn health(stage: &Stage, turns: Turns) -> io::Result<Table> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = threads()?;
     let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))?;
     let bare = listener.local_addr()?;
     let answer = || async { ([("content-type", "application/json")], r#"{"status":"ok"}"#) };
     let router = axum::Router::new().route("/health", axum::routing::get(answer));
     let serving = runtime.spawn(async move { axum::serve(listener, router).await });
     let home = Home::at(stage.directory().join("health-home"));
-    let host =
-        runtime.block_on(Host::builder().home(home).config(Config::default()).build()).map_err(chain)?;
-    let served = Served::begin(host, stage.directory().join("health.sock"), None)?;
+    // As the bare one, on threads of its own.
+    let own = threads()?;
+    let host = own.block_on(Host::builder().home(home).config(Config::default()).build()).map_err(chain)?;
+    let served = Served::begin(&own, host, stage.directory().join("health.sock"), None)?;
     let rows = vec![
         Row::new(BARE, || wrk(&format!("http://{bare}/health"))),
         Row::new(HEALTH, || wrk(&format!("http://{}/api/v1/health", served.address))),
@@ -209,17 +212,25 @@ fn memory(stage: &Stage, options: &Options) -> Table {
     }
 }
 
-/// A server on a runtime of its own in this process.
+/// What a server runs on: the threads of the machines that figures are given for.
+fn threads() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// A server in this process, on the runtime of its host.
 struct Served {
-    runtime: tokio::runtime::Runtime,
     address: SocketAddr,
     socket: PathBuf,
     token: String,
 }
 
 impl Served {
-    fn begin(host: Host, socket: PathBuf, tokens: Option<&mut Vec<String>>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    fn begin(
+        runtime: &Runtime,
+        host: Host,
+        socket: PathBuf,
+        tokens: Option<&mut Vec<String>>,
+    ) -> io::Result<Self> {
         let (server, token) = runtime.block_on(async {
             let options = ServerOptions {
                 listen: vec![
@@ -240,7 +251,7 @@ impl Served {
         let address = server.addresses().first().copied();
         let address = address.ok_or_else(|| io::Error::other("it has no address"))?;
         runtime.spawn(server.serve(std::future::pending()));
-        Ok(Self { runtime, address, socket, token })
+        Ok(Self { address, socket, token })
     }
 }
 
@@ -252,12 +263,12 @@ async fn made(host: &Host) -> io::Result<String> {
 /// This program as a server alone: says its address and tokens, and ends with its input.
 fn serve() -> io::Result<()> {
     let directory = std::env::args().next_back().map(PathBuf::from).unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = threads()?;
     let home = Home::at(directory.join("home"));
     let host =
         runtime.block_on(Host::builder().home(home).config(Config::default()).build()).map_err(chain)?;
     let mut tokens = vec![String::new(); STREAMS / STREAMS_EACH];
-    let served = Served::begin(host, directory.join("s"), Some(&mut tokens))?;
+    let served = Served::begin(&runtime, host, directory.join("s"), Some(&mut tokens))?;
     let mut out = io::stdout().lock();
     writeln!(out, "{} {}", served.address, tokens.join(" "))?;
     out.flush()?;

@@ -14,7 +14,7 @@ use crate::stage::Stage;
 /// The host on a thread of its own runtime. Dropping it stops its plugins in order.
 #[derive(Debug)]
 pub struct Resident {
-    /// What everything runs on: one thread, the caller's.
+    /// What everything runs on: one thread, the caller's, or threads of its own.
     pub runtime: Runtime,
     /// `None` once it is being dropped.
     host: Option<Host>,
@@ -27,7 +27,14 @@ impl Resident {
     /// # Errors
     /// When they cannot be made or opened.
     pub fn start(stage: &Stage, name: &str, config: Config) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Self::start_on(Builder::new_current_thread().enable_all().build()?, stage, name, config)
+    }
+
+    /// The same on this runtime, such as one whose threads go on while the caller waits for something else.
+    ///
+    /// # Errors
+    /// As for [`Resident::start`].
+    pub fn start_on(runtime: Runtime, stage: &Stage, name: &str, config: Config) -> io::Result<Self> {
         let home = Home::at(stage.directory().join(format!("{name}-home")));
         let packages = stage.directory().join(format!("{name}-packages"));
         fs::create_dir(&packages)?;

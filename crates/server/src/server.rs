@@ -160,7 +160,7 @@ impl Server {
         let router = api::router(&api)
             .nest("/mcp/admin", admin_router(management.clone()))
             .merge(dashboard::router(&dashboard));
-        let router = api::guarded(router, &api);
+        let router = router.fallback(api::not_found);
         let places = places.into_iter().map(Arc::new).collect();
         Ok(Self { places, router, api, management, dashboard, stop, drain: options.drain })
     }
@@ -184,6 +184,7 @@ impl Server {
         for place in self.places {
             let connections = if place.address().is_some() { &connections } else { &local };
             let accept = Accept {
+                api: Arc::clone(&self.api),
                 router: self.router.clone(),
                 connections: Arc::clone(connections),
                 place,
@@ -212,6 +213,7 @@ impl Server {
 /// Accepts at one place, and owns the connections that it has accepted.
 struct Accept {
     place: Arc<Bound>,
+    api: Arc<Api>,
     router: Router,
     connections: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
@@ -229,9 +231,10 @@ impl Accept {
             };
             match accepted {
                 Ok((accepted, peer)) => {
-                    let (router, stop) = (self.router.clone(), self.stop.clone());
+                    let service = Service { api: Arc::clone(&self.api), router: self.router.clone(), peer };
+                    let stop = self.stop.clone();
                     served.spawn(async move {
-                        connection(accepted, peer, router, stop).await;
+                        connection(accepted, service, stop).await;
                         drop(permit);
                     });
                 }
@@ -247,13 +250,20 @@ impl Accept {
     }
 }
 
-async fn connection(accepted: Accepted, peer: Peer, router: Router, stop: watch::Receiver<bool>) {
+/// What answers the requests of one connection.
+struct Service {
+    api: Arc<Api>,
+    router: Router,
+    peer: Peer,
+}
+
+async fn connection(accepted: Accepted, service: Service, stop: watch::Receiver<bool>) {
     match accepted {
-        Accepted::Tcp(stream) => serve_on(stream, peer, router, stop).await,
-        Accepted::Unix(stream) => serve_on(stream, peer, router, stop).await,
+        Accepted::Tcp(stream) => serve_on(stream, service, stop).await,
+        Accepted::Unix(stream) => serve_on(stream, service, stop).await,
         Accepted::Tls(stream, acceptor) => {
             match tokio::time::timeout(HEAD_WAIT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => serve_on(stream, peer, router, stop).await,
+                Ok(Ok(stream)) => serve_on(stream, service, stop).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
@@ -261,17 +271,18 @@ async fn connection(accepted: Accepted, peer: Peer, router: Router, stop: watch:
     }
 }
 
-async fn serve_on<S>(stream: S, peer: Peer, router: Router, mut stop: watch::Receiver<bool>)
+async fn serve_on<S>(stream: S, service: Service, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Service { api, router, peer } = service;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let router = router.clone();
+        let (api, router) = (Arc::clone(&api), router.clone());
         async move {
             let (mut parts, body) = request.into_parts();
             parts.extensions.insert(peer);
             let request = hyper::Request::from_parts(parts, Body::new(body));
-            Ok::<_, Infallible>(api::respond(router, request).await)
+            Ok::<_, Infallible>(api::respond(&api, router, request).await)
         }
     });
     let mut connection = std::pin::pin!(

@@ -63,7 +63,8 @@ impl<T> Written<T> {
 }
 
 fn json(status: StatusCode, text: Vec<u8>) -> Response<Body> {
-    let mut response = (status, text).into_response();
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }

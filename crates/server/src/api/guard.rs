@@ -5,12 +5,12 @@ use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use axum::middleware::Next;
 use ringfence::Host;
 use ringfence::token::TokenId;
 use ringfence_api::{ErrorCode, Role};
@@ -65,17 +65,17 @@ impl Guard {
         }
     }
 
-    /// Lets a request through, with its [`Caller`], or answers it.
-    pub(super) async fn pass(&self, mut request: Request, next: Next) -> Response<Body> {
+    /// Lets a request through to the router, with its [`Caller`], or answers it.
+    pub(super) async fn pass(&self, mut request: Request, router: Router) -> Response<Body> {
         let correlation_id = self.correlation_id(request.headers());
         let is_page = dashboard::owns(request.uri().path());
         let mut response = match self.admit(&mut request, &correlation_id).await {
-            Ok(()) => next.run(request).await,
+            Ok(()) => routed(router, request).await,
             Err(failure) if is_page => dashboard::refused(failure, &correlation_id),
             Err(failure) => failure.answer(&correlation_id),
         };
         let headers = response.headers_mut();
-        dashboard::protect(headers);
+        dashboard::protect(headers, is_page);
         if let Ok(value) = HeaderValue::from_str(&correlation_id) {
             headers.insert(CORRELATION_HEADER, value);
         }
@@ -214,6 +214,15 @@ impl Guard {
             || format!("{:016x}-{:x}", self.seed, self.count.fetch_add(1, Ordering::Relaxed)),
             str::to_owned,
         )
+    }
+}
+
+async fn routed(mut router: Router, request: Request) -> Response<Body> {
+    use axum::response::IntoResponse as _;
+    use tower::Service as _;
+    match router.call(request).await {
+        Ok(response) => response,
+        Err(never) => never.into_response(),
     }
 }
 

@@ -31,7 +31,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Method, Response};
-use axum::middleware;
 use axum::routing::{MethodFilter, MethodRouter};
 use ringfence::Host;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -208,7 +207,7 @@ impl Drop for Act {
     }
 }
 
-/// The router of the API, guarded.
+/// The router of the API. What comes to it has passed the guard: see [`respond`].
 pub(crate) fn router(api: &Arc<Api>) -> Router {
     let mut router = Router::new();
     let mut paths: Vec<(&'static str, MethodRouter, Vec<Method>)> = Vec::new();
@@ -232,15 +231,6 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     router
 }
 
-/// The guard around everything that is served, what is not found included.
-pub(crate) fn guarded(router: Router, api: &Arc<Api>) -> Router {
-    let api = Arc::clone(api);
-    router.fallback(not_found).layer(middleware::from_fn(move |request, next| {
-        let api = Arc::clone(&api);
-        async move { api.guard.pass(request, next).await }
-    }))
-}
-
 fn serve(api: Arc<Api>, route: Route) -> MethodRouter {
     let filter = MethodFilter::try_from(route.method.clone()).unwrap_or(MethodFilter::GET);
     let route = Arc::new(route);
@@ -252,7 +242,7 @@ fn serve(api: Arc<Api>, route: Route) -> MethodRouter {
 
 async fn handle(api: Arc<Api>, route: &Route, request: Request) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
-    let Some(caller) = parts.extensions.get::<Caller>().cloned() else {
+    let Some(caller) = parts.extensions.remove::<Caller>() else {
         return guard::unauthenticated().answer("");
     };
     let path = asked::path_of(&mut parts).await;
@@ -275,7 +265,7 @@ async fn refuse_method(request: Request, allowed: String) -> Response<Body> {
     Failure::method(&allowed).answer(&correlation_of(&request))
 }
 
-async fn not_found(request: Request) -> Response<Body> {
+pub(crate) async fn not_found(request: Request) -> Response<Body> {
     if dashboard::owns(request.uri().path()) {
         return dashboard::not_found(&request);
     }
@@ -293,12 +283,8 @@ fn allowed(methods: &[Method]) -> String {
     all.join(", ")
 }
 
-/// Answers one request.
-pub(crate) async fn respond(mut router: Router, request: Request) -> Response<Body> {
-    use axum::response::IntoResponse as _;
-    use tower::Service as _;
-    match router.call(request).await {
-        Ok(response) => response,
-        Err(never) => never.into_response(),
-    }
+/// Answers one request: the guard stands before everything that is served, what is not found included. It is called here and is no
+/// layer of the router, which would put each route into boxes of its own and copy them for each request.
+pub(crate) async fn respond(api: &Api, router: Router, request: Request) -> Response<Body> {
+    api.guard.pass(request, router).await
 }

@@ -10,11 +10,23 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'sel
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// What every answer says, whatever it is an answer to.
+/// An answer of the API is no page: whoever opens one as a page gets text that loads nothing, runs nothing and sends nothing.
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
+
+/// What every answer of the API says. What else a page says is about what a page does.
+const DATA: [(HeaderName, &str); 5] = [
+    (HeaderName::from_static("content-security-policy"), DATA_POLICY),
+    (HeaderName::from_static("x-content-type-options"), "nosniff"),
+    (HeaderName::from_static("x-frame-options"), "DENY"),
+    (HeaderName::from_static("referrer-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// What every answer of the dashboard says, whatever it is an answer to.
 ///
 /// `same-origin` and not `no-referrer`: with the latter browsers say `Origin: null` in the forms that we send ourselves, and
 /// whoever takes that takes it from everybody. To other sites both tell nothing.
-const EVERYWHERE: [(HeaderName, &str); 7] = [
+const PAGE: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("content-security-policy"), PAGE_POLICY),
     (HeaderName::from_static("x-content-type-options"), "nosniff"),
     (HeaderName::from_static("x-frame-options"), "DENY"),
@@ -27,9 +39,12 @@ const EVERYWHERE: [(HeaderName, &str); 7] = [
     ),
 ];
 
-/// Adds what is not said more strictly already.
-pub(crate) fn protect(headers: &mut HeaderMap) {
-    for (name, value) in EVERYWHERE {
+/// Adds what is not said more strictly already, to an answer of the dashboard or of the API.
+pub(crate) fn protect(headers: &mut HeaderMap, is_page: bool) {
+    let all: &[(HeaderName, &str)] = if is_page { &PAGE } else { &DATA };
+    // All of them at once, and a few more: a map that grows is made anew each time.
+    headers.reserve(all.len() + 4);
+    for (name, value) in all {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }

@@ -119,6 +119,30 @@ fn only_health_answers_strangers_and_says_one_word() {
 }
 
 #[test]
+fn an_answer_opened_as_a_page_does_nothing() {
+    let rig = Rig::new();
+    for answer in [
+        get("/health").send(rig.address),
+        get("/plugins").send(rig.address),
+        rig.send(&get("/plugins")),
+        rig.send(&get("//nowhere")),
+        rig.send(&request("PATCH", "/plugins")),
+    ] {
+        for (name, value) in [
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; sandbox"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{} {name}", answer.status);
+        }
+        assert!(answer.header("x-correlation-id").is_some());
+    }
+}
+
+#[test]
 fn api_06_a_name_that_is_not_ours_is_refused_with_and_without_a_token() {
     let rig = Rig::new();
     let port = rig.address.port();
