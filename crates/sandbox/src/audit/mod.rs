@@ -2,7 +2,7 @@
 //!
 //! Nothing is switched on here: where the kernel's audit is off, it stays off, and that is what is said
 //! ([`Unavailable::Off`]). Nothing waits: the socket is read when somebody looks, and what does not fit into it is lost and
-//! counted. Start reading at [`Channel`].
+//! counted. Start reading at `Channel`.
 
 mod channel;
 mod ledger;
