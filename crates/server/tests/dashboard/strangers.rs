@@ -144,7 +144,14 @@ fn web_02_no_file_of_a_package_is_served_whatever_its_manifest_calls_it() {
         let answer = admin.get(path);
         assert!(matches!(answer.status, 401 | 404), "{path}: {}", answer.status);
         assert!(!page(&answer).contains("onload"), "{path}");
-        is_protected(&answer, path);
+        if path.starts_with("/dashboard") {
+            is_protected(&answer, path);
+        } else {
+            // No page: nothing in it could be loaded or run even if it were opened as one.
+            let policy = answer.header("content-security-policy").unwrap();
+            assert!(policy.contains("default-src 'none'") && policy.contains("sandbox"), "{path}: {policy}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        }
     }
     // The twin: our own icon is, as an image, under a policy that lets nothing in it run.
     let at = details.find("/dashboard/static/icon-").unwrap();
