@@ -214,6 +214,11 @@ mod tests {
     fn an_unknown_loop_is_a_usage_error_that_lists_the_known_ones() {
         let failure = run(&["cicles".to_owned()]).unwrap_err();
         assert_eq!(failure.status(), 2);
-        assert!(failure.text().unwrap_or_default().contains("cycles, kill, plugins, state, stress, token"));
+        assert!(
+            failure
+                .text()
+                .unwrap_or_default()
+                .contains("cycles, denials, kill, plugins, state, stress, token")
+        );
     }
 }
