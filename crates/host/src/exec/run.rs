@@ -117,8 +117,8 @@ pub struct Captured {
 /// use ringfence::exec::{Capture, Exec, Headstart, Listeners};
 ///
 /// let headstart = Headstart::begin();
-/// let command = std::env::args_os().skip(1).collect();
-/// let outcome = Exec::new(command).run_after(headstart, &mut Capture::default(), &Listeners::new());
+/// let exec = Exec::new(std::env::args_os().skip(1));
+/// let outcome = exec.run_after(headstart, &mut Capture::default(), &Listeners::new());
 /// println!("{:?}", outcome.report.status);
 /// ```
 #[derive(Debug)]
