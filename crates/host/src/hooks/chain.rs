@@ -169,9 +169,7 @@ impl Pass<'_> {
             return Err(Failure::not_its_own(TOO_OFTEN));
         }
         let begun = Instant::now();
-        // A guard that would be passed over is asked in any case: a breaker disarms none.
-        let is_bound = handler.kind != HookKind::Guard || handler.on_failure == OnFailure::Block;
-        if is_bound && !handler.breaker.admits(begun) {
+        if handler.can_be_left_out() && !handler.breaker.admits(begun) {
             return Err(Failure::not_its_own("its last hooks failed, so it is left alone for a while"));
         }
         let mut probe = Probe { handler, settled: false };

@@ -54,11 +54,15 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
-    /// Whether its plugin may be asked once more. A guard that would be passed over is asked in any case: whoever sends many
-    /// events must not get past it.
+    /// Whether it may be left out when it failed too often or is asked too often. A guard that would be passed over then is
+    /// asked in any case: neither a breaker nor whoever sends many events disarms one.
+    pub(crate) fn can_be_left_out(&self) -> bool {
+        self.kind != HookKind::Guard || self.on_failure == OnFailure::Block
+    }
+
+    /// Whether its plugin may be asked once more.
     pub(crate) fn is_within_rate(&self) -> bool {
-        let is_bound = self.kind != HookKind::Guard || self.on_failure == OnFailure::Block;
-        self.per_second.is_none_or(|limit| !is_bound || self.rate.take(limit))
+        self.per_second.is_none_or(|limit| !self.can_be_left_out() || self.rate.take(limit))
     }
 }
 

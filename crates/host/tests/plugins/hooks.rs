@@ -244,10 +244,10 @@ async fn whoever_is_asked_too_often_is_passed_over_and_no_guard_lets_pass_for_it
         rig
     };
     use HandlerResult::{Blocked, Changed, Observed, Passed, Skipped};
-    // Two at once, then one a second: less than eight events need.
+    // Two at once, then one a second: forty would take a machine on which this lasts forty seconds.
     let rig = rig_with(Some(1)).await;
     let mut changed = 0;
-    for _ in 0..8 {
+    for _ in 0..40 {
         let outcome = pass(&rig, json!(1)).await;
         assert!(!outcome.is_blocked(), "a mutator that is passed over lets pass: {outcome:?}");
         changed += usize::from(outcome.body == json!([1]));
@@ -255,7 +255,7 @@ async fn whoever_is_asked_too_often_is_passed_over_and_no_guard_lets_pass_for_it
             assert!(entry.reason.as_ref().unwrap().contains("hooks_per_second"), "{entry:?}");
         }
     }
-    assert!((2..8).contains(&changed), "{changed}");
+    assert!((2..40).contains(&changed), "{changed}");
     let listed = rig.host.hooks().await.unwrap();
     assert!(listed.iter().all(|hook| hook.latency.failures == 0), "it is no failure of its own: {listed:?}");
     rig.active("open", &hooked("onRequest", "guard", ", on_failure: skip"), &[], code).await;
@@ -263,12 +263,13 @@ async fn whoever_is_asked_too_often_is_passed_over_and_no_guard_lets_pass_for_it
         assert!(pass(&rig, json!("bad")).await.is_blocked(), "it is passed over by nobody who sends much");
     }
     rig.active("guard", &hooked("onRequest", "guard", ""), &[], code).await;
-    let mut last = None;
-    for _ in 0..8 {
-        last = Some(pass(&rig, json!(1)).await);
+    let mut blocked = Vec::new();
+    for _ in 0..40 {
+        blocked.push(pass(&rig, json!(1)).await);
     }
-    let last = last.unwrap();
-    assert!(last.is_blocked() && last.reason.as_ref().unwrap().contains("hooks_per_second"), "{last:?}");
+    blocked.retain(HookOutcome::is_blocked);
+    let last = blocked.pop().expect("a guard that is not asked lets nothing pass");
+    assert!(last.reason.as_ref().unwrap().contains("hooks_per_second"), "{last:?}");
     assert!(results(&last).contains(&said("guard", Blocked)), "{last:?}");
     rig.host.shutdown().await;
 

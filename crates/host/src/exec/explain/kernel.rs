@@ -136,15 +136,17 @@ fn grant(
     if own {
         return none;
     }
+    // The kernel's own name, which has no link in it; whoever puts one there since must not be followed.
+    let is_directory = path.symlink_metadata().is_ok_and(|seen| seen.is_dir());
     let place =
-        if path.is_dir() { Place::Directory(canonical.clone()) } else { Place::File(canonical.clone()) };
+        if is_directory { Place::Directory(canonical.clone()) } else { Place::File(canonical.clone()) };
     match refused {
         Refused::File(op) => {
             let act = Act { need: Need::File(op), place, named: None, looks: false };
             grant_for(&act, op, &translated.rules, &translated.vars)
         }
         Refused::Execute => {
-            let directory = if path.is_dir() { Some(path) } else { path.parent() };
+            let directory = if is_directory { Some(path) } else { path.parent() };
             let directory = directory.and_then(|directory| CanonicalPath::new(directory).ok());
             let of = |directory: CanonicalPath| {
                 format!("{}={}", PermissionName::SubprocessExecute, PathPattern::subtree(&directory))
