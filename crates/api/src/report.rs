@@ -118,6 +118,19 @@ impl RunReport {
     pub fn not_started(error: ErrorBody) -> Self {
         Self { error: Some(error), ..Self::new(RunStatus::NotStarted) }
     }
+
+    /// Whether every path that the command named was watched. Without that `denials` has what was refused by the filter, the
+    /// network, the limits and the host, and not the files that were merely not shown: those do not exist inside.
+    ///
+    /// ```
+    /// use ringfence_api::{RunReport, RunStatus};
+    ///
+    /// assert!(!RunReport::new(RunStatus::Exited).is_explained());
+    /// ```
+    #[must_use]
+    pub const fn is_explained(&self) -> bool {
+        self.landlock_records.is_some()
+    }
 }
 
 /// One layer of the sandbox that was in force, and who enforced it.

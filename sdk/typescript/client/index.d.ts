@@ -149,6 +149,11 @@ export class Host {
   uninstall(name: string, options?: { keepData?: boolean } & RequestOptions): Promise<void>;
   /** Takes the version in this directory. One that asks for more than is granted waits for consent: `done` is false. */
   upgrade(name: string, directory: string, options?: ConsentOptions & { allowDowngrade?: boolean } & RequestOptions): Promise<Upgraded>;
+  /**
+   * Drops the version that waits for consent; the installed one runs on. NotFound when none waits. With `version`, that of `grants`,
+   * Conflict when another one has come to wait.
+   */
+  abandonUpgrade(name: string, options?: { version?: string } & RequestOptions): Promise<PluginSummary>;
   /** Goes back to the version before. */
   rollback(name: string, options?: RequestOptions): Promise<Upgraded>;
 
@@ -188,10 +193,15 @@ export class Host {
   hooks(options?: RequestOptions): Promise<HookInfo[]>;
   /** Sends a message to the plugins that are granted `event:post=TOPIC`. `wait` waits until each has answered or failed. */
   postEvent(topic: string, payload?: unknown, options?: { wait?: boolean } & RequestOptions): Promise<EventReport>;
-  /** Begins one command in a sandbox that may do nothing but what is given. Paths are absolute. */
+  /**
+   * Begins one command in a sandbox that may do nothing but what is given. Paths are absolute. With `explain` every path that it names
+   * is watched, and the report's `denials` name what was out of reach, too; without it a file that was not granted does not exist for
+   * the command, and is no denial.
+   */
   exec(command: readonly string[], options?: {
     read?: readonly string[]; write?: readonly string[]; grant?: readonly string[]; deny?: readonly string[];
     environment?: Record<string, string>; workingDirectory?: string; limits?: ExecLimitsBody; strict?: boolean;
+    explain?: boolean;
   } & RequestOptions): Promise<Run>;
 
   /** Everything that happens to plugins from now on, or behind an event that was seen; subscribed when it resolves. */

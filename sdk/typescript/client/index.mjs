@@ -93,6 +93,10 @@ export class Host {
     return this.#act('POST', '/plugins/{name}/upgrade', { parameters: { name }, body, ...options });
   }
 
+  abandonUpgrade(name, { version, ...options } = {}) {
+    return this.#act('DELETE', '/plugins/{name}/upgrade', { parameters: { name }, headers: ifMatch(version), ...options });
+  }
+
   rollback(name, options) {
     return this.#act('POST', '/plugins/{name}/rollback', { parameters: { name }, ...options });
   }
@@ -153,9 +157,9 @@ export class Host {
   }
 
   async exec(command, { read = [], write = [], grant = [], deny = [], environment = {}, workingDirectory, limits = {}, strict = false,
-    signal } = {}) {
+    explain = false, signal } = {}) {
     const body = {
-      command: list(command), read: list(read), write: list(write), grant: list(grant), deny: list(deny), environment, limits, strict,
+      command: list(command), read: list(read), write: list(write), grant: list(grant), deny: list(deny), environment, limits, strict, explain,
       working_directory: workingDirectory,
     };
     return new Run(this.#transport, await this.#act('POST', '/exec', { body, signal }));

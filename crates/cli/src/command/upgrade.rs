@@ -1,6 +1,6 @@
-//! `ringfence upgrade PATH` and `ringfence rollback NAME`.
+//! `ringfence upgrade PATH`, `ringfence upgrade --abandon NAME` and `ringfence rollback NAME`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -20,21 +20,26 @@ use crate::text::lines;
 #[derive(Debug, Args)]
 #[command(
     after_help = "The new version takes over when everything it asks for is consented to and it has started well; until then the \
-old one runs on, and it comes back by itself when the new one fails. --grant adds to what is granted; --grant-none takes all grants away.
+old one runs on, and it comes back by itself when the new one fails. --grant adds to what is granted; --grant-none takes all grants away. \
+--abandon refuses a version that waits: it is dropped, and the old one stays.
 
 Examples:
   ringfence upgrade ./translator
   ringfence upgrade ./translator --grant-requested
   ringfence upgrade ./translator-1.1.0 --allow-downgrade
+  ringfence upgrade --abandon translator
 
-Exit status: 0 upgraded, or this version was in place already; 1 the package has errors; 2 usage, or it is older; 3 no such path or plugin; \
-4 it asks for more and nobody consented: the old version stays; 5 the new version failed: the old one is back; 6 it broke a limit; \
+Exit status: 0 upgraded, or this version was in place already, or abandoned; 1 the package has errors; 2 usage, or it is older; 3 no such path or plugin, \
+or no version waits; 4 it asks for more and nobody consented: the old version stays; 5 the new version failed: the old one is back; 6 it broke a limit; \
 7 not enforceable here; 8 busy."
 )]
 pub(crate) struct UpgradeArguments {
     /// The directory of the new version, or its parent; or an archive, .tar or .tar.gz
-    #[arg(value_name = "PATH")]
-    path: PathBuf,
+    #[arg(value_name = "PATH", required_unless_present = "abandon")]
+    path: Option<PathBuf>,
+    /// Drop the version of this plugin that waits for consent
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["path", "allow_downgrade", "grant", "grant_requested", "grant_none"])]
+    abandon: Option<String>,
     #[command(flatten)]
     consent: ConsentArguments,
     /// Take an older version too
@@ -64,17 +69,30 @@ pub(crate) struct RollbackArguments {
 
 /// Upgrades.
 pub(crate) fn run(arguments: &UpgradeArguments) -> ExitCode {
-    host::with(arguments.json, |opened| {
-        let upgraded = upgrade(opened, arguments)?;
-        Ok(answer(
-            &upgraded,
-            &format!("ringfence upgrade {}", shell_word(&arguments.path.to_string_lossy())),
-        )?)
+    host::with(arguments.json, |opened| match (&arguments.abandon, &arguments.path) {
+        (Some(name), _) => abandon(opened, name),
+        (None, path) => {
+            let path = path.as_deref().unwrap_or(Path::new(""));
+            let upgraded = upgrade(opened, arguments, path)?;
+            Ok(answer(&upgraded, &format!("ringfence upgrade {}", shell_word(&path.to_string_lossy())))?)
+        }
     })
 }
 
-fn upgrade(opened: &Opened, arguments: &UpgradeArguments) -> Result<Upgraded, Stopped> {
-    let path = package(&arguments.path)?;
+fn abandon(opened: &Opened, name: &str) -> Result<Answer, Stopped> {
+    // Which version it was is said beside; another one that comes meanwhile stays.
+    let details = opened.wait("reading which version waits", |host| host.show(name))?;
+    let (version, digest) = match &details.pending {
+        Some(pending) => (pending.version.as_str(), Some(pending.digest.as_str())),
+        None => ("", None),
+    };
+    let plugin = opened.wait("dropping the version that waits", |host| host.abandon_upgrade(name, digest))?;
+    let said = format!("{name} {version} is dropped, and {} stays in place", plugin.version);
+    Ok(Answer::of(&plugin)?.talk(said))
+}
+
+fn upgrade(opened: &Opened, arguments: &UpgradeArguments, path: &Path) -> Result<Upgraded, Stopped> {
+    let path = package(path)?;
     let flags = arguments.consent.flags();
     let doing = "checking the new version and starting it";
     let options = || UpgradeOptions { allow_downgrade: arguments.allow_downgrade, expected: None };

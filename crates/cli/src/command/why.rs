@@ -16,13 +16,22 @@ use crate::text::one_line;
 /// How many refusals people are shown; the JSON document has them all.
 const SHOWN_MAX: usize = 20;
 
+/// What is not known here, and what would tell.
+const NOT_WATCHED: &str = "a file that it was not granted does not exist for it, and need not be here: `ringfence dev PATH` runs its \
+                           package and names every path that it tried";
+
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "What the filter, the network, the limits and the host refused is known. A file that was not granted does not \
+exist for a plugin: that it was tried is known where its runner asks about the error, and to `ringfence dev PATH`, which watches.
+
+Examples:
   ringfence why translator
   ringfence why --last
   ringfence why translator --json
 
-Exit status: 0, also when nothing was refused; 2 usage; 3 no such plugin; 8 busy.")]
+Exit status: 0, also when no denial is known; 2 usage; 3 no such plugin; 8 busy."
+)]
 pub(crate) struct WhyArguments {
     /// The name of the plugin
     #[arg(value_name = "NAME", required_unless_present = "last", conflicts_with = "last")]
@@ -135,9 +144,13 @@ fn answer(name: Option<&str>, denials: Vec<Refusal>) -> Result<Answer, Error> {
     let mut answer = Answer::of(&Refusals { denials })?.text(text);
     if none {
         answer = answer.talk(match name {
-            Some(name) => format!("nothing was refused to {name}"),
-            None => "nothing was refused".to_owned(),
+            Some(name) => format!("no denial of {name} is known"),
+            None => "no denial is known".to_owned(),
         });
+    }
+    // An installed plugin is not watched: what is not shown in its sandbox does not exist there, and trying it is no denial.
+    if name.is_some() {
+        answer = answer.talk(NOT_WATCHED);
     }
     if more > 0 {
         answer = answer.talk(format!("{more} more with --json"));
@@ -162,9 +175,13 @@ mod tests {
             "translator: open /srv/no tes/a\\u{1b}[2J: refused by landlock, 3 times\n  \
              to allow it: ringfence grant translator 'file:read=/srv/no tes/*'\n\
              translator: ptrace: refused by seccomp, once\n  \
-             the kernel did not tell on what; no grant is known"
+             the kernel did not tell on what; no grant is known\n"
+                .to_owned()
+                + NOT_WATCHED
         );
-        assert_eq!(answer(None, Vec::new()).unwrap().for_people(), "nothing was refused");
+        assert_eq!(answer(None, Vec::new()).unwrap().for_people(), "no denial is known");
+        let none = answer(Some("translator"), Vec::new()).unwrap().for_people();
+        assert_eq!(none, format!("no denial of translator is known\n{NOT_WATCHED}"));
     }
 
     #[test]

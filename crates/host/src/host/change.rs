@@ -14,7 +14,7 @@ use super::{Host, plugin_name};
 use crate::Error;
 use crate::hooks::{ON_INSTALL, ON_UNINSTALL};
 use crate::lifecycle::{Context, Occasion, durable, rules};
-use crate::plugin::{Consent, Installed, KeepData, Upgraded};
+use crate::plugin::{Consent, Installed, KeepData, PluginSummary, Upgraded};
 use crate::scan::{Kept, Report};
 use crate::schema::CompiledSchema;
 use crate::store::{PackageRow, PluginRow, UpgradeGrants};
@@ -355,6 +355,26 @@ impl Host {
     async fn tidy(&self) -> Result<(), Error> {
         let store = self.context().store.clone();
         store.run(durable::tidy).await
+    }
+
+    /// Drops the version that waits for consent: nobody is asked about it any more, and its files are removed. The installed
+    /// version and its grants are as they were, and what runs goes on. With a `digest`, only the version of that package.
+    ///
+    /// # Errors
+    /// `not_found` for the plugin, or when no version waits; `conflict` when another one waits than that of `digest`.
+    ///
+    /// # Cancel safety
+    /// Dropped, it waits or it does not.
+    pub async fn abandon_upgrade(&self, name: &str, digest: Option<&str>) -> Result<PluginSummary, Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.act().await;
+        let (plugin, digest, by) = (name.clone(), digest.map(str::to_owned), self.actor());
+        let store = self.context().store.clone();
+        store
+            .run(move |store| durable::abandon_upgrade(store, &plugin, digest.as_deref(), &by).map(drop))
+            .await?;
+        self.tidy().await?;
+        self.summary(&name).await
     }
 
     /// Puts the version before the last upgrade back, with the grants that it had. A plugin that was active is started.

@@ -24,4 +24,4 @@ mod tests;
 pub(crate) use install::{Origin, install};
 pub(crate) use recover::{recover, tidy};
 pub(crate) use uninstall::uninstall;
-pub(crate) use upgrade::{commit_upgrade, rollback, stage_upgrade};
+pub(crate) use upgrade::{abandon_upgrade, commit_upgrade, rollback, stage_upgrade};

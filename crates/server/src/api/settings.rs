@@ -1,13 +1,13 @@
 //! Configuration and grants of a plugin, each with a version.
 
 use ringfence::Host;
-use ringfence::plugin::{Consent, GrantInfo};
+use ringfence::plugin::{Consent, GrantInfo, PluginSummary};
 use ringfence_api::{ErrorCode, Permission};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::answer::Versioned;
+use super::answer::{Found, Versioned};
 use super::asked::{Asked, Json};
 use super::error::Failure;
 use super::version;
@@ -80,6 +80,17 @@ pub(super) async fn set_grants(
     asked.host.consent_to(&name, Some(&asks.digest), Consent::Only(wanted)).await?;
     let (document, version, _) = read_grants(&asked.host, &name).await?;
     Ok(Versioned { document, version })
+}
+
+/// Drops the version that waits. The version of the grants is of it, too: whoever names one drops no other than they looked at.
+pub(super) async fn abandon_upgrade(asked: Asked<(), ()>) -> Result<Found<PluginSummary>, Failure> {
+    let name = asked.name().to_owned();
+    let _turn = asked.api.versions.take(&name).await;
+    let (_, version, asks) = read_grants(&asked.host, &name).await?;
+    version::judge(&asked, &version)?;
+    // Nobody's turn keeps another version from coming in between.
+    let digest = asks.waits.then_some(asks.digest.as_str());
+    Ok(Found(asked.host.abandon_upgrade(&name, digest).await?))
 }
 
 /// The package that consent is to.

@@ -42,7 +42,7 @@ fn about_plugins() -> Vec<Route> {
         ),
         Route::get("/plugins/{name}", VIEWER, "Everything about one plugin", "showPlugin", plugins::show),
         Route::act(
-            delete,
+            delete.clone(),
             "/plugins/{name}",
             ADMIN,
             "Uninstalls a plugin",
@@ -73,6 +73,15 @@ fn about_plugins() -> Vec<Route> {
             "upgradePlugin",
             plugins::upgrade,
         ),
+        Route::act(
+            delete,
+            "/plugins/{name}/upgrade",
+            ADMIN,
+            "Drops the version that waits for consent; the installed one runs on",
+            "abandonUpgrade",
+            settings::abandon_upgrade,
+        )
+        .header(IF_MATCH.0, IF_MATCH.1),
         Route::act(
             post,
             "/plugins/{name}/rollback",

@@ -112,7 +112,7 @@ pub(super) async fn one(seen: Arc<Seen>) -> Result<Page, Failure> {
         div id="run" data-live {
             (head(&seen, &run))
             (written(&run, &output))
-            @if let Some(report) = &run.report { (told(report)) }
+            @if let Some(report) = &run.report { (told(&run, report)) }
         }
         (granted(&run))
     };
@@ -168,7 +168,7 @@ fn written(run: &StoredRun, output: &OutputTail) -> Markup {
     }
 }
 
-fn told(report: &RunReport) -> Markup {
+fn told(run: &StoredRun, report: &RunReport) -> Markup {
     html! {
         @if let Some(error) = &report.error {
             div.notice.failed { p { (long(&error.message)) } @if let Some(hint) = &error.hint { p { (long(hint)) } } }
@@ -184,7 +184,7 @@ fn told(report: &RunReport) -> Markup {
                 dt { "Written" } dd { (bytes(report.stdout_bytes)) " to stdout, " (bytes(report.stderr_bytes)) " to stderr" @if report.truncated { ", cut at the limit" } }
             }
         }
-        (refused(&report.denials))
+        (refused(report, &run.summary))
         section.card aria-labelledby="enforced" {
             h2 id="enforced" { "What was enforced" }
             @if report.enforced.is_empty() { p.faint { "Nothing was executed." } }
@@ -198,12 +198,18 @@ fn told(report: &RunReport) -> Markup {
     }
 }
 
-fn refused(denials: &[Denial]) -> Markup {
+/// What was refused, as far as it is known: files that were merely not shown only an explained run names.
+fn refused(report: &RunReport, run: &RunSummary) -> Markup {
+    let denials: &[Denial] = &report.denials;
     html! {
         section.card aria-labelledby="denials" {
             h2 id="denials" { "Denials" }
             @if denials.is_empty() {
-                p.faint { "Nothing was refused." }
+                p.faint { @match (report.status, report.is_explained()) {
+                    (RunStatus::NotStarted, _) => { "It was not started, and tried nothing." }
+                    (_, true) => { "Nothing was refused: every path that it named was watched." }
+                    (_, false) => { "No denial is known." }
+                } }
             } @else {
                 table.list {
                     caption.hidden { "What was refused" }
@@ -235,6 +241,21 @@ fn refused(denials: &[Denial]) -> Markup {
                 }
                 @if denials.len() > DENIALS_SHOWN { p.faint { "And " (denials.len() - DENIALS_SHOWN) " more." } }
             }
+            @if report.status != RunStatus::NotStarted && !report.is_explained() { (not_watched(run)) }
+        }
+    }
+}
+
+/// What is not known of a run, and how it would be.
+fn not_watched(run: &RunSummary) -> Markup {
+    html! {
+        p.faint {
+            "Which files it named was not watched: one that it was not granted did not exist for it, and that is no denial here. "
+            "To be told, run it with " code { "--explain" } ", or with " code { "\"explain\": true" } " in "
+            code { "POST /exec" } ":"
+        }
+        pre tabindex="0" aria-label="The command that would tell" {
+            code { "ringfence exec --explain … -- " (long(&command(run))) }
         }
     }
 }

@@ -215,3 +215,47 @@ fn an_act_stands_in_the_audit_trail_under_the_request_and_its_token() {
     let hostile = rig.send(&get("/plugins").header("X-Correlation-Id", "a b\u{7f}"));
     assert_ne!(hostile.header("x-correlation-id"), Some("a b\u{7f}"));
 }
+
+#[test]
+fn a_version_that_waits_is_dropped_and_the_installed_one_runs_on() {
+    let rig = Rig::new();
+    rig.active("p", "", &["which"], CODE);
+    let waiting = |version: &str| {
+        let package = rig.package("p", version, "permissions: ['env:read=LANG']\n", &["which"], CODE);
+        let upgraded = rig.send(&post("/plugins/p/upgrade", &json!({"path": package}))).ok();
+        assert_eq!(upgraded["done"], false, "{upgraded}");
+        rig.send(&get("/plugins/p/grants")).header("etag").unwrap().to_owned()
+    };
+    let drop = delete("/plugins/p/upgrade");
+    assert_eq!(rig.send(&drop).refusal(), (404, "not_found".to_owned()), "nothing waits");
+    let stored = || std::fs::read_dir(rig.path("home").join("store")).unwrap().count();
+    let before = stored();
+    let looked_at = waiting("1.1.0");
+    assert_eq!(stored(), before + 1);
+    waiting("1.2.0");
+    let late = drop.clone().header("If-Match", &looked_at);
+    assert_eq!(rig.send(&late).refusal(), (412, "conflict".to_owned()), "another one waits by now");
+    assert_eq!(rig.send(&get("/plugins/p")).ok()["pending"]["version"], "1.2.0");
+    let (_, operator) = rig.token(ringfence_api::Role::Operator, None, None);
+    assert_eq!(rig.send_as(&operator, &drop).refusal(), (403, "forbidden".to_owned()));
+    let dropped = rig.send(&drop.clone().header("X-Correlation-Id", "drop-1"));
+    assert_eq!(dropped.ok()["version"], "1.0.0");
+    let shown = rig.send(&get("/plugins/p")).ok();
+    assert_eq!((&shown["pending"], &shown["running"]), (&json!(null), &json!(true)));
+    assert_eq!(stored(), before, "nothing of it is kept");
+    let records = rig.send(&get("/audit?correlation_id=drop-1")).ok();
+    let record = &records["records"][0];
+    assert_eq!(
+        (&record["event"], &record["body"]["step"]),
+        (&json!("upgrade"), &json!("abandoned")),
+        "{records}"
+    );
+    assert!(record["body"]["by"].as_str().unwrap().starts_with("token "), "{records}");
+    assert_eq!(rig.send(&drop).refusal(), (404, "not_found".to_owned()));
+    // What it asked for is granted by nobody; the same version may come again, and is taken when somebody consents.
+    assert_eq!(rig.send(&get("/plugins/p/grants")).ok(), json!([]));
+    let version = waiting("1.2.0");
+    let consent = put("/plugins/p/grants", &json!({"permissions": []})).header("If-Match", &version);
+    rig.send(&consent).ok();
+    assert_eq!(rig.send(&get("/plugins/p")).ok()["version"], "1.2.0", "the twin");
+}

@@ -16,6 +16,7 @@ const NEEDS: &[(&str, &str, Role)] = &[
     ("POST", "/plugins/nobody/activate", Role::Operator),
     ("POST", "/plugins/nobody/deactivate", Role::Operator),
     ("POST", "/plugins/nobody/upgrade", Role::Admin),
+    ("DELETE", "/plugins/nobody/upgrade", Role::Admin),
     ("POST", "/plugins/nobody/rollback", Role::Admin),
     ("POST", "/plugins/nobody/call", Role::Operator),
     ("GET", "/plugins/nobody/config", Role::Viewer),

@@ -39,6 +39,33 @@ fn a_command_runs_in_its_sandbox_and_is_answered_or_followed() {
 }
 
 #[test]
+fn a_file_that_is_not_shown_is_named_where_that_was_asked_for() {
+    let rig = Rig::new();
+    let secret = rig.path("secret");
+    std::fs::write(&secret, "treasure").unwrap();
+    let report = |read: Value, explain: Value| {
+        let mut body = json!({"command": ["/bin/cat", secret], "read": read, "wait": true});
+        if explain != Value::Null {
+            body["explain"] = explain;
+        }
+        rig.send(&post("/exec", &body)).ok()["report"].clone()
+    };
+    // It is not there for the program, which is no denial: nobody has seen that it was tried.
+    for unexplained in [Value::Null, json!(false)] {
+        assert_eq!(report(json!([]), unexplained)["denials"], json!([]));
+    }
+    let explained = report(json!([]), json!(true));
+    let denial = &explained["denials"][0];
+    assert_eq!((&denial["layer"], &denial["object"]), (&json!("mount"), &json!(secret)), "{explained}");
+    assert_eq!(denial["grant"], format!("file:read={}", secret.display()));
+    assert!(explained["landlock_records"].is_string(), "{explained}");
+    let granted = report(json!([secret]), json!(true));
+    assert_eq!((&granted["exit_code"], &granted["denials"]), (&json!(0), &json!([])), "the twin");
+    let wrong = rig.send(&post("/exec", &json!({"command": ["true"], "explain": "yes"})));
+    assert_eq!(wrong.status, 400);
+}
+
+#[test]
 fn output_comes_while_the_command_runs_and_again_from_where_it_was_cut_off() {
     let rig = Rig::new();
     let script = "echo one; sleep 1; echo two >&2; sleep 1; echo three";

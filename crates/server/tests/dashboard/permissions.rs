@@ -45,7 +45,8 @@ fn a_person_reads_what_is_asked_for_and_allows_part_of_it() {
         "It starts",
         "main.py",
         "Allow selected",
-        "Refuse",
+        "Refuse, and uninstall …",
+        "Decide later",
     ] {
         assert!(asked.contains(part), "{part}: {asked}");
     }
@@ -164,7 +165,10 @@ fn a_denial_shows_the_grant_that_would_allow_it_and_asks_before_it_is_given() {
     let head = "permissions: ['env:read=LANG']\n";
     rig.active("p", head, &["hi"], code);
     let mut admin = Browser::with_role(&rig, Role::Admin);
-    assert!(admin.open("/dashboard/plugins/p/denials").contains("Nothing was refused"));
+    // It tried, and the file was not there for it: nobody knows, which the page says, with what would tell.
+    rig.send(&post("/plugins/p/call", &json!({"tool": "hi"}))).ok();
+    let unknown = admin.open("/dashboard/plugins/p/denials");
+    assert!(unknown.contains("No denial is known") && unknown.contains("ringfence dev PATH"), "{unknown}");
     // What the host refuses is always known.
     let asks = "from ringfence import host\n\ndef hi(a):\n    try:\n        host.read_file('/usr/share/secret.txt')\n    except Exception:\n        pass\n    return 1\n";
     rig.active("q", head, &["hi"], asks);
@@ -173,6 +177,7 @@ fn a_denial_shows_the_grant_that_would_allow_it_and_asks_before_it_is_given() {
     assert_eq!(denials[0]["grant"], "file:read=/usr/share/secret.txt", "{called:?} {denials}");
     let shown = admin.open("/dashboard/plugins/q/denials");
     assert!(shown.contains("file:read=/usr/share/secret.txt") && shown.contains("Allow …"), "{shown}");
+    assert!(shown.contains("ringfence dev PATH"), "there may be more: {shown}");
     let viewer = Browser::with_role(&rig, Role::Viewer).open("/dashboard/plugins/q/denials");
     assert!(viewer.contains("file:read=/usr/share/secret.txt") && !viewer.contains("Allow …"), "{viewer}");
     let wanted = ("permission", "file:read=/usr/share/secret.txt");

@@ -46,6 +46,17 @@ fn a_run_is_shown_with_its_output_report_and_denials() {
     for part in ["exit status 3", "subprocess:execute", "Most memory", "What was enforced", "Denials"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
+    // The file was not there for it, which is no denial: what is not known is said, and what would tell.
+    assert!(
+        shown.contains("No denial is known") && shown.contains("ringfence exec --explain … -- "),
+        "{shown}"
+    );
+    let explained = run(&rig, &json!({"command": ["/bin/cat", secret], "explain": true, "wait": true}));
+    let told = viewer.open(&format!("/dashboard/runs/{explained}"));
+    assert!(told.contains(&format!("--grant <bdi>file:read={}</bdi>", secret.display())), "{told}");
+    assert!(!told.contains("exec --explain"), "{told}");
+    let clean = run(&rig, &json!({"command": ["/bin/true"], "explain": true, "wait": true}));
+    assert!(viewer.open(&format!("/dashboard/runs/{clean}")).contains("Nothing was refused: every path"));
     assert!(
         !shown.contains("Cancel the run") && !shown.contains("treasure") && !shown.contains("<script>alert")
     );

@@ -102,7 +102,8 @@ fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
         "Version 1.1.0 waits for your consent",
         "New in this version",
         "As before",
-        "Keep version",
+        "Refuse, and keep version",
+        "Decide later",
         "Allow selected and upgrade",
     ] {
         assert!(asked.contains(part), "{part}: {asked}");
@@ -121,6 +122,46 @@ fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
     let back = admin.act("/dashboard/plugins/p/rollback", &[]);
     assert!(back.contains("p is version 1.0.0 now, and was 1.1.0"), "{back}");
     assert_eq!(version(&rig), "1.0.0");
+}
+
+#[test]
+fn a_version_that_waits_is_refused_with_a_button_and_no_other_than_the_one_that_was_seen() {
+    let rig = Rig::new();
+    rig.active("p", "", &["hi"], CODE);
+    let waits = |version: &str| {
+        let path = rig.package("p", version, "permissions: ['env:read=TZ']\n", &["hi"], CODE);
+        rig.send(&post("/plugins/p/upgrade", &json!({"path": path}))).ok();
+    };
+    waits("1.1.0");
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let path = "/dashboard/plugins/p/upgrade/abandon";
+    let asked = admin.open("/dashboard/plugins/p/grants");
+    assert!(asked.contains(&format!("formaction=\"{path}\"")), "{asked}");
+    let versions = admin.open("/dashboard/plugins/p/upgrade");
+    assert!(versions.contains(&format!("action=\"{path}\"")), "{versions}");
+    let form = value_of(&asked, "version").unwrap();
+    assert_eq!(value_of(&versions, "version").as_ref(), Some(&form));
+    for role in [Role::Viewer, Role::Operator] {
+        let mut browser = Browser::with_role(&rig, role);
+        assert!(!browser.open("/dashboard/plugins/p/upgrade").contains("Refuse"), "{role}");
+        assert_eq!(browser.post(path, &[("version", &form)]).status, 403, "{role}");
+    }
+    assert_eq!(admin.post_bare(path, &[("version", &form)]).status, 403, "a form of nobody's");
+    waits("1.2.0");
+    assert_eq!(admin.post(path, &[("version", &form)]).status, 412, "another one waits by now");
+    let form = value_of(&admin.open("/dashboard/plugins/p/grants"), "version").unwrap();
+    let after = admin.act(path, &[("version", &form), ("grant", "env:read=TZ")]);
+    assert!(
+        after.contains("The version that waited is refused") && !after.contains("waits: it asks"),
+        "{after}"
+    );
+    let shown = rig.send(&get("/plugins/p")).ok();
+    assert_eq!(
+        (&shown["pending"], &shown["grants"], &shown["running"]),
+        (&json!(null), &json!([]), &json!(true))
+    );
+    assert_eq!(version(&rig), "1.0.0");
+    assert!(!admin.open("/dashboard/plugins/p/grants").contains("Decide later"));
 }
 
 #[test]

@@ -114,6 +114,29 @@ pub(crate) fn commit_upgrade(
     Ok(row)
 }
 
+/// Forgets the version that waits, and removes its files. The plugin runs on as it is.
+///
+/// # Errors
+/// `not_found` without a waiting version; `conflict` when it is not the one of this digest; `permission_denied`, `busy`, `io`.
+pub(crate) fn abandon_upgrade(
+    store: &Store,
+    name: &PluginName,
+    digest: Option<&str>,
+    by: &Actor,
+) -> Result<PluginRow, Error> {
+    let _lock = LifecycleLock::acquire(store.layout().home())?;
+    let pending = store.trusted(name)?.plugin.pending;
+    if let (Some(pending), Some(digest)) = (pending, digest)
+        && pending.digest != digest
+    {
+        let message = format!("another version of {name} has come to wait since this one was looked at");
+        return Err(Error::new(ErrorCode::Conflict, message).with_hint("look at what it asks for now"));
+    }
+    let row = store.abandon_upgrade(name, by)?;
+    recover::sweep_later(store);
+    Ok(row)
+}
+
 /// Brings the version before the last upgrade back, with the grants it had, and removes the files of the one that goes.
 ///
 /// # Errors

@@ -36,6 +36,8 @@ pub(crate) async fn versions(seen: Arc<Seen>) -> Result<Page, Failure> {
 }
 
 async fn draw_versions(seen: &Seen, wrong: Option<maud::Markup>, path: &str) -> Result<Page, Failure> {
+    // The version first: what changes in between makes it too old, not too new.
+    let version = seen.ask("getGrants", Question::default()).await?.version.unwrap_or_default();
     let details = seen.host.show(seen.name()).await?;
     let name = &details.name;
     let offers: Vec<Offer> = install::offers(seen)
@@ -50,6 +52,12 @@ async fn draw_versions(seen: &Seen, wrong: Option<maud::Markup>, path: &str) -> 
             div.notice.warned {
                 p { "Version " (shown(&pending.version)) " waits: it asks for more than is allowed. "
                     a href={ (ROOT) "/plugins/" (name) "/grants" } { "Look at what it asks for" } "." }
+                @if seen.may("abandonUpgrade") {
+                    (seen.form(&format!("/plugins/{name}/upgrade/abandon"), html! {
+                        input type="hidden" name="version" value=(version);
+                        button type="submit" { "Refuse, and keep version " (shown(&details.version)) }
+                    }))
+                }
             }
         }
         section.card aria-labelledby="now" {
@@ -146,6 +154,15 @@ fn told(seen: &Seen, upgraded: &Value) -> Next {
         true => done(home(seen), format!("{name} is version {to} already.")),
         false => done(home(seen), format!("{name} is version {to} now, and was {from}.")),
     }
+}
+
+/// Drops the version that waits, and no other than the one that the form was made from.
+pub(crate) async fn abandon_upgrade(act: Act) -> Result<Next, Failure> {
+    let reply = act.send(Question { version: act.version(), ..Question::default() }).await?;
+    let installed = reply.document["version"].as_str().unwrap_or_default();
+    let text =
+        format!("The version that waited is refused, and nothing of it is kept. {installed} stays in place.");
+    Ok(done(home(&act.seen), text))
 }
 
 pub(crate) async fn rollback(act: Act) -> Result<Next, Failure> {

@@ -3,6 +3,7 @@
 pub(super) mod activity;
 mod chart;
 pub(super) mod config;
+pub(super) mod denials;
 pub(super) mod life;
 pub(super) mod logs;
 pub(super) mod overview;

@@ -86,7 +86,7 @@ impl Drawn<'_> {
         let body = html! {
             h2 id="question" { (title) }
             @if self.details.pending.is_some() {
-                p { "Version " (shown(&self.details.version)) " goes on running until you decide." }
+                p { "Version " (shown(&self.details.version)) " stays in place until you decide." }
             }
             p { strong { (asks.name) " " (shown(&asks.version)) } ", by " (part::publisher(&asks.publisher)) ", "
                 @if asks.is_empty() { "asks for no permission." } @else { "wants to:" } }
@@ -120,11 +120,7 @@ impl Drawn<'_> {
             (self.facts())
             p.row {
                 button.main type="submit" { (words) }
-                @if self.details.pending.is_some() || is_first {
-                    a.button href={ (ROOT) "/plugins/" (asks.name) } {
-                        @if self.details.pending.is_some() { "Keep version " (shown(&self.details.version)) } @else { "Refuse" }
-                    }
-                }
+                (self.instead())
                 @if !asks.is_empty() && !self.everything() {
                     button.quiet type="submit" name="tick" value="all" formnovalidate { "Tick all that it asks for" }
                 }
@@ -133,10 +129,29 @@ impl Drawn<'_> {
                 p.faint { "What you untick is taken back at once." }
             }
             @if is_first {
-                p.faint { "Refused, it stays installed and can not run. What you leave out you can allow later, and take back at any time." }
+                p.faint { "Until you decide, it stays installed and can not run. What you leave out you can allow later, and take back at any time." }
             }
         };
         self.seen.form(&path, fields)
+    }
+
+    /// What else can be done than to allow it: to refuse, which is an act and ends the waiting, or to decide later.
+    fn instead(&self) -> Markup {
+        let name = &self.details.name;
+        let (seen, pending) = (self.seen, self.details.pending.is_some());
+        html! {
+            @if pending && seen.may("abandonUpgrade") {
+                button type="submit" formaction={ (ROOT) "/plugins/" (name) "/upgrade/abandon" } formnovalidate {
+                    "Refuse, and keep version " (shown(&self.details.version))
+                }
+            }
+            @if !pending && self.details.state == PluginState::Installed && seen.may("uninstallPlugin") {
+                a.button href={ (ROOT) "/plugins/" (name) "/uninstall" } { "Refuse, and uninstall …" }
+            }
+            @if pending || self.details.state == PluginState::Installed {
+                a.button.quiet href={ (ROOT) "/plugins/" (name) } { "Decide later" }
+            }
+        }
     }
 
     fn everything(&self) -> bool {
@@ -486,50 +501,4 @@ pub(crate) async fn add(act: Act) -> Result<Next, Failure> {
     act.send(Question { version: act.version(), body: Some(&body), ..Question::default() }).await?;
     let name = &details.name;
     Ok(done(format!("{ROOT}/plugins/{name}/grants"), format!("{name} may use {given} from now on.")))
-}
-
-/// What was refused to it.
-pub(crate) async fn denials(seen: Arc<Seen>) -> Result<Page, Failure> {
-    let details = seen.host.show(seen.name()).await?;
-    let name = &details.name;
-    let may = seen.may("setGrants");
-    let body = html! {
-        div id="denials" data-live {
-            @if details.denials.is_empty() {
-                (part::empty("Nothing was refused.", &html! {
-                    p.faint { "What the plugin tries and may not do appears here, with the grant that would allow it." }
-                }))
-            } @else {
-                p.faint { "What it tried and may not do. Nothing of it has happened." }
-                table.list {
-                    caption.hidden { "What was refused" }
-                    thead { tr { th scope="col" { "Tried" } th scope="col" { "Refused by" } th.number scope="col" { "Times" } th scope="col" { "What would allow it" } } }
-                    tbody {
-                        @for denial in &details.denials {
-                            tr {
-                                th scope="row" { (shown(&denial.operation)) p.faint { (shown(&denial.object)) } }
-                                td data-label="Refused by" { (shown(&denial.layer)) }
-                                td.number data-label="Times" { (denial.count) }
-                                td data-label="What would allow it" {
-                                    @match &denial.grant {
-                                        None => { span.faint { "no grant" } }
-                                        Some(grant) => {
-                                            code { (shown(grant)) }
-                                            @if may {
-                                                (seen.form(&format!("/plugins/{name}/grants/ask"), html! {
-                                                    input type="hidden" name="permission" value=(grant);
-                                                    button.small type="submit" aria-label={ "Allow " (plain(grant, LONG_MAX_CHARS).0) " …" } { "Allow …" }
-                                                }))
-                                            }
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    };
-    Ok(super::page(&seen, &details, Tab::Denials, &body))
 }

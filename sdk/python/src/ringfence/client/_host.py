@@ -144,6 +144,12 @@ class Host:
         body = {"path": self._path(path), "allow_downgrade": allow_downgrade, **_consent(grant, grant_requested)}
         return cast(Upgraded, self._ask("POST", "/plugins/{name}/upgrade", {"name": name}, body, timeout=ACT_TIMEOUT_S))
 
+    def abandon_upgrade(self, name: str, *, version: Optional[str] = None) -> PluginSummary:
+        """Drops the version that waits for consent; the installed one runs on. NotFound when none waits. With `version`, that of
+        `grants`, Conflict when another one has come to wait."""
+        answer = self._answer("DELETE", "/plugins/{name}/upgrade", {"name": name}, headers=_if_match(version), timeout=ACT_TIMEOUT_S)
+        return cast(PluginSummary, answer.document)
+
     def rollback(self, name: str) -> Upgraded:
         """Goes back to the version before."""
         return cast(Upgraded, self._ask("POST", "/plugins/{name}/rollback", {"name": name}, timeout=ACT_TIMEOUT_S))
@@ -215,12 +221,15 @@ class Host:
 
     def exec(self, command: Sequence[str], *, read: Sequence[str] = (), write: Sequence[str] = (), grant: Sequence[str] = (),
              deny: Sequence[str] = (), environment: Optional[Mapping[str, str]] = None, working_directory: Optional[str] = None,
-             limits: Optional[ExecLimitsBody] = None, strict: bool = False) -> Run:
+             limits: Optional[ExecLimitsBody] = None, strict: bool = False, explain: bool = False) -> Run:
         """Begins one command in a sandbox that may do nothing but what is given: iterate over the answer for its output, or
-        `wait()` for its report. Paths are absolute. A command that cannot be started is raised."""
+        `wait()` for its report. Paths are absolute. A command that cannot be started is raised.
+
+        With `explain` every path that it names is watched, and the report's `denials` name what was out of reach, too; without it
+        a file that was not granted does not exist for the command, and is no denial."""
         body: Dict[str, Any] = {"command": _texts(command), "read": _texts(read), "write": _texts(write), "grant": _texts(grant),
                                 "deny": _texts(deny), "environment": dict(environment or {}), "limits": dict(limits or {}),
-                                "strict": strict, "working_directory": working_directory}
+                                "strict": strict, "explain": explain, "working_directory": working_directory}
         return Run(self._transport, cast(ExecAnswer, self._ask("POST", "/exec", None, body, timeout=ACT_TIMEOUT_S)))
 
     # ---- looking ----------------------------------------------------------------------------------------------------
