@@ -44,6 +44,7 @@
 //! ```
 
 pub mod archive;
+pub mod attention;
 pub mod audit;
 pub mod check;
 pub mod config;

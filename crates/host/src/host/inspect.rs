@@ -8,6 +8,7 @@ use ringfence_api::{Denial, ErrorCode, Permission, PermissionName, PluginName, R
 
 use super::{Host, plugin_name};
 use crate::Error;
+use crate::attention::Attention;
 use crate::audit::{AuditFilter, AuditPage, AuditVerdict};
 use crate::config::PluginLimits;
 use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
@@ -38,6 +39,26 @@ impl Host {
         let store = self.context().store.clone();
         let rows = store.run(|store| store.summaries()).await?;
         Ok(rows.into_iter().map(summary_of).collect())
+    }
+
+    /// What of all plugins wants to be looked at beside their states: versions that wait, and what happened within the last `time`.
+    /// It costs a look at each plugin, however long anything goes on.
+    ///
+    /// # Errors
+    /// `io` and `busy` of the store.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn attention(&self, time: Duration) -> Result<Attention, Error> {
+        let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let since_ms = crate::clock::now_ms().saturating_sub(time_ms);
+        let store = self.context().store.clone();
+        store
+            .run(move |store| {
+                store.flush(FLUSH_WAIT)?;
+                store.attention(since_ms)
+            })
+            .await
     }
 
     /// Everything about one plugin.

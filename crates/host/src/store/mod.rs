@@ -14,6 +14,7 @@
 //! plugin keeps), `history.rs` (crashes, denials, activity).
 
 mod actor;
+mod attention;
 mod audit;
 mod config;
 mod data;

@@ -138,7 +138,10 @@ fn conflict(name: &PluginName) -> Error {
 }
 
 /// A column whose text is not what it must be.
-fn bad_column<E: std::error::Error + Send + Sync + 'static>(column: usize, error: E) -> rusqlite::Error {
+pub(super) fn bad_column<E: std::error::Error + Send + Sync + 'static>(
+    column: usize,
+    error: E,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 

@@ -9,6 +9,7 @@
 
 mod activity;
 mod asset;
+mod attention;
 mod audit;
 mod door;
 mod failure;
