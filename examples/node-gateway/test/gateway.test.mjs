@@ -13,9 +13,10 @@ import { fileURLToPath } from 'node:url';
 const GATEWAY = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'gateway.mjs');
 const needs = { skip: process.env.RINGFENCE_BIN ? false : 'needs RINGFENCE_BIN' };
 
-/** A service that answers with what it was sent. */
-async function upstream(t) {
+/** A service that answers with what it was sent, and counts what comes in `seen`. */
+async function upstream(t, seen) {
   const server = http.createServer(async (request, response) => {
+    seen.count += 1;
     let body = '';
     for await (const block of request) body += block;
     const metadata = JSON.parse(request.headers['x-gateway-metadata']);
@@ -33,7 +34,8 @@ async function upstream(t) {
 
 /** The gateway, as a person starts it; stopped as a person stops it. */
 async function start(t, ...words) {
-  const child = spawn(process.execPath, [GATEWAY, await upstream(t), '--port', '0', ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const seen = { count: 0 };
+  const child = spawn(process.execPath, [GATEWAY, await upstream(t, seen), '--port', '0', ...words], { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = once(child, 'exit');
   t.after(async () => {
     child.kill('SIGINT');
@@ -41,11 +43,25 @@ async function start(t, ...words) {
   });
   const [line] = await Promise.race([once(child.stdout, 'data'), ended.then(() => ['it ended'])]);
   const url = String(line).trim();
-  return async (address, body) => {
+  const ask = async (address, body) => {
     const answer = await fetch(url + address, body === undefined ? {} : { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body) });
     return { status: answer.status, ...(await answer.json()) };
   };
+  return Object.assign(ask, { seen });
 }
+
+/** A folder that is gone after the test. */
+function place(t) {
+  const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'ringfence-gateway-')));
+  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+const GUARD = `export function onRequest({ body }) {
+  if (body.text !== body.text?.toUpperCase()) return undefined;
+  return { blocked: true, reason: 'it shouts', response: { advice: 'say it calmly' } };
+}
+`;
 
 test('each request passes through the plugins in order', needs, async (t) => {
   const ask = await start(t, '--config', 'request-id:{"prefix": "gw"}');
@@ -57,8 +73,7 @@ test('each request passes through the plugins in order', needs, async (t) => {
 });
 
 test('a plugin that may not read its file is left out, and one that may adds to the request', needs, async (t) => {
-  const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'ringfence-gateway-')));
-  t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+  const folder = place(t);
   const file = path.join(folder, 'flags.json');
   fs.writeFileSync(file, '{"dark": true}');
   const config = ['--config', `feature-flags:${JSON.stringify({ file })}`];
@@ -66,4 +81,19 @@ test('a plugin that may not read its file is left out, and one that may adds to 
   assert.deepEqual([denied.status, denied.metadata.flags], [200, undefined]);
   const granted = await (await start(t, ...config, '--grant', `feature-flags:file:read=${file}`))('/', { text: '' });
   assert.deepEqual([granted.status, granted.metadata.flags], [200, { dark: true }]);
+});
+
+test('what a guard blocks is answered with its reason and never sent on', needs, async (t) => {
+  const plugins = path.join(place(t), 'plugins');
+  fs.cpSync(path.join(path.dirname(GATEWAY), 'plugins'), plugins, { recursive: true });
+  const guard = path.join(plugins, 'calm');
+  fs.mkdirSync(guard);
+  const manifest = { name: 'calm', version: '1.0.0', runtime: 'node', entry_point: 'calm.mjs', hooks: [{ event: 'onRequest', kind: 'guard' }] };
+  fs.writeFileSync(path.join(guard, 'plugin.json'), JSON.stringify(manifest));
+  fs.writeFileSync(path.join(guard, 'calm.mjs'), GUARD);
+  const ask = await start(t, '--plugins', plugins);
+  assert.deepEqual(await ask('/', { text: 'LISTEN' }), { status: 403, blocked: 'it shouts', advice: 'say it calmly' });
+  assert.equal(ask.seen.count, 0, 'the service has not heard of it');
+  assert.equal((await ask('/', { text: 'listen' })).body.text, 'listen');
+  assert.equal(ask.seen.count, 1, 'the twin');
 });

@@ -174,6 +174,17 @@ class Together(Shared):
         host.set_grants("several", ["env:read=LANG"], version=host.grants("several").version)
         self.assertEqual(host.call("several", "version"), "2.0.0")
 
+    def test_an_upgrade_that_waits_is_refused(self):
+        host = self.active()
+        self.raises(NotFound, "not_found", host.abandon_upgrade, "several")
+        self.assertFalse(host.upgrade("several", self.package("2.0.0", "\n  - env:read=LANG"))["done"])
+        seen = host.grants("several").version
+        self.assertFalse(host.upgrade("several", self.package("3.0.0", "\n  - env:read=LANG"))["done"])
+        self.raises(Conflict, "conflict", host.abandon_upgrade, "several", version=seen)
+        self.assertEqual(host.abandon_upgrade("several", version=host.grants("several").version)["version"], "1.0.0")
+        self.assertIsNone(host.show("several")["pending"])
+        self.assertEqual(host.call("several", "version"), "1.0.0")
+
     def test_events_go_on_behind_the_last_one_that_was_seen(self):
         host = self.host
         with host.events() as stream:
@@ -221,6 +232,8 @@ class Commands(Shared):
         path = os.path.join(self.data, "a.txt")
         run = self.host.exec(["/bin/cat", path])
         self.assertEqual((run.wait()["exit_code"], run.stdout), (1, ""))
+        explained = self.host.exec(["/bin/cat", path], explain=True).wait()["denials"]
+        self.assertEqual([(one["object"], one["grant"]) for one in explained], [(path, "file:read=" + path)])
         run = self.host.exec(["/bin/cat", path], read=[path])
         self.assertEqual((run.wait()["exit_code"], run.stdout), (0, "a note"))
 

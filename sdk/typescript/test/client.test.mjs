@@ -117,6 +117,12 @@ describe('with one daemon', needs, () => {
     assert.equal((await host.upgrade('several', next)).done, false);
     await raises(Conflict, 'conflict', host.grant('several', 'event:post=news'));
     assert.equal((await host.show('several')).version, '1.0.0');
+    // It is refused, and may come again.
+    await raises(Conflict, 'conflict', host.abandonUpgrade('several', { version: held.version }));
+    assert.equal((await host.abandonUpgrade('several')).version, '1.0.0');
+    await raises(NotFound, 'not_found', host.abandonUpgrade('several'));
+    assert.equal((await host.show('several')).pending, null);
+    assert.equal((await host.upgrade('several', next)).done, false);
     await host.setGrants('several', ['env:read=LANG'], { version: (await host.grants('several')).version });
     assert.equal(await host.call('several', 'version'), '2.0.0');
   });
@@ -168,6 +174,8 @@ describe('with one daemon', needs, () => {
     fs.writeFileSync(path.join(folder, 'a.txt'), 'a note');
     const denied = await host.exec(['/bin/cat', `${folder}/a.txt`]);
     assert.deepEqual([(await denied.wait()).exit_code, denied.stdout], [1, '']);
+    const explained = await host.exec(['/bin/cat', `${folder}/a.txt`], { explain: true });
+    assert.deepEqual((await explained.wait()).denials.map((one) => one.grant), [`file:read=${folder}/a.txt`]);
     const granted = await host.exec(['/bin/cat', `${folder}/a.txt`], { read: [folder] });
     assert.deepEqual([(await granted.wait()).exit_code, granted.stdout], [0, 'a note']);
 
