@@ -127,7 +127,11 @@ enum Command {
   ringfence config-file > config.toml
 
 Exit status: 0 printed.")]
-    ConfigFile,
+    ConfigFile {
+        /// Print one JSON document: {config_file}
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the completions of a shell
     Completions(command::completions::CompletionsArguments),
     /// Print or write the manual pages
@@ -205,7 +209,10 @@ fn run(command: Command) -> ExitCode {
         Command::Demo(arguments) => command::demo::run(&arguments),
         Command::DemoGuest(arguments) => command::demo::run_guest(&arguments),
         Command::ScanCode(arguments) => command::scan_code::run(&arguments),
-        Command::ConfigFile => print::data(&ringfence::Config::template()),
+        Command::ConfigFile { json: false } => print::data(&ringfence::Config::template()),
+        Command::ConfigFile { json: true } => {
+            print::data(&serde_json::json!({"config_file": ringfence::Config::template()}).to_string())
+        }
         Command::Completions(arguments) => command::completions::run(&arguments, grammar()),
         Command::Man(arguments) => command::completions::run_man(&arguments, grammar()),
     }

@@ -390,6 +390,8 @@ async fn what_is_measured_and_recorded_fits_its_schema() {
         cpu_ms: 3,
         cpu_percent: 4.5,
         tasks: 1,
+        read_bytes: 5,
+        written_bytes: 6,
     });
     host.shutdown().await;
 }

@@ -117,6 +117,10 @@ pub struct PluginMetrics {
     pub memory_bytes: Option<u64>,
     /// CPU time since its start, in milliseconds, to the second; `None` while it does not run.
     pub cpu_ms: Option<u64>,
+    /// Bytes that it has read from storage; `None` while it does not run.
+    pub read_bytes: Option<u64>,
+    /// Bytes that it has written to storage; `None` while it does not run.
+    pub written_bytes: Option<u64>,
 }
 
 /// Requests of one plugin by one method.
@@ -182,6 +186,11 @@ pub struct ResourceSample {
     pub cpu_percent: f64,
     /// Processes and threads of the plugin; 0 in samples of versions that did not count them.
     pub tasks: u64,
+    /// Bytes that its processes have read from storage since the start; 0 in samples of versions that did not count them. What
+    /// was cached is not read, and what a process did in its last second may be missing.
+    pub read_bytes: u64,
+    /// As `read_bytes`, written to storage.
+    pub written_bytes: u64,
 }
 
 /// Which recorded calls are wanted. By default all.

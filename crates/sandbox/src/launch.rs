@@ -431,7 +431,7 @@ fn next_outside_ids() -> (u32, u32) {
     (id, id)
 }
 
-fn pid_of(process: &OwnedFd) -> Option<u32> {
+pub(crate) fn pid_of(process: &OwnedFd) -> Option<u32> {
     use std::os::fd::AsRawFd;
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
     text.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()

@@ -13,8 +13,9 @@ use rustix::net::SendFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use crate::audit::{Channel, KernelDenial, Recording, Unavailable};
+use crate::launch;
 use crate::layer::Layer;
-use crate::limits::{Held, Sampler, Usage};
+use crate::limits::{Held, Io, IoMeter, Sampler, Usage};
 use crate::process;
 use crate::report::{Ending, Object, Observation, Refusal, Report, call_name};
 use crate::stream::{Interest, wait_ready};
@@ -66,6 +67,7 @@ pub struct Sandbox {
     report: Report,
     leaf: Option<Held>,
     sampler: Option<Sampler>,
+    io: IoMeter,
     ending: Option<Ending>,
     /// What PID 1 counted of reaped processes.
     reaped_cpu_ms: u64,
@@ -93,6 +95,7 @@ impl Sandbox {
             report,
             leaf,
             sampler,
+            io: IoMeter::default(),
             ending: None,
             reaped_cpu_ms: 0,
             reaped_peak_bytes: 0,
@@ -327,6 +330,15 @@ impl Sandbox {
             (Some(leaf), _) => leaf.leaf.tasks(),
             (None, Some(sampler)) => sampler.tasks(),
             (None, None) => 0,
+        }
+    }
+
+    /// What its processes have read from and written to storage, as far as such looks have seen it: what one did between the
+    /// last look and its end is missing. Reads a file of the kernel's for each process: for a look now and then.
+    pub fn io(&mut self) -> Io {
+        match launch::pid_of(&self.process).filter(|_| !self.reaped) {
+            Some(init) => self.io.look(init),
+            None => self.io.last(),
         }
     }
 

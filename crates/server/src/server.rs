@@ -151,10 +151,12 @@ impl Server {
         }
         let names = listen::names(&places, &options.names);
         let (stop, stopped) = watch::channel(false);
-        let from = InstallFrom::Directories(options.install_from.clone());
-        let management =
-            Management::resident(host.clone(), ManagementOptions { install_from: from, page: None });
         let origin = listen::origin(&places, &options.names);
+        let from = InstallFrom::Directories(options.install_from.clone());
+        let management = Management::resident(
+            host.clone(),
+            ManagementOptions { install_from: from, page: origin.clone() },
+        );
         let api = Arc::new(Api::new(host, &options, names, origin, stopped));
         let dashboard = Arc::new(Dashboard::new(Arc::clone(&api), &places));
         let router = api::router(&api)

@@ -769,6 +769,10 @@ export interface ResourceSample {
   cpu_percent: number;
   /** Processes and threads of the plugin; 0 in samples of versions that did not count them. */
   tasks: number;
+  /** Bytes that its processes have read from storage since the start; 0 in samples of versions that did not count them. */
+  read_bytes: number;
+  /** As `read_bytes`, written to storage. */
+  written_bytes: number;
 }
 
 /** What the bearer of a token may do; a larger one may all that a smaller one may. */

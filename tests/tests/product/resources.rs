@@ -58,9 +58,25 @@ fn res_01_memory() {
 fn res_01_the_default_is_500_mb() {
     let _alone = one_at_a_time();
     each(|who, backend| {
-        run(who, backend, &[], &["mem", "700", "2000"]).expect_violation(122, "memory");
+        let over = run(who, backend, &[], &["mem", "700", "2000"]);
+        over.expect_violation(122, "memory");
+        // A tenth above is what the sampler may be late by.
+        assert!(peak(&over) >= 400_000_000 && peak(&over) <= 550_000_000, "as {who:?} {backend:?}\n{over}");
         let under = run(who, backend, &[], &["mem", "420"]);
         assert!(under.act().ok, "as {who:?} {backend:?}\n{under}");
+    });
+}
+
+#[test]
+fn whoever_comes_near_the_memory_limit_is_warned_once() {
+    let _alone = one_at_a_time();
+    each(|who, backend| {
+        let told = |mib| {
+            let run = run(who, backend, &["--memory", "100MiB"], &["mem", mib, "1500"]);
+            assert!(run.act().ok, "as {who:?} {backend:?}\n{run}");
+            run.stderr.matches("bytes of memory are used; --memory gives more").count()
+        };
+        assert_eq!((told("90"), told("40")), (1, 0), "as {who:?} {backend:?}");
     });
 }
 

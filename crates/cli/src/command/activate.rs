@@ -144,7 +144,11 @@ pub(crate) fn run_uninstall(arguments: &UninstallArguments) -> ExitCode {
     host::with(arguments.json, |opened| {
         let (name, data_kept) = (arguments.name.as_str(), arguments.keep_data);
         let keep = if data_kept { KeepData::Yes } else { KeepData::No };
-        opened.wait("removing it", |host| host.uninstall(name, keep))?;
+        // A daemon that runs it ends it in order; one that hangs keeps nobody from removing it.
+        match opened.daemon().filter(|daemon| !daemon.is_silent()) {
+            Some(daemon) => opened.wait_for("removing it", daemon.uninstall(name, data_kept))?,
+            None => opened.wait("removing it", |host| host.uninstall(name, keep))?,
+        }
         let said = if data_kept { "uninstalled {}; its data is kept" } else { "uninstalled {}" };
         Ok(Answer::of(&Uninstalled { name, uninstalled: true, data_kept })?.talk(said.replace("{}", name)))
     })

@@ -278,6 +278,14 @@ impl Sink for Console {
     fn cancelled(&mut self) -> Option<i32> {
         self.signals.next().ok().flatten()
     }
+
+    fn memory_warning(&mut self, used_bytes: u64, limit_bytes: u64) {
+        if !self.capture {
+            print::talk(&format!(
+                "ringfence: warning: {used_bytes} of {limit_bytes} bytes of memory are used; --memory gives more"
+            ));
+        }
+    }
 }
 
 #[cfg(test)]

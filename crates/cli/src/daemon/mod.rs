@@ -178,6 +178,20 @@ impl Daemon {
         self.act(&format!("/plugins/{}/deactivate", segment(name)), &Value::Null, STEP_WAIT).await
     }
 
+    /// Removes a plugin.
+    ///
+    /// # Errors
+    /// As the host's own.
+    pub(crate) async fn uninstall(&self, name: &str, keep_data: bool) -> Result<(), Error> {
+        let path = format!("/plugins/{}?keep_data={keep_data}", segment(name));
+        self.client.ask(Method::DELETE, &path, None, STEP_WAIT).await.map(drop)
+    }
+
+    /// Whether it hangs, and answers nothing.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
     /// What is installed.
     ///
     /// # Errors

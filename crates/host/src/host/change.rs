@@ -12,7 +12,7 @@ use super::inspect::summary;
 use super::package::{Package, UnpackedPackage};
 use super::{Host, plugin_name};
 use crate::Error;
-use crate::hooks::{ON_INSTALL, ON_UNINSTALL};
+use crate::hooks::{ON_DEACTIVATE, ON_INSTALL, ON_UNINSTALL};
 use crate::lifecycle::{Context, Occasion, durable, rules};
 use crate::plugin::{Consent, Installed, KeepData, PluginSummary, Upgraded};
 use crate::scan::{Kept, Report};
@@ -429,7 +429,7 @@ impl Host {
         })
     }
 
-    /// Stops a plugin and removes its package, grants, configuration, log and, unless it is kept, its private data. What
+    /// Deactivates a plugin and removes its package, grants, configuration, log and, unless it is kept, its private data. What
     /// another process of this home runs of it is killed, and a call under way there fails with `not_found`. Its files are
     /// removed when nothing of it runs any more.
     ///
@@ -443,7 +443,12 @@ impl Host {
         let name = plugin_name(name)?;
         let _one_at_a_time = self.act().await;
         let row = self.row(&name).await?;
-        self.tell_life(ON_UNINSTALL, &name, &row.package.version.to_string()).await;
+        let version = row.package.version.to_string();
+        if row.state == PluginState::Active {
+            self.tell_life(ON_DEACTIVATE, &name, &version).await;
+        }
+        // While its handlers are still there, whichever it has.
+        self.tell_life(ON_UNINSTALL, &name, &version).await;
         let supervisor = self.forget_supervisor(&name);
         if let Some(supervisor) = supervisor {
             supervisor.end().await;

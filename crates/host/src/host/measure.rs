@@ -58,6 +58,8 @@ impl Host {
                 dropped_deliveries,
                 memory_bytes: sample.map(|sample| sample.memory_bytes),
                 cpu_ms: sample.map(|sample| sample.cpu_ms),
+                read_bytes: sample.map(|sample| sample.io.read_bytes),
+                written_bytes: sample.map(|sample| sample.io.written_bytes),
                 name,
             });
         }

@@ -397,7 +397,8 @@ impl Context {
             cpu_percent: f64::from(sample.cpu_percent),
             memory_bytes: sample.memory_bytes,
             tasks: sample.tasks,
-            ..ResourceRow::default()
+            read_bytes: sample.io.read_bytes,
+            written_bytes: sample.io.written_bytes,
         };
         let (store, name) = (self.store.clone(), target.name.clone());
         // Off the runtime's threads; a history with a hole harms nobody.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringfence_api::{Denial, Violation};
-use ringfence_sandbox::{Ending as SandboxEnding, Sandbox, TERM_GRACE, TICK, stream};
+use ringfence_sandbox::{Ending as SandboxEnding, Io, Sandbox, TERM_GRACE, TICK, stream};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
@@ -72,6 +72,8 @@ pub(crate) struct Sample {
     pub(crate) cpu_percent: u32,
     /// Processes and threads.
     pub(crate) tasks: u64,
+    /// Read from and written to storage so far.
+    pub(crate) io: Io,
 }
 
 /// The commands of one monitor, and the news of the end.
@@ -372,7 +374,8 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         let spent_ms = cpu_ms.saturating_sub(self.last_sample.cpu_ms);
         let period_ms = u64::from(TICKS_PER_SAMPLE) * u64::try_from(TICK.as_millis()).unwrap_or(100);
         let cpu_percent = u32::try_from(spent_ms * 100 / period_ms.max(1)).unwrap_or(u32::MAX);
-        self.last_sample = Sample { memory_bytes, cpu_ms, cpu_percent, tasks: self.sandbox.tasks() };
+        let (tasks, io) = (self.sandbox.tasks(), self.sandbox.io());
+        self.last_sample = Sample { memory_bytes, cpu_ms, cpu_percent, tasks, io };
         (self.see)(Sight::Sample(self.last_sample));
         if let Some(limit_percent) = self.bounds.cpu_percent
             && self.warnings.cpu_begins(cpu_percent, limit_percent)

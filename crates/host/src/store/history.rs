@@ -361,7 +361,7 @@ impl Store {
         self.read("read the resources", |connection| {
             let mut samples: Vec<ResourceSample> = connection
                 .prepare_cached(
-                    "SELECT at_ms, memory_bytes, cpu_ms, cpu_percent, tasks FROM resources \
+                    "SELECT at_ms, memory_bytes, cpu_ms, cpu_percent, tasks, read_bytes, written_bytes FROM resources \
                      WHERE plugin = ?1 ORDER BY id DESC LIMIT ?2",
                 )?
                 .query_map((name.as_str(), limit), |row| {
@@ -371,6 +371,8 @@ impl Store {
                         cpu_ms: row.get(2)?,
                         cpu_percent: row.get(3)?,
                         tasks: row.get(4)?,
+                        read_bytes: row.get(5)?,
+                        written_bytes: row.get(6)?,
                     })
                 })?
                 .collect::<Result<_, _>>()?;

@@ -262,7 +262,7 @@ impl Store {
     }
 
     /// Forgets a plugin: its rows, grants, consents, configuration, history, and its data unless that is kept. It works
-    /// also when the seal does not fit: removing is always allowed.
+    /// also when the seal does not fit: removing is always allowed. One that was active is recorded as deactivated first.
     ///
     /// # Errors
     /// `not_found` without such a plugin; `busy` or `io`.
@@ -291,6 +291,11 @@ impl Store {
             tokens::revoke_of_plugin(transaction, context, &name, &by)?;
             transaction.prepare_cached("DELETE FROM plugins WHERE name = ?1")?.execute([name.as_str()])?;
             plugins::drop_unnamed_packages(transaction)?;
+            if matches!(row.state, PluginState::Active | PluginState::Errored) {
+                let version = row.package.version.to_string();
+                let event = AuditEvent::Deactivate { version, by: by.text() };
+                record(transaction, context, &owner, &by, &event)?;
+            }
             let event = AuditEvent::Uninstall {
                 version: row.package.version.to_string(),
                 digest: row.package.digest.clone(),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use ringfence::audit::AuditFilter;
 use ringfence::hooks::{HandlerResult, HookOptions, HookOutcome, HookPoint, Payload, Verdict};
 use ringfence::plugin::{Consent, KeepData};
 use ringfence::{Config, Home, Host};
@@ -388,6 +389,34 @@ async fn plugins_hear_of_each_others_life_and_of_their_own() {
     rig.host.activate("watcher").await.unwrap();
     let heard = rig.call("watcher", "heard").await.unwrap();
     assert_eq!(heard[5], json!(["onDeactivate", "watcher"]), "it hears before its own handlers go");
+
+    // Uninstalled while active, it is deactivated first: itself hears both, and so does the trail.
+    rig.active("brief", &format!("hooks:\n{hooks}"), &["heard"], code).await;
+    rig.host.uninstall("brief", KeepData::Yes).await.unwrap();
+    assert!(rig.host.settle(Duration::from_secs(10)).await);
+    let heard = rig.call("watcher", "heard").await.unwrap();
+    let told: Vec<&Value> = heard.as_array().unwrap().iter().filter(|event| event[1] == "brief").collect();
+    assert_eq!(
+        told,
+        [
+            &json!(["onInstall", "brief"]),
+            &json!(["onActivate", "brief"]),
+            &json!(["onDeactivate", "brief"]),
+            &json!(["onUninstall", "brief"])
+        ]
+    );
+    let kept = std::fs::read_dir(rig.host.home().path().join("kept")).unwrap().next().unwrap().unwrap();
+    let own = std::fs::read_to_string(kept.path().join("heard")).unwrap();
+    assert!(own.contains("onDeactivate") && own.contains("onUninstall"), "{own}");
+    let trail = rig
+        .host
+        .audit(&AuditFilter { plugin: Some("brief".to_owned()), ..AuditFilter::default() }, None, 100)
+        .await
+        .unwrap();
+    let events: Vec<&str> = trail.records.iter().map(|record| record.event.as_str()).collect();
+    let ended: Vec<&&str> =
+        events.iter().filter(|event| matches!(**event, "deactivate" | "uninstall")).collect();
+    assert_eq!(ended.len(), 2, "{events:?}");
     rig.host.shutdown().await;
 }
 

@@ -133,6 +133,54 @@ async fn the_tasks_of_a_sample_are_those_that_the_plugin_has() {
 }
 
 #[tokio::test]
+async fn what_a_plugin_writes_to_storage_is_counted() {
+    const WRITTEN: u64 = 4 << 20;
+    let code = "import os\n\ndef write(a):\n    with open(os.environ['RINGFENCE_DATA_DIR'] + '/x', 'wb') as to:\n        \
+                to.write(b'x' * (4 << 20))\n        to.flush()\n        os.fsync(to.fileno())\n";
+    let rig = Rig::new().await;
+    if !is_on_storage(rig.host.home().path()) {
+        ringfence_testkit::missing("storage", "what is written to this home is written to memory");
+        return;
+    }
+    rig.active("p", "", &["write"], code).await;
+    let written = async |enough: u64| {
+        let counted = async {
+            loop {
+                let last = rig.host.resources("p", 1).await.unwrap();
+                if let Some(sample) = last.first().filter(|sample| sample.written_bytes >= enough) {
+                    return sample.written_bytes;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap()
+    };
+    let before = written(0).await;
+    assert!(before < WRITTEN, "an idle plugin has written {before}");
+    rig.call("p", "write").await.unwrap();
+    let after = written(before + WRITTEN).await;
+    assert!(after < before + 2 * WRITTEN, "{before}, and {after} with 4 MiB more");
+    let now = of(&rig.host.metrics().await.unwrap(), "p");
+    assert!(now.written_bytes.unwrap() >= after && now.read_bytes.is_some());
+    rig.host.shutdown().await;
+}
+
+/// Whether the kernel counts what is written below `directory` as written to storage, which it does not for a tmpfs.
+fn is_on_storage(directory: &std::path::Path) -> bool {
+    let written = || {
+        let text = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let before = written();
+    let probe = directory.join("probe");
+    std::fs::write(&probe, vec![1; 1 << 20]).unwrap();
+    let counted = written() > before;
+    std::fs::remove_file(&probe).unwrap();
+    counted
+}
+
+#[tokio::test]
 async fn executions_and_activity_are_listed_newest_first_and_filtered() {
     let rig = Rig::new().await;
     rig.active("p", HEAD, TOOLS, CODE).await;

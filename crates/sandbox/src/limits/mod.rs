@@ -1,6 +1,7 @@
 //! Who holds memory, tasks and CPU: a cgroup of version 2 or 1, or, where none can be made, rlimits with a sampler.
 
 mod cgroup;
+mod io;
 mod pool;
 mod sampler;
 
@@ -8,6 +9,7 @@ use std::fmt;
 
 pub use cgroup::CgroupError;
 pub(crate) use cgroup::{Leaf, mark, sweep_directories};
+pub(crate) use io::IoMeter;
 pub(crate) use pool::{Held, Pool};
 pub(crate) use sampler::{Sampler, Verdict};
 
@@ -84,4 +86,27 @@ pub struct Usage {
     pub oom_kills: u64,
     /// How often a process or thread was refused because of the task limit.
     pub task_refusals: u64,
+}
+
+/// What a sandbox has read from and written to storage, as [`Sandbox::io`](crate::Sandbox::io) tells it. Memory does not count:
+/// pipes, sockets, a private `/tmp`, and files that are cached already.
+///
+/// ```
+/// assert_eq!(ringfence_sandbox::Io::default().written_bytes, 0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Io {
+    /// Bytes that were fetched from storage.
+    pub read_bytes: u64,
+    /// Bytes that were sent to storage, without those that were thrown away before.
+    pub written_bytes: u64,
+}
+
+impl Io {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            read_bytes: self.read_bytes.saturating_add(other.read_bytes),
+            written_bytes: self.written_bytes.saturating_add(other.written_bytes),
+        }
+    }
 }

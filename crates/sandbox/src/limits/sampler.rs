@@ -113,7 +113,7 @@ impl Sampler {
 }
 
 /// PID 1 and all below it. Orphans are PID 1's children, so nothing can leave this tree.
-fn tree_of(init: u32) -> Vec<u32> {
+pub(super) fn tree_of(init: u32) -> Vec<u32> {
     let mut found = vec![init];
     let mut next = 0;
     while let Some(pid) = found.get(next).copied() {

@@ -126,6 +126,10 @@ fn of_work(page: &mut Page, plugins: &[PluginMetrics]) {
     page.of_plugins(memory, plugins, |plugin| plugin.memory_bytes.map(number));
     let cpu = ("plugin_cpu_seconds_total", "counter", "Processor time that it has used.");
     page.of_plugins(cpu, plugins, |plugin| plugin.cpu_ms.map(|ms| number(ms) / MILLIS));
+    let read = ("plugin_storage_read_bytes_total", "counter", "What it has read from storage.");
+    page.of_plugins(read, plugins, |plugin| plugin.read_bytes.map(number));
+    let written = ("plugin_storage_written_bytes_total", "counter", "What it has written to storage.");
+    page.of_plugins(written, plugins, |plugin| plugin.written_bytes.map(number));
     page.figure("plugin_requests_total", "counter", "What it was asked, by method and outcome.");
     for plugin in plugins {
         for method in &plugin.methods {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::text;
 use super::tool::Tool;
+use crate::dashboard;
 
 /// How many plugins, packages or permissions one answer lists at most.
 pub(super) const LISTED_MAX: usize = 500;
@@ -239,7 +240,9 @@ impl Consent {
     pub(super) fn to(name: &str, page: Option<&str>) -> Self {
         Self {
             command: format!("ringfence activate {name}"),
-            page: page.map(|page| format!("{}/plugins/{name}", page.trim_end_matches('/'))),
+            page: page.map(|page| {
+                format!("{}{}/plugins/{name}/grants", page.trim_end_matches('/'), dashboard::ROOT)
+            }),
         }
     }
 

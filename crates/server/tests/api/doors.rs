@@ -274,6 +274,32 @@ fn mcp_10_the_door_of_mcp_is_the_same_door() {
     assert_eq!(told["result"]["tools"].as_array().map(Vec::len), Some(8), "{told}");
 }
 
+/// Whoever may not consent is told where somebody else can, and that address is there.
+#[test]
+fn mcp_says_on_which_page_of_this_server_a_person_consents() {
+    let rig = Rig::new();
+    let package =
+        rig.package("p", "1.0.0", "permissions: ['env:read=LANG']\n", &["t"], "def t(a):\n    return a\n");
+    rig.send(&post("/plugins", &json!({"path": package}))).ok();
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+        "name": "plugin_list", "arguments": {}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+    }}});
+    let ask = post("//mcp/admin", &list)
+        .header("Accept", "application/json, text/event-stream")
+        .header("MCP-Protocol-Version", "2026-07-28")
+        .header("MCP-Method", "tools/call")
+        .header("MCP-Name", "plugin_list");
+    let told = rig.send(&ask).ok();
+    let page = told["result"]["structuredContent"]["plugins"][0]["consent"]["page"].as_str().unwrap();
+    let path = page.strip_prefix(&format!("http://{}/", rig.address)).unwrap_or_else(|| panic!("{told}"));
+    // Not signed in, so sent to sign in; an address that is no page is not found.
+    assert_eq!(request("GET", &format!("//{path}")).send(rig.address).status, 303, "{path}");
+    assert_eq!(request("GET", &format!("//{path}x")).send(rig.address).status, 404, "{path}x");
+}
+
 /// What a plugin may reach of the daemon that runs it, with a grant to reach it.
 #[test]
 fn api_16_a_plugin_that_reaches_the_daemon_is_a_stranger_there() {

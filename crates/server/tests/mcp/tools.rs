@@ -36,9 +36,15 @@ async fn a_plugins_life_over_http() {
     let named = json!({"name": "greeter"});
     let installed = world.done("admin", "plugin_install", json!({"path": package})).await;
     assert_eq!(installed["plugin"]["state"], "installed");
-    assert_eq!(installed["plugin"]["consent"]["page"], "http://127.0.0.1:7700/plugins/greeter");
+    assert_eq!(
+        installed["plugin"]["consent"]["page"],
+        "http://127.0.0.1:7700/dashboard/plugins/greeter/grants"
+    );
     let refused = world.refused("admin", "plugin_activate", named.clone(), "consent_required").await;
-    assert!(refused["hint"].as_str().unwrap().contains("http://127.0.0.1:7700/plugins/greeter"), "{refused}");
+    assert!(
+        refused["hint"].as_str().unwrap().contains("http://127.0.0.1:7700/dashboard/plugins/greeter/grants"),
+        "{refused}"
+    );
     assert_eq!(by(&world, "start").await, Vec::<String>::new());
     assert!(world.host.grants("greeter").await.unwrap().is_empty());
 

@@ -45,7 +45,7 @@ pub(crate) async fn page(seen: Arc<Seen>) -> Result<Page, Failure> {
         end_ms: now_ms,
     };
     let body = html! {
-        div id="resources" data-live {
+        div id="resources" data-live data-every=(part::EVERY_MS) {
             @if samples.is_empty() {
                 (part::empty("Nothing was measured in the last hour.", &html! {
                     p.faint { "A plugin is measured once a second while it runs." }
@@ -94,7 +94,7 @@ fn table(samples: &[ResourceSample]) -> Markup {
             div.scroll {
                 table {
                     caption.hidden { "What it used, in steps of five minutes" }
-                    thead { tr { th scope="col" { "From" } th.number scope="col" { "Memory, most" } th.number scope="col" { "CPU, mean" } th.number scope="col" { "CPU, most" } th.number scope="col" { "Processes and threads, most" } } }
+                    thead { tr { th scope="col" { "From" } th.number scope="col" { "Memory, most" } th.number scope="col" { "CPU, mean" } th.number scope="col" { "CPU, most" } th.number scope="col" { "Processes and threads, most" } th.number scope="col" { "Read from storage" } th.number scope="col" { "Written to storage" } } }
                     tbody {
                         @for (from, of) in rows {
                             tr {
@@ -103,6 +103,8 @@ fn table(samples: &[ResourceSample]) -> Markup {
                                 td.number { (format!("{:.1} %", mean(&of))) }
                                 td.number { (format!("{:.1} %", of.iter().map(|one| one.cpu_percent).fold(0.0, f64::max))) }
                                 td.number { (of.iter().map(|one| one.tasks).max().unwrap_or(0)) }
+                                td.number { (bytes(grown(&of, |one| one.read_bytes))) }
+                                td.number { (bytes(grown(&of, |one| one.written_bytes))) }
                             }
                         }
                     }
@@ -110,6 +112,12 @@ fn table(samples: &[ResourceSample]) -> Markup {
             }
         }
     }
+}
+
+/// By how much a count has grown in these samples, newest first. One that is smaller than before began anew with a start.
+fn grown(samples: &[&ResourceSample], of: fn(&ResourceSample) -> u64) -> u64 {
+    let steps = samples.iter().zip(samples.iter().skip(1));
+    steps.map(|(later, earlier)| of(later).checked_sub(of(earlier)).unwrap_or_else(|| of(later))).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "at most 300 samples")]

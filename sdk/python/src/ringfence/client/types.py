@@ -812,6 +812,10 @@ class ResourceSample(TypedDict):
     cpu_percent: "float"
     # Processes and threads of the plugin; 0 in samples of versions that did not count them.
     tasks: "int"
+    # Bytes that its processes have read from storage since the start; 0 in samples of versions that did not count them.
+    read_bytes: "int"
+    # As `read_bytes`, written to storage.
+    written_bytes: "int"
 
 
 class RunAnswer(TypedDict):
