@@ -100,6 +100,7 @@ fn the_output_of_a_run_arrives_without_a_reload_and_the_run_is_cancelled() {
 fn pages_follow_what_happens_by_themselves() {
     let Some(scene) = Scene::new() else { return };
     scene.furnish();
+    scene.nosy();
     scene.sign_in();
     let chromium = &scene.chromium;
     let follow = |path: &str, act: &dyn Fn(), then: &str| {
@@ -132,6 +133,31 @@ fn pages_follow_what_happens_by_themselves() {
             scene.world.run(&["call", "keeper", "fail"]);
         },
         "document.querySelectorAll('#activity tbody tr').length === 2",
+    );
+    follow(
+        "/dashboard",
+        &|| {
+            scene.world.run(&["call", "nosy", "look"]);
+        },
+        "document.getElementById('attention').innerText.includes('nosy was refused')",
+    );
+    let fresh = "/usr/share/fresh";
+    follow(
+        "/dashboard/plugins/nosy/denials",
+        &|| {
+            scene.world.run(&["call", "nosy", "look", &json!({"path": fresh}).to_string()]);
+        },
+        &format!("document.getElementById('denials').innerText.includes('{fresh}')"),
+    );
+    // A sample a second; what it has used stands as figures, too.
+    let table = "document.querySelector('#resources')";
+    follow(
+        "/dashboard/plugins/keeper/resources",
+        &|| {
+            chromium.eval(&format!("window.first = {table}.innerText"));
+            scene.world.run(&["call", "keeper", "add"]);
+        },
+        &format!("{table}.innerText !== window.first"),
     );
     follow(
         "/dashboard/hooks",
@@ -179,16 +205,13 @@ fn a_package_is_uploaded_consented_to_configured_and_started_and_the_session_is_
         }}
     });
     let package = scene.package("greeter", &manifest, "def greet(a):\n    return 'hello'\n");
-    let file = scene.world.path("greeter.tar.gz");
-    let packed =
-        std::process::Command::new("tar").arg("czf").arg(&file).arg("-C").arg(&package).arg(".").status();
-    assert!(packed.unwrap().success());
+    let file = scene.packed(&package);
     let chromium = &scene.chromium;
     scene.sign_in();
     // By way of what a page with nothing on it offers.
     chromium.click(".empty a.button");
     chromium.shows("From your computer");
-    chromium.choose("#package", &chromium.lend(&file));
+    chromium.choose("#package", &file);
     chromium.click("form[action='/dashboard/install/upload'] button");
     chromium.shows("greeter is installed. It has not run yet");
     chromium.shows("to greet in your language");

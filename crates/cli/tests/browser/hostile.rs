@@ -63,19 +63,76 @@ const AROUND: [(&str, &str); 25] = [
     ("`$(id)`", "\u{0}"),
 ];
 
-fn strings() -> Vec<String> {
-    let mut all = Vec::new();
-    for (before, behind) in AROUND {
-        for payload in PAYLOADS {
-            let number = all.len();
-            all.push(format!(
-                "{before}{}{behind}",
-                payload.replace('%', &format!("window.ran.push({number})"))
-            ));
-        }
+/// Where strings are put. The numbers in those of one field are in the thousand of that field, so that a page tells which of them
+/// it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Description,
+    Author,
+    License,
+    Reason,
+    ToolDescription,
+    ConfigTitle,
+    ConfigDescription,
+    ConfigDefault,
+    ConfigValue,
+    ToolError,
+    LogLine,
+    DenialObject,
+    Topic,
+    Words,
+    Output,
+    RunDenialObject,
+    GuardReason,
+    Progress,
+}
+
+impl Field {
+    const ALL: [Self; 18] = [
+        Self::Description,
+        Self::Author,
+        Self::License,
+        Self::Reason,
+        Self::ToolDescription,
+        Self::ConfigTitle,
+        Self::ConfigDescription,
+        Self::ConfigDefault,
+        Self::ConfigValue,
+        Self::ToolError,
+        Self::LogLine,
+        Self::DenialObject,
+        Self::Topic,
+        Self::Words,
+        Self::Output,
+        Self::RunDenialObject,
+        Self::GuardReason,
+        Self::Progress,
+    ];
+
+    const fn first(self) -> usize {
+        self as usize * 1_000
     }
-    assert_eq!(all.len(), STRINGS);
-    all
+
+    /// The strings of this field.
+    fn strings(self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (before, behind) in AROUND {
+            for payload in PAYLOADS {
+                let number = self.first() + all.len();
+                all.push(format!(
+                    "{before}{}{behind}",
+                    payload.replace('%', &format!("window.ran.push({number})"))
+                ));
+            }
+        }
+        assert_eq!(all.len(), STRINGS);
+        all
+    }
+
+    /// The same without what a manifest may not have, which is refused when it is installed.
+    fn declared(self) -> Vec<String> {
+        self.strings().iter().map(|text| declared(text)).collect()
+    }
 }
 
 /// What no page may show, in its text and in its attributes.
@@ -94,9 +151,17 @@ const FOUND: &str = r"(() => {
     return found.slice(0, 5);
 })()";
 
-/// A line of Python that holds this text as bytes.
-fn python(strings: &[String]) -> String {
-    let mut code = String::from("STRINGS = [");
+/// The numbers that the page shows: in its text, in its attributes, and in what is filled in.
+const SHOWN: &str = r"(() => {
+    const all = [document.body.textContent];
+    for (const one of document.querySelectorAll('body *')) for (const named of one.attributes) all.push(named.value);
+    for (const one of document.querySelectorAll('input, textarea')) all.push(one.value);
+    return [...new Set([...all.join('\n').matchAll(/ran\.push\((\d+)\)/g)].map((hit) => Number(hit[1])))];
+})()";
+
+/// A line of Python that holds these texts as bytes.
+fn python(name: &str, strings: &[String]) -> String {
+    let mut code = format!("{name} = [");
     for text in strings {
         write!(code, "bytes.fromhex('").unwrap();
         for byte in text.bytes() {
@@ -108,116 +173,254 @@ fn python(strings: &[String]) -> String {
     code
 }
 
-/// The text without what a manifest may not have, which is refused when it is installed.
+/// The text without what a manifest may not have.
 fn declared(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() && !ringfence_api::text::is_hidden(*c)).take(300).collect()
 }
 
-fn install(scene: &Scene, strings: &[String]) {
-    for (index, texts) in strings.chunks(TOOLS).enumerate() {
-        let tools: Vec<Value> = texts
-            .iter()
-            .enumerate()
-            .map(|(number, text)| json!({"name": format!("tool{number}"), "description": declared(text)}))
-            .collect();
-        let properties: serde_json::Map<String, Value> = texts
-            .iter()
-            .enumerate()
-            .map(|(number, text)| {
-                let text = declared(text);
-                (
-                    format!("p{number}"),
-                    json!({"type": "string", "title": text, "description": text, "default": text}),
-                )
+/// Plugins whose tools, log, refusals and configuration are full of it: a part of all strings in each.
+fn install_few(scene: &Scene) {
+    let parts = |field: Field| -> Vec<Vec<String>> {
+        field.strings().chunks(TOOLS).map(<[String]>::to_vec).collect()
+    };
+    let said = |field: Field| -> Vec<Vec<String>> {
+        field.declared().chunks(TOOLS).map(<[String]>::to_vec).collect()
+    };
+    let (reasons, tools) = (said(Field::Reason), said(Field::ToolDescription));
+    let (titles, texts, defaults) =
+        (said(Field::ConfigTitle), said(Field::ConfigDescription), said(Field::ConfigDefault));
+    let (values, errors, lines) = (parts(Field::ConfigValue), parts(Field::ToolError), parts(Field::LogLine));
+    let (objects, progress) = (parts(Field::DenialObject), parts(Field::Progress));
+    for index in 0..STRINGS / TOOLS {
+        let each = |make: &dyn Fn(usize) -> Value| -> Vec<Value> { (0..TOOLS).map(make).collect() };
+        let properties: serde_json::Map<String, Value> = (0..TOOLS)
+            .flat_map(|n| {
+                let told = json!({"type": "string", "title": titles[index][n], "description": texts[index][n], "default": defaults[index][n]});
+                [(format!("p{n}"), told), (format!("v{n}"), json!({"type": "string"}))]
             })
             .collect();
-        let first = declared(&texts[index % texts.len()]);
         let manifest = json!({
-            "description": first, "author": first, "license": declared(&texts[1]),
-            "permissions": [{"permission": "env:read", "scope": ["LANG"], "reason": first}],
-            "hooks": [{"event": "onRequest", "kind": "guard"}],
-            "tools": tools,
+            "permissions": each(&|n| json!({"permission": "env:read", "scope": [format!("V{n}")], "reason": reasons[index][n]})),
+            "tools": each(&|n| json!({"name": format!("tool{n}"), "description": tools[index][n]})),
             "config_schema": {"type": "object", "properties": properties}
         });
-        let code = python(texts)
-            + "import sys\nfor text in STRINGS:\n    sys.stderr.write(text + '\\n')\n\n\
-               def onRequest(ctx):\n    return {'blocked': True, 'reason': STRINGS[3] + STRINGS[44]}\n\n"
-            + &(0..texts.len())
-                .map(|number| format!("def tool{number}(a):\n    raise ValueError(STRINGS[{number}])\n\n"))
-                .collect::<String>();
+        let code = python("LINES", &lines[index])
+            + &python("ERRORS", &errors[index])
+            + &python("OBJECTS", &objects[index])
+            + &python("PROGRESS", &progress[index])
+            + "import sys\nfrom ringfence import host\nfor text in LINES:\n    sys.stderr.write(text + '\\n')\n\n\
+               def refused(number):\n    host.progress(1, 2, PROGRESS[number])\n    try:\n        host.read_file('/srv/' + OBJECTS[number])\n    \
+               except Exception:\n        pass\n    raise ValueError(ERRORS[number])\n\n"
+            + &(0..TOOLS).map(|n| format!("def tool{n}(a):\n    refused({n})\n\n")).collect::<String>();
         let name = format!("hostile{index}");
         scene.active(&name, &manifest, &code);
-        for tool in ["tool0", "tool7"] {
-            scene.world.run(&["call", &name, tool]);
-        }
+        let config: serde_json::Map<String, Value> =
+            values[index].iter().enumerate().map(|(n, text)| (format!("v{n}"), json!(text))).collect();
+        let set = scene.over_socket("PUT", &format!("/plugins/{name}/config"), &Value::Object(config));
+        assert!(set["v0"].is_string(), "{set}");
     }
-    scene.over_socket("POST", "/hooks/onRequest", &json!({"body": {}}));
+}
+
+/// A plugin for each string: what stands in a manifest once.
+fn install_many(scene: &Scene) {
+    let (descriptions, authors, licenses) =
+        (Field::Description.declared(), Field::Author.declared(), Field::License.declared());
+    for number in 0..STRINGS {
+        let manifest = json!({
+            "description": descriptions[number], "author": authors[number], "license": licenses[number],
+            "tools": [{"name": "hi"}]
+        });
+        let package = scene.package(&format!("one{number}"), &manifest, "def hi(a):\n    return 1\n");
+        let installed = scene.over_socket("POST", "/plugins", &json!({"path": package}));
+        assert_eq!(installed["changed"], true, "{installed}");
+    }
+}
+
+/// A guard that blocks with each of them, and a plugin that hears messages on each topic.
+fn install_others(scene: &Scene) {
+    let guard = python("STRINGS", &Field::GuardReason.strings())
+        + "def onRequest(ctx):\n    return {'blocked': True, 'reason': STRINGS[ctx['body']['n']]}\n";
+    scene.active("guard", &json!({"hooks": [{"event": "onRequest", "kind": "guard"}]}), &guard);
+    let hears = json!({"permissions": ["event:post"], "tools": [{"name": "hi"}]});
+    scene.active("hears", &hears, "def handle_event(event):\n    pass\n\ndef hi(a):\n    return 1\n");
+}
+
+/// Commands with such words, such output, and such names of files that they are not shown.
+fn run_commands(scene: &Scene) -> Vec<u64> {
+    let mut ids = Vec::new();
+    let plain =
+        |texts: &[String]| -> Vec<String> { texts.iter().map(|text| text.replace('\0', "")).collect() };
+    for (part, texts) in Field::Words.strings().chunks(100).enumerate() {
+        let words = plain(texts);
+        let words: Vec<&str> = std::iter::once("/bin/true").chain(words.iter().map(String::as_str)).collect();
+        ids.push(scene.run(&words));
+        let output = scene.world.path(&format!("data/output-{part}"));
+        std::fs::write(&output, plain(&Field::Output.strings()[part * 100..][..100]).join("\n")).unwrap();
+        let hidden = scene.world.path(&format!("data/hidden-{part}"));
+        std::fs::create_dir(&hidden).unwrap();
+        let names: Vec<String> = plain(&Field::RunDenialObject.strings()[part * 100..][..100])
+            .iter()
+            .map(|text| hidden.join(text.replace('/', "\u{2215}")).to_str().unwrap().to_owned())
+            .collect();
+        names.iter().for_each(|name| std::fs::write(name, "").unwrap());
+        let mut words = vec!["/bin/cat".to_owned(), output.to_str().unwrap().to_owned()];
+        words.extend(names);
+        let body = json!({"command": words, "read": [output], "explain": true, "wait": true});
+        let ran = scene.over_socket("POST", "/exec", &body);
+        ids.push(ran["id"].as_u64().unwrap_or_else(|| panic!("{ran}")));
+    }
+    ids
+}
+
+/// What is seen of them.
+struct Look<'a> {
+    scene: &'a Scene,
+    seen: std::collections::BTreeSet<usize>,
+    wrong: Vec<String>,
+}
+
+impl Look<'_> {
+    /// The page that is open.
+    fn at(&mut self, what: &str) {
+        let chromium = &self.scene.chromium;
+        // Whatever waits for a moment of rest has had one.
+        chromium.eval("new Promise((done) => setTimeout(done, 20))");
+        let (ran, found) = (chromium.ran(), chromium.eval(FOUND));
+        if ran != json!([]) || found != json!([]) {
+            self.wrong.push(format!("{what}: {ran} {found}"));
+        }
+        self.note(&chromium.eval(SHOWN));
+    }
+
+    fn note(&mut self, numbers: &Value) {
+        let numbers = numbers.as_array().unwrap_or_else(|| panic!("{numbers}"));
+        self.seen.extend(numbers.iter().filter_map(|number| usize::try_from(number.as_u64()?).ok()));
+    }
+
+    fn open(&mut self, path: &str) {
+        self.scene.open(path);
+        self.at(path);
+    }
+
+    /// A list from its beginning to its end.
+    fn all_of(&mut self, path: &str) {
+        let mut next = path.to_owned();
+        for _ in 0..60 {
+            self.open(&next);
+            let link = "(() => { const next = document.querySelector('.pager a[rel=next]'); return next && next.pathname + next.search; })()";
+            match self.scene.chromium.eval(link) {
+                Value::String(address) => next = address,
+                _ => return,
+            }
+        }
+        panic!("{path} has no end");
+    }
+
+    /// What happens while a page follows it comes by its stream.
+    fn follow(&mut self) {
+        let (scene, chromium) = (self.scene, &self.scene.chromium);
+        scene.open("/dashboard/activity");
+        chromium.eval(
+            "window.heard = new Set(); window.more = new EventSource('/dashboard/stream');\
+             window.more.addEventListener('plugin', (event) => { for (const hit of event.data.matchAll(/ran\\.push\\((\\d+)\\)/g)) window.heard.add(Number(hit[1])); });\
+             new Promise((done) => window.more.addEventListener('open', () => done(true)))",
+        );
+        for number in 0..STRINGS {
+            scene.over_socket("POST", "/hooks/onRequest", &json!({"body": {"n": number}}));
+            let (plugin, tool) = (format!("hostile{}", number / TOOLS), format!("tool{}", number % TOOLS));
+            scene.over_socket("POST", &format!("/plugins/{plugin}/call"), &json!({"tool": tool}));
+        }
+        for text in Field::Topic.strings() {
+            scene.over_socket("POST", "/events", &json!({"topic": text.replace('\0', ""), "wait": true}));
+        }
+        // Some payloads have no number.
+        let numbered =
+            |field: Field| field.strings().iter().filter(|text| text.contains("ran.push(")).count();
+        let of_stream =
+            format!("[...window.heard].filter((number) => number >= {})", Field::GuardReason.first());
+        let count = numbered(Field::GuardReason) + numbered(Field::Progress);
+        chromium.until(&format!("{of_stream}.length === {count}"));
+        self.note(&chromium.eval(&of_stream));
+        self.at("what happens while it is looked at");
+        chromium.eval("window.more.close()");
+    }
 }
 
 #[test]
 fn web_01_five_hundred_hostile_strings_in_every_field_run_nothing_and_hide_nothing() {
     let Some(scene) = Scene::new() else { return };
-    let all = strings();
-    install(&scene, &all);
-    // As words of commands, as what they write, and as what they are refused.
-    for texts in all.chunks(100) {
-        let texts: Vec<String> = texts.iter().map(|text| text.replace('\0', "")).collect();
-        let mut words = vec!["/usr/bin/printf", "%s\n"];
-        words.extend(texts.iter().map(String::as_str));
-        scene.run(&words);
-    }
-    scene.run(&["/bin/cat", "/<img src=x onerror=window.ran.push(1)>\u{202e}"]);
+    install_few(&scene);
+    install_many(&scene);
+    install_others(&scene);
+    let runs = run_commands(&scene);
     scene.sign_in();
-    let chromium = &scene.chromium;
-    let mut paths = crate::walk::walked(&scene);
-    let plugins = all.len() / TOOLS;
-    for index in 0..plugins {
-        scene.open(&format!("/dashboard/plugins/hostile{index}"));
-        let tabs = chromium
-            .eval("[...document.querySelectorAll('.tabs a')].map((one) => new URL(one.href).pathname)");
-        paths.extend(tabs.as_array().unwrap().iter().filter_map(Value::as_str).map(str::to_owned));
+    let mut look = Look { scene: &scene, seen: std::collections::BTreeSet::new(), wrong: Vec::new() };
+    look.follow();
+    for path in crate::walk::walked(&scene) {
+        look.open(&path);
     }
-    let runs = all.len() / 100;
-    paths.extend((1..=runs + 1).map(|id| format!("/dashboard/runs/{id}")));
-    // What a stranger puts into an address comes back in a field.
-    for text in [&all[3], &all[4 * 20 + 12], &all[20 + 3]] {
-        let text = chromium.eval(&format!("encodeURIComponent({})", json!(text.replace('\0', ""))));
-        let text = text.as_str().unwrap();
+    for index in 0..STRINGS / TOOLS {
+        let plugin = format!("/dashboard/plugins/hostile{index}");
+        for tab in
+            ["", "/grants", "/config", "/config?as=json", "/resources", "/denials", "/activity", "/upgrade"]
+        {
+            look.open(&format!("{plugin}{tab}"));
+        }
+        look.all_of(&format!("{plugin}/logs"));
+    }
+    for number in 0..STRINGS {
+        look.open(&format!("/dashboard/plugins/one{number}"));
+    }
+    for path in ["/dashboard?q=one", "/dashboard/activity?plugin=hears", "/dashboard/audit?event=denial"] {
+        look.all_of(path);
+    }
+    for id in runs {
+        look.open(&format!("/dashboard/runs/{id}"));
+    }
+    assert!(look.wrong.is_empty(), "{}", look.wrong.join("\n"));
+    // The twin: each was there to be seen, in each field that it was put in.
+    for field in Field::ALL {
+        let put = field.strings();
+        let missed: Vec<&String> = put
+            .iter()
+            .enumerate()
+            .filter(|(number, text)| {
+                text.contains("ran.push(") && !look.seen.contains(&(field.first() + number))
+            })
+            .map(|(_, text)| text)
+            .collect();
+        assert!(missed.is_empty(), "{field:?}: {} were shown nowhere: {missed:?}", missed.len());
+    }
+}
+
+#[test]
+fn web_01_what_somebody_types_comes_back_as_text() {
+    let Some(scene) = Scene::new() else { return };
+    scene.furnish();
+    scene.sign_in();
+    let mut look = Look { scene: &scene, seen: std::collections::BTreeSet::new(), wrong: Vec::new() };
+    let all: Vec<String> = Field::Description.strings().iter().map(|text| text.replace('\0', "")).collect();
+    let some = [&all[3], &all[20 + 3], &all[4 * 20 + 12], &all[5 * 20 + 7], &all[9 * 20 + 19]];
+    for text in some {
+        let encoded = scene.chromium.eval(&format!("encodeURIComponent({})", json!(text)));
+        let encoded = encoded.as_str().unwrap();
         for path in [
             "?q=",
             "/activity?q=",
             "/activity?request=",
             "/audit?plugin=",
             "/audit?since=",
-            "/plugins/hostile0/logs?q=",
+            "/plugins/keeper/logs?q=",
             "/login?then=",
         ] {
-            paths.push(format!("/dashboard{path}{text}"));
+            look.open(&format!("/dashboard{path}{encoded}"));
+        }
+        for sent in &crate::returned::ALL {
+            sent.send(&scene, text);
+            look.at(sent.path);
         }
     }
-    paths.sort();
-    paths.dedup();
-    let mut wrong = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
-    for path in &paths {
-        scene.open(path);
-        // Whatever waits for a moment of rest has had one.
-        chromium.eval("new Promise((done) => setTimeout(done, 20))");
-        let (ran, found) = (chromium.ran(), chromium.eval(FOUND));
-        if ran != json!([]) || found != json!([]) {
-            wrong.push(format!("{path}: {ran} {found}"));
-        }
-        let text = chromium.eval("document.body.textContent");
-        let text = text.as_str().unwrap();
-        seen.extend((0..all.len()).filter(|number| text.contains(&format!("window.ran.push({number})"))));
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // The twin: they were all there to be seen.
-    let missed: Vec<&String> = all
-        .iter()
-        .enumerate()
-        .filter(|(n, text)| text.contains("ran.push") && !seen.contains(n))
-        .map(|(_, text)| text)
-        .collect();
-    assert!(missed.is_empty(), "{} were shown nowhere: {missed:?}", missed.len());
+    assert!(look.wrong.is_empty(), "{}", look.wrong.join("\n"));
+    let numbers = [3, 23, 92, 107, 199];
+    assert!(numbers.iter().all(|number| look.seen.contains(number)), "the twin: {:?}", look.seen);
 }

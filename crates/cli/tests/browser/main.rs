@@ -14,6 +14,7 @@
 const SERVED: bool = false;
 
 mod acts;
+mod admin;
 mod axe;
 #[path = "../plugins/daemon.rs"]
 #[allow(dead_code, reason = "the tests of the daemon itself use more of it")]
@@ -23,6 +24,7 @@ mod hostile;
 mod keyboard;
 #[path = "../plugins/outside.rs"]
 mod outside;
+mod returned;
 mod scene;
 mod walk;
 #[path = "../plugins/world.rs"]

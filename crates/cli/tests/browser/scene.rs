@@ -23,6 +23,13 @@ impl Scene {
     pub(crate) fn new() -> Option<Self> {
         let world = World::new()?;
         let chromium = Chromium::start()?;
+        // Packages that are written into the world can be installed by their paths.
+        std::fs::create_dir_all(world.path("home")).unwrap();
+        std::fs::create_dir(world.path("packages")).unwrap();
+        std::fs::set_permissions(world.path("home"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .unwrap();
+        let config = format!("[server]\ninstall_from = [{:?}]\n", world.path("packages"));
+        std::fs::write(world.path("home/config.toml"), config).unwrap();
         let daemon = Daemon::start(&world);
         Some(Self { chromium, daemon, world })
     }
@@ -74,10 +81,15 @@ impl Scene {
 
     /// A package of a Python plugin with this manifest, its name and version aside.
     pub(crate) fn package(&self, name: &str, manifest: &Value, code: &str) -> PathBuf {
-        let package = self.world.path(&format!("package-{name}"));
+        self.version(name, "1.0.0", manifest, code)
+    }
+
+    /// The same in a version.
+    pub(crate) fn version(&self, name: &str, version: &str, manifest: &Value, code: &str) -> PathBuf {
+        let package = self.world.path(&format!("packages/{name}-{version}"));
         std::fs::create_dir_all(&package).unwrap();
         let mut whole =
-            json!({"name": name, "version": "1.0.0", "runtime": "python", "entry_point": "main.py"});
+            json!({"name": name, "version": version, "runtime": "python", "entry_point": "main.py"});
         for (field, value) in manifest.as_object().unwrap() {
             whole[field] = value.clone();
         }
@@ -86,11 +98,42 @@ impl Scene {
         package
     }
 
+    /// A package as one file, which the browser may read.
+    pub(crate) fn packed(&self, package: &std::path::Path) -> PathBuf {
+        let file = self.world.path(&format!("{}.tar.gz", package.file_name().unwrap().display()));
+        let packed =
+            std::process::Command::new("tar").arg("czf").arg(&file).arg("-C").arg(package).arg(".").status();
+        assert!(packed.unwrap().success());
+        self.chromium.lend(&file)
+    }
+
+    /// Sends a form of this session with whatever fields, as no page offers it, and waits for the page that comes of it.
+    pub(crate) fn send(&self, path: &str, fields: &[(&str, &str)]) {
+        let chromium = &self.chromium;
+        chromium.eval(&format!(
+            "(() => {{ const form = document.createElement('form'); form.method = 'post'; form.action = {};\
+             const all = [['csrf', document.querySelector('input[name=csrf]').value], ...{}];\
+             for (const [name, value] of all) {{ const field = document.createElement('textarea'); field.name = name;\
+             field.value = value; form.append(field); }} document.body.append(form); window.before = true; form.submit(); }})()",
+            json!(path),
+            json!(fields)
+        ));
+        chromium.until("window.before === undefined && document.readyState === 'complete'");
+    }
+
     /// Installs such a plugin, grants all that it asks for, and activates it.
     pub(crate) fn active(&self, name: &str, manifest: &Value, code: &str) {
         let package = self.package(name, manifest, code);
         self.world.done(&["install", &package.display().to_string(), "--grant-requested"]);
         self.world.done(&["activate", name]);
+    }
+
+    /// A plugin that asks the host for files which it was not granted.
+    pub(crate) fn nosy(&self) {
+        let code = "from ringfence import host\n\ndef look(a):\n    try:\n        host.read_file(a.get('path', '/usr/share/secret'))\n    \
+            except Exception:\n        pass\n    return 1\n";
+        let manifest = json!({"description": "Looks around.", "tools": [{"name": "look"}]});
+        self.active("nosy", &manifest, code);
     }
 
     /// What a host looks like that is used.

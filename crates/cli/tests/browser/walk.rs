@@ -23,6 +23,7 @@ const PAGES: [&str; 11] = [
     "/dashboard/plugins/keeper/activity",
     "/dashboard/plugins/keeper/logs",
 ];
+
 /// Where pictures are kept.
 fn pictures() -> PathBuf {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures");
@@ -97,22 +98,38 @@ fn every_page_opens_runs_nothing_strange_hinders_nobody_and_fits_a_phone() {
 }
 
 fn judged(scene: &Scene, path: &str, axe: &str) -> Vec<String> {
-    let chromium = &scene.chromium;
     let name: String = path
         .trim_start_matches('/')
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .take(80)
         .collect();
+    judged_after(
+        scene,
+        &name,
+        &|| scene.open(path),
+        &|heading| !["Not found", "Something is wrong here"].contains(&heading),
+        axe,
+    )
+}
+
+/// What is wrong with the page that comes of this, in every way to look at it. Its one heading must be as it is expected.
+pub(crate) fn judged_after(
+    scene: &Scene,
+    name: &str,
+    come: &dyn Fn(),
+    expected: &dyn Fn(&str) -> bool,
+    axe: &str,
+) -> Vec<String> {
+    let chromium = &scene.chromium;
     let mut wrong = Vec::new();
     for looks in Looks::ALL {
         chromium.look(looks);
-        scene.open(path);
-        let at = format!("{path} {}", looks.words());
+        come();
+        let at = format!("{name} {}", looks.words());
         let heading = chromium
             .eval("document.querySelectorAll('h1').length === 1 && document.querySelector('h1').innerText");
-        if !heading.is_string() || ["Not found", "Something is wrong here"].iter().any(|bad| heading == *bad)
-        {
+        if !heading.as_str().is_some_and(expected) {
             wrong.push(format!("{at}: its heading is {heading}"));
         }
         if chromium.ran() != json!([]) {

@@ -236,7 +236,7 @@ fn login_body(wrong: Option<&str>, then: &str) -> Markup {
         p { "On the machine of the daemon, as its user:" }
         pre { code { "ringfence dashboard" } }
         p.faint { "prints a link that opens this page once. Or make a token:" }
-        pre { code { "ringfence token create --role viewer --expires 30d" } }
+        pre { code { "ringfence token create --role viewer" } }
     }
 }
 

@@ -75,6 +75,11 @@ fn for_people(failure: Failure, correlation_id: &str) -> Told {
         told.detail.hint =
             Some("look at what there is now, and send it again if you still mean it".to_owned());
     }
+    // Where in a document that nobody has typed something stands helps nobody who has filled in a form.
+    if let Some(message) = told.detail.message.strip_prefix("in the body: ") {
+        let end = message.rfind(" at line ").filter(|_| code == ErrorCode::Usage).unwrap_or(message.len());
+        told.detail.message = message.get(..end).unwrap_or(message).to_owned();
+    }
     told
 }
 

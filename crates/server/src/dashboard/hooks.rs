@@ -104,7 +104,7 @@ const fn on_failure(what: OnFailure) -> &'static str {
 
 fn breaker(state: BreakerState) -> Markup {
     let (class, words) = match state {
-        BreakerState::Closed => ("good", "closed"),
+        BreakerState::Closed => ("good", "closed: asked"),
         BreakerState::Open => ("bad", "open: left alone"),
         BreakerState::HalfOpen => ("wait", "half open: tried"),
     };

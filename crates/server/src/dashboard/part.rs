@@ -29,10 +29,10 @@ pub(crate) fn empty(what: &str, next: &Markup) -> Markup {
 
 /// Who made a package, as far as that is known.
 pub(crate) fn publisher(publisher: &str) -> Markup {
-    match publisher.strip_prefix("unsigned:") {
-        Some("") => html! { "somebody who gives no name (not signed)" },
-        Some(name) => html! { (shown(name)) " (not signed)" },
-        None => html! { (shown(publisher)) },
+    match (publisher, publisher.strip_prefix("unsigned:")) {
+        ("unsigned", _) | (_, Some("")) => html! { "somebody who gives no name (not signed)" },
+        (_, Some(name)) => html! { (shown(name)) " (not signed)" },
+        (_, None) => html! { (shown(publisher)) },
     }
 }
 

@@ -54,6 +54,7 @@ fn none(wanted: &str, before: Option<LogPlace>, goes_on: bool) -> Markup {
 
 fn table(lines: &[LogLine]) -> Markup {
     html! {
+        p.faint { "The newest line first: what was written together reads from below." }
         table.list.log {
             caption.hidden { "Lines of the log, the newest first" }
             thead { tr { th scope="col" { "When" } th scope="col" { "From" } th scope="col" { "Line" } } }
