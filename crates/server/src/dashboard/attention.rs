@@ -145,7 +145,8 @@ fn is_unwell(plugin: &PluginSummary) -> bool {
 /// Why the host is not well, as its health says, but for those plugins.
 async fn ailments(seen: &Seen, told: &BTreeSet<&PluginName>) -> Result<Vec<String>, Failure> {
     let health = seen.ask("health", Question::default()).await?.document;
-    let reasons = health["reasons"].as_array().into_iter().flatten().filter_map(|reason| reason.as_str());
+    let reasons = health.get("reasons").and_then(|all| all.as_array()).into_iter().flatten();
+    let reasons = reasons.filter_map(|reason| reason.as_str());
     let of_a_plugin = |reason: &str| {
         let name = reason.split_once(" is ").and_then(|(name, _)| name.parse::<PluginName>().ok());
         name.is_some_and(|name| told.contains(&name))

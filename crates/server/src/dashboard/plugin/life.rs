@@ -159,7 +159,7 @@ fn told(seen: &Seen, upgraded: &Value) -> Next {
 /// Drops the version that waits, and no other than the one that the form was made from.
 pub(crate) async fn abandon_upgrade(act: Act) -> Result<Next, Failure> {
     let reply = act.send(Question { version: act.version(), ..Question::default() }).await?;
-    let installed = reply.document["version"].as_str().unwrap_or_default();
+    let installed = reply.document.get("version").and_then(Value::as_str).unwrap_or_default();
     let text =
         format!("The version that waited is refused, and nothing of it is kept. {installed} stays in place.");
     Ok(done(home(&act.seen), text))
