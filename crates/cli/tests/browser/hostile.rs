@@ -10,6 +10,8 @@ use crate::scene::Scene;
 const STRINGS: usize = 500;
 /// Tools of one plugin.
 const TOOLS: usize = 50;
+/// Letters of an author that are shown for certain: what a host escapes takes more.
+const SHOWN_WHOLE: usize = 190;
 
 /// What runs where a page is not careful; `%` is the canary.
 const PAYLOADS: [&str; 20] = [
@@ -79,6 +81,7 @@ enum Field {
     ToolError,
     LogLine,
     DenialObject,
+    /// A name of letters, which none of them is: each is refused, and nobody hears it.
     Topic,
     Words,
     Output,
@@ -88,7 +91,8 @@ enum Field {
 }
 
 impl Field {
-    const ALL: [Self; 18] = [
+    /// Those in which all of them must be seen.
+    const ALL: [Self; 17] = [
         Self::Description,
         Self::Author,
         Self::License,
@@ -101,7 +105,6 @@ impl Field {
         Self::ToolError,
         Self::LogLine,
         Self::DenialObject,
-        Self::Topic,
         Self::Words,
         Self::Output,
         Self::RunDenialObject,
@@ -190,7 +193,8 @@ fn install_few(scene: &Scene) {
     let (titles, texts, defaults) =
         (said(Field::ConfigTitle), said(Field::ConfigDescription), said(Field::ConfigDefault));
     let (values, errors, lines) = (parts(Field::ConfigValue), parts(Field::ToolError), parts(Field::LogLine));
-    let (objects, progress) = (parts(Field::DenialObject), parts(Field::Progress));
+    let (objects, progress, topics) =
+        (parts(Field::DenialObject), parts(Field::Progress), parts(Field::Topic));
     for index in 0..STRINGS / TOOLS {
         let each = |make: &dyn Fn(usize) -> Value| -> Vec<Value> { (0..TOOLS).map(make).collect() };
         let properties: serde_json::Map<String, Value> = (0..TOOLS)
@@ -206,11 +210,14 @@ fn install_few(scene: &Scene) {
         });
         let code = python("LINES", &lines[index])
             + &python("ERRORS", &errors[index])
-            + &python("OBJECTS", &objects[index])
+            // No path has a NUL, and asking for one is a mistake and no denial.
+            + &python("OBJECTS", &objects[index].iter().map(|text| text.replace('\0', "")).collect::<Vec<_>>())
             + &python("PROGRESS", &progress[index])
+            + &python("TOPICS", &topics[index])
             + "import sys\nfrom ringfence import host\nfor text in LINES:\n    sys.stderr.write(text + '\\n')\n\n\
-               def refused(number):\n    host.progress(1, 2, PROGRESS[number])\n    try:\n        host.read_file('/srv/' + OBJECTS[number])\n    \
-               except Exception:\n        pass\n    raise ValueError(ERRORS[number])\n\n"
+               def refused(number):\n    host.progress(1, 2, PROGRESS[number])\n    \
+               for act in (lambda: host.read_file('/srv/' + OBJECTS[number]), lambda: host.post_event(TOPICS[number])):\n        \
+               try:\n            act()\n        except Exception:\n            pass\n    raise ValueError(ERRORS[number])\n\n"
             + &(0..TOOLS).map(|n| format!("def tool{n}(a):\n    refused({n})\n\n")).collect::<String>();
         let name = format!("hostile{index}");
         scene.active(&name, &manifest, &code);
@@ -221,28 +228,50 @@ fn install_few(scene: &Scene) {
     }
 }
 
-/// A plugin for each string: what stands in a manifest once.
-fn install_many(scene: &Scene) {
-    let (descriptions, authors, licenses) =
-        (Field::Description.declared(), Field::Author.declared(), Field::License.declared());
-    for number in 0..STRINGS {
+/// Plugins for what stands in a manifest once: as many strings in each field as are shown of it. How many plugins there are.
+fn install_many(scene: &Scene) -> usize {
+    let mut fields =
+        [Field::Description, Field::Author, Field::License].map(|field| joined(&field.declared()));
+    let count = fields.iter().map(Vec::len).max().unwrap();
+    fields.iter_mut().for_each(|texts| texts.resize(count, "none".to_owned()));
+    for number in 0..count {
+        let [description, author, license] = [0, 1, 2].map(|field: usize| &fields[field][number]);
         let manifest = json!({
-            "description": descriptions[number], "author": authors[number], "license": licenses[number],
-            "tools": [{"name": "hi"}]
+            "description": description, "author": author, "license": license, "tools": [{"name": "hi"}]
         });
         let package = scene.package(&format!("one{number}"), &manifest, "def hi(a):\n    return 1\n");
         let installed = scene.over_socket("POST", "/plugins", &json!({"path": package}));
         assert_eq!(installed["changed"], true, "{installed}");
     }
+    count
 }
 
-/// A guard that blocks with each of them, and a plugin that hears messages on each topic.
+/// The texts one behind the other, in as few as are shown whole.
+fn joined(texts: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for text in texts {
+        match all.last_mut() {
+            Some(last) if last.chars().count() + text.chars().count() < SHOWN_WHOLE => {
+                last.push(' ');
+                last.push_str(text);
+            }
+            _ => all.push(text.clone()),
+        }
+    }
+    all
+}
+
+/// A guard that blocks with each of them, and a plugin that hears messages on every topic.
 fn install_others(scene: &Scene) {
     let guard = python("STRINGS", &Field::GuardReason.strings())
         + "def onRequest(ctx):\n    return {'blocked': True, 'reason': STRINGS[ctx['body']['n']]}\n";
     scene.active("guard", &json!({"hooks": [{"event": "onRequest", "kind": "guard"}]}), &guard);
     let hears = json!({"permissions": ["event:post"], "tools": [{"name": "hi"}]});
-    scene.active("hears", &hears, "def handle_event(event):\n    pass\n\ndef hi(a):\n    return 1\n");
+    scene.active(
+        "hears",
+        &hears,
+        "def handle_event(topic, payload):\n    pass\n\ndef hi(a):\n    return 1\n",
+    );
 }
 
 /// Commands with such words, such output, and such names of files that they are not shown.
@@ -330,8 +359,9 @@ impl Look<'_> {
             let (plugin, tool) = (format!("hostile{}", number / TOOLS), format!("tool{}", number % TOOLS));
             scene.over_socket("POST", &format!("/plugins/{plugin}/call"), &json!({"tool": tool}));
         }
-        for text in Field::Topic.strings() {
-            scene.over_socket("POST", "/events", &json!({"topic": text.replace('\0', ""), "wait": true}));
+        for text in Field::Topic.strings().iter().filter(|text| text.contains("ran.push(")) {
+            let posted = scene.over_socket("POST", "/events", &json!({"topic": text, "wait": true}));
+            assert_eq!(posted["error"]["code"], "usage", "{text:?}: {posted}");
         }
         // Some payloads have no number.
         let numbered =
@@ -350,7 +380,7 @@ impl Look<'_> {
 fn web_01_five_hundred_hostile_strings_in_every_field_run_nothing_and_hide_nothing() {
     let Some(scene) = Scene::new() else { return };
     install_few(&scene);
-    install_many(&scene);
+    let plugins = install_many(&scene);
     install_others(&scene);
     let runs = run_commands(&scene);
     scene.sign_in();
@@ -368,10 +398,10 @@ fn web_01_five_hundred_hostile_strings_in_every_field_run_nothing_and_hide_nothi
         }
         look.all_of(&format!("{plugin}/logs"));
     }
-    for number in 0..STRINGS {
+    for number in 0..plugins {
         look.open(&format!("/dashboard/plugins/one{number}"));
     }
-    for path in ["/dashboard?q=one", "/dashboard/activity?plugin=hears", "/dashboard/audit?event=denial"] {
+    for path in ["/dashboard?q=one", "/dashboard/activity", "/dashboard/audit?event=denial"] {
         look.all_of(path);
     }
     for id in runs {
