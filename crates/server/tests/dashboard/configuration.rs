@@ -204,3 +204,20 @@ fn a_plugin_without_settings_says_so() {
     assert!(admin.open("/dashboard/plugins/q/config").contains("nothing to configure"));
     assert!(admin.open("/dashboard/plugins/q/config?as=json").contains("The whole configuration"));
 }
+
+#[test]
+fn what_was_typed_as_json_comes_back_as_the_same_json_and_shows_itself() {
+    let rig = Rig::new();
+    let head = "config_schema: {type: object, properties: {a: {type: integer}}}\n";
+    rig.active("p", head, &["hi"], "def hi(a):\n    return 1\n");
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let typed = "{\r\n  \"a\": \"x\u{202e}y\"\r\n}";
+    let answer = admin.post("/dashboard/plugins/p/config", &[("whole", typed)]);
+    let body = page(&answer);
+    assert_eq!(answer.status, 422, "{body}");
+    assert!(!body.contains('\u{202e}') && body.contains("x\\u202ey"), "{body}");
+    assert!(body.contains("{\n  &quot;a&quot;: &quot;x"), "its lines are lines: {body}");
+    let answer = admin.post("/dashboard/plugins/p/config", &[("value:/a", "1\u{202e}2")]);
+    let body = page(&answer);
+    assert!(answer.status == 422 && !body.contains('\u{202e}') && body.contains("1\\u{202e}2"), "{body}");
+}

@@ -56,14 +56,19 @@ impl<'a> Filled<'a> {
     ) -> Self {
         let mut typed = BTreeMap::new();
         gather(fields, form, &mut typed);
-        let others = form.text(OTHERS).unwrap_or_default().to_owned();
+        let others = inert_json(form.text(OTHERS).unwrap_or_default());
         Self { fields, typed, values, stored, others, version, wrong: wrong.clone(), shows_stored }
     }
 
     /// What stands in a field of text.
     fn text(&self, field: &Field) -> String {
         if let Some(typed) = self.typed.get(&field.pointer) {
-            return typed.clone();
+            // What a line cannot show becomes JSON where it is drawn; all else that was typed shows itself here already.
+            return match &field.control {
+                Control::Text | Control::Lines(_) => typed.clone(),
+                Control::Json => inert_json(typed),
+                _ => plain(typed, LONG_MAX_CHARS).0,
+            };
         }
         match (self.values.pointer(&field.pointer), &field.control) {
             (None, _) => String::new(),
@@ -190,7 +195,7 @@ pub(super) fn draw_json(
                 (seen.form(&format!("/plugins/{name}/config"), html! {
                     input type="hidden" name="version" value=(version);
                     label for=(WHOLE) { "The whole configuration" }
-                    textarea.tall id=(WHOLE) name=(WHOLE) spellcheck="false" { (text) }
+                    textarea.tall id=(WHOLE) name=(WHOLE) spellcheck="false" { (inert_json(text)) }
                     p.row { button.main type="submit" { "Save" } }
                 }))
             } @else {
@@ -206,9 +211,14 @@ fn invalid(filled: &Filled<'_>, pointer: &str) -> Option<&'static str> {
 
 /// A value as JSON for people: what does not show itself stands as its code, which is the same JSON.
 pub(super) fn json_text(value: &Value) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    inert_json(&serde_json::to_string_pretty(value).unwrap_or_default())
+}
+
+/// JSON, as it was typed or written: what does not show itself stands as its code. In a text that is the same JSON.
+fn inert_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
+    // Forms end lines so.
+    for character in text.replace("\r\n", "\n").chars() {
         if is_inert(character) {
             out.push(character);
             continue;
