@@ -1,5 +1,7 @@
 //! From install to uninstall.
 
+use serde_json::{Value, json};
+
 use crate::daemon::within;
 use crate::world::World;
 
@@ -135,4 +137,30 @@ fn a_plugin_that_is_granted_nothing_runs_and_reads_nothing() {
     world.done(&["grant", "notes", "file:read=data/**"]);
     assert_eq!(world.json(&["grants", "notes"])[0]["permission"], world.read_grant());
     assert_eq!(world.done(&["call", "notes", "read", &path]).out, "\"a note\"\n");
+}
+
+#[test]
+fn a_version_that_waits_is_refused_and_the_installed_one_stays() {
+    let Some(world) = World::new() else { return };
+    let world = world.with_active_notes();
+    world.run(&["upgrade", "--abandon", "notes", "--json"]).refused(3, "not_found");
+    let newer = world.package("1.1.0", &json!([{"permission": "env:read", "scope": ["HOME"]}]));
+    world.run(&["upgrade", &newer, "--json"]).refused(4, "consent_required");
+    assert_eq!(world.json(&["show", "notes"])["pending"]["version"], "1.1.0");
+    for wrong in [
+        &["upgrade"][..],
+        &["upgrade", &newer, "--abandon", "notes"],
+        &["upgrade", "--abandon", "notes", "--grant-none"],
+    ] {
+        assert_eq!(world.run(wrong).code, Some(2), "{wrong:?}");
+    }
+    let said = world.done(&["upgrade", "--abandon", "notes"]);
+    assert!(said.err.contains("notes 1.1.0 is dropped, and 1.0.0 stays in place"), "{said:?}");
+    let shown = world.json(&["show", "notes"]);
+    assert_eq!((&shown["pending"], &shown["version"]), (&Value::Null, &json!("1.0.0")));
+    let records = world.json(&["audit", "list", "--plugin", "notes"]).to_string();
+    assert!(records.contains("abandoned"), "{records}");
+    // The twin: it may come again, and is taken when somebody consents.
+    world.done(&["upgrade", &newer, "--grant-requested"]);
+    assert_eq!(world.json(&["show", "notes"])["version"], "1.1.0");
 }
