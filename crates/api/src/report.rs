@@ -176,6 +176,10 @@ pub struct Denial {
     /// What to know before the grant is given, such as that the object is protected; left out where there is nothing to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// Which line of the program asked for it, `FILE:LINE`, as its interpreter says and nothing proves; left out where it does not
+    /// say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 impl Denial {
@@ -189,6 +193,7 @@ impl Denial {
             grant: None,
             count: 1,
             warning: None,
+            location: None,
         }
     }
 }

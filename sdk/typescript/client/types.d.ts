@@ -161,6 +161,8 @@ export interface Denial {
   count: number;
   /** What to know before the grant is given, such as that the object is protected; left out where there is nothing to say. */
   warning?: string | null;
+  /** Which line of the program asked for it, `FILE:LINE`, as its interpreter says and nothing proves; left out where it does not say. */
+  location?: string | null;
 }
 
 /** A package that was found and is not installed in this version. */

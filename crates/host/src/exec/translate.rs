@@ -12,6 +12,7 @@ use ringfence_sandbox::{Backend, Limits, Plan, Processes, Program, ResolveError,
 
 use crate::config::LimitsBackend;
 use crate::error::Error;
+use crate::exec::explain;
 use crate::exec::floor::vars;
 use crate::exec::learn;
 use crate::exec::mounts::{self, shows};
@@ -80,6 +81,9 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     processes(&mut plan, &rules)?;
     environment(&mut plan, exec, &rules)?;
     plan.limits(limits(exec)?).observe(exec.explain).throw_away(exec.throw_away);
+    if exec.explain && !exec.wide {
+        explain::site::ask(&mut plan);
+    }
     if exec.wide {
         learn::open_wide(&mut plan, exec, &directory, &vars);
     }

@@ -243,6 +243,7 @@ impl Store {
                         grant: Some(grant).filter(|grant| !grant.is_empty()),
                         count: row.get(4)?,
                         warning: None,
+                        location: None,
                     };
                     Ok(DenialRow { denial, first_at_ms: row.get(5)?, last_at_ms: row.get(6)? })
                 })?

@@ -262,6 +262,9 @@ class Denial(_DenialNeeded, total=False):
     # What to know before the grant is given, such as that the object is protected; left out where there is nothing to
     # say.
     warning: "Optional[str]"
+    # Which line of the program asked for it, `FILE:LINE`, as its interpreter says and nothing proves; left out where it
+    # does not say.
+    location: "Optional[str]"
 
 
 class _DiscoveredPackageNeeded(TypedDict):
