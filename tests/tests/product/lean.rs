@@ -25,9 +25,13 @@ fn a_short_command_opens_no_database_starts_no_thread_and_waits_for_no_disk() {
         let first = traced("{world}/out/first");
         assert!(first.contains("runs/index"), "what is traced is seen, as {who:?}\n{first}");
         let calls = traced("{world}/out/second");
-        let (opened, other): (Vec<&str>, Vec<&str>) = calls.lines().partition(|call| call.starts_with("openat("));
+        let (opened, other): (Vec<&str>, Vec<&str>) =
+            calls.lines().partition(|call| call.starts_with("openat("));
         assert!(opened.len() > 5, "as {who:?}\n{calls}");
-        assert!(!opened.iter().any(|call| call.contains(".db") || call.contains(".sqlite")), "as {who:?}\n{calls}");
+        assert!(
+            !opened.iter().any(|call| call.contains(".db") || call.contains(".sqlite")),
+            "as {who:?}\n{calls}"
+        );
         let launcher = |call: &&str| call.contains("CLONE_VM") && call.contains("CLONE_VFORK");
         assert!(other.len() == 1 && other.iter().all(launcher), "as {who:?}\n{calls}");
     }
