@@ -20,8 +20,8 @@ use crate::host::{
 };
 use crate::lifecycle::{LogLine, LogSource};
 use crate::plugin::{
-    Broken, Discovered, GrantInfo, Installed, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary,
-    PolicyEffect, PolicyNote, PreviousVersion, Scan, Upgraded,
+    Broken, Discovered, GrantInfo, GrantPlace, Installed, LimitsInfo, PendingUpgrade, PlaceState,
+    PluginDetails, PluginSummary, PolicyEffect, PolicyNote, PreviousVersion, Scan, Upgraded,
 };
 use crate::policy::{Finding, PolicyState, PolicyStatus};
 use crate::scan::Report;
@@ -101,6 +101,8 @@ fn consent_request() -> ConsentRequest {
         ConsentRequest::of(&manifest(), "unsigned:me", "0".repeat(64).as_str(), vec![], &[], None).unwrap();
     request.scan = report();
     request.asked[0].policy = Some(note());
+    request.asked[0].place = Some(place());
+    request.asked[0].warnings = vec!["it holds a repository".to_owned()];
     request
 }
 
@@ -124,6 +126,7 @@ fn details() -> PluginDetails {
             granted_at_ms: 8,
             granted_by: "admin".to_owned(),
             policy: Some(note()),
+            place: Some(place()),
         }],
         network: "none",
         limits: LimitsInfo {
@@ -149,6 +152,10 @@ fn details() -> PluginDetails {
             wider: vec![permission()],
         }),
     }
+}
+
+fn place() -> GrantPlace {
+    GrantPlace { path: "/srv/b".to_owned(), state: PlaceState::Misfit, why: Some("a link".to_owned()) }
 }
 
 fn denial() -> ringfence_api::Denial {

@@ -2,6 +2,9 @@
 //!
 //! Everything a plugin supplies is shown escaped and cut, so that no text of its own can pass for ours (PKG-31).
 
+mod later;
+pub(crate) mod place;
+
 use std::fmt;
 use std::path::Path;
 
@@ -10,7 +13,7 @@ use ringfence_api::{Manifest, Permission, PermissionName, PluginName, Runtime};
 use serde::Serialize;
 
 use crate::enforcement::{Enforcement, enforcement};
-use crate::plugin::PolicyNote;
+use crate::plugin::{GrantPlace, PolicyNote};
 use crate::scan::{self, Report};
 
 /// The longest text of a plugin that is shown, in characters.
@@ -49,6 +52,12 @@ pub struct Asked {
     /// What the administrator's policy takes of it; `None`: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyNote>,
+    /// Where it leads on this machine; `None` for what is over no files, and where it opens just what is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<GrantPlace>,
+    /// What it reaches beyond what is written, such as files with a name elsewhere, or what is executed later.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Asked {
@@ -66,7 +75,15 @@ impl Asked {
             granted: false,
             new: true,
             policy: None,
+            place: None,
+            warnings: Vec::new(),
         }
+    }
+
+    /// Where it leads, as a line for people; `None` where that is what is written.
+    #[must_use]
+    pub fn leads(&self) -> Option<String> {
+        self.place.as_ref().map(GrantPlace::line)
     }
 }
 
@@ -185,6 +202,12 @@ impl fmt::Display for ConsentRequest {
             writeln!(f, "      {}", escaped(&item.permission.to_string(), usize::MAX))?;
             if let Some(reason) = &item.reason {
                 writeln!(f, "      the author says: \"{reason}\"")?;
+            }
+            if let Some(leads) = item.leads() {
+                writeln!(f, "      {leads}")?;
+            }
+            for warning in &item.warnings {
+                writeln!(f, "      note: {warning}")?;
             }
             for because in item.policy.iter().flat_map(|note| &note.because) {
                 writeln!(f, "      {}", escaped(because, usize::MAX))?;

@@ -58,6 +58,52 @@ pub struct GrantInfo {
     /// What the administrator's policy takes of it; `None`: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyNote>,
+    /// Where it leads on this machine; `None` for what is over no files, and where it opens just what is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<GrantPlace>,
+}
+
+/// Where a grant over files leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GrantPlace {
+    /// The path, every link followed.
+    pub path: String,
+    /// Whether it is opened.
+    pub state: PlaceState,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl GrantPlace {
+    /// The same as a line for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let path = &self.path;
+        let closed = |then: &str| format!("{}; {then}", self.why.as_deref().unwrap_or("it opens nothing"));
+        match self.state {
+            PlaceState::Open => format!("leads to {path}"),
+            PlaceState::Missing => format!("{path} is not there now"),
+            PlaceState::Closed => closed("it opens nothing until somebody consents anew"),
+            PlaceState::Misfit => closed("with it, nothing is started"),
+        }
+    }
+}
+
+/// Whether a grant over files opens its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceState {
+    /// It does.
+    Open,
+    /// Nothing is there now.
+    Missing,
+    /// A plugin could have put there what is there, so it opens nothing until somebody consents anew.
+    Closed,
+    /// It is not what was consented to, and the plugin is not started.
+    Misfit,
 }
 
 /// What the administrator's policy takes of a grant.

@@ -58,6 +58,7 @@ fn details() -> PluginDetails {
             granted_at_ms: 0,
             granted_by: "ada".to_owned(),
             policy: None,
+            place: None,
         }],
         network: "none",
         limits: LimitsInfo {

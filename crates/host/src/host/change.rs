@@ -321,11 +321,12 @@ impl Host {
                 }
                 let asked = super::inspect::asked_now(&context, &name)?;
                 let granted = super::administer::chosen(&asked, consent, &name)?;
-                super::inspect::judge_grants(&context, &pending, &granted, &by)?;
+                let places = super::inspect::judge_grants(&context, &pending, &granted, &by)?;
                 Ok(UpgradeGrants::Consented(crate::store::Consent {
                     digest: asked.digest.clone(),
                     asked: asked.all(),
                     granted,
+                    places,
                     by,
                 }))
             })
