@@ -21,7 +21,7 @@ use crate::host::{
 use crate::lifecycle::{LogLine, LogSource};
 use crate::plugin::{
     Broken, Discovered, GrantInfo, GrantPlace, Installed, LimitsInfo, PendingUpgrade, PlaceState,
-    PluginDetails, PluginSummary, PolicyEffect, PolicyNote, PreviousVersion, Scan, Upgraded,
+    PluginDetails, PluginSummary, PolicyEffect, PolicyNote, PreviousVersion, PublisherChange, Scan, Upgraded,
 };
 use crate::policy::{Finding, PolicyState, PolicyStatus};
 use crate::scan::Report;
@@ -150,12 +150,17 @@ fn details() -> PluginDetails {
             version: "1.1.0".to_owned(),
             digest: "2".repeat(64),
             wider: vec![permission()],
+            publisher_change: Some(publisher_change()),
         }),
     }
 }
 
 fn place() -> GrantPlace {
     GrantPlace { path: "/srv/b".to_owned(), state: PlaceState::Misfit, why: Some("a link".to_owned()) }
+}
+
+fn publisher_change() -> PublisherChange {
+    PublisherChange { from_publisher: "unsigned:me".to_owned(), to_publisher: "unsigned:you".to_owned() }
 }
 
 fn denial() -> ringfence_api::Denial {
@@ -185,6 +190,7 @@ fn what_is_said_of_plugins_fits_its_schema() {
         to_version: "1.1.0".to_owned(),
         done: false,
         wider: vec![permission()],
+        publisher_change: Some(publisher_change()),
         rolled_back: None,
         scan: Some(Report::not_run("no program")),
     });

@@ -146,13 +146,17 @@ impl Seen {
         })
     }
 
-    /// Device and inode decide. A number that was given to another file since can only be that of a file which somebody made in a
-    /// place that they may write, which opens nothing that they could not open. After a restart of the machine the same disk may have another number: then path and the time
-    /// of making must be the same as well.
+    /// Device and inode decide, at the same path. At another one, which a link leads to, the time of making must be the same as
+    /// well: a number that is free again is soon given to a file of somebody else. After a restart of the machine the same disk may
+    /// have another number: then all three must be the same but for that.
     fn is(&self, now: &Self, same_path: bool) -> bool {
+        let same_making = self.born_ns == now.born_ns;
         let same_device = self.device == now.device;
-        let renumbered = self.boot != now.boot && same_path && self.born_ns == now.born_ns;
-        self.inode == now.inode && self.directory == now.directory && (same_device || renumbered)
+        let renumbered = self.boot != now.boot && same_path && same_making;
+        let moved = self.born_ns.is_some() && same_making;
+        self.inode == now.inode
+            && self.directory == now.directory
+            && (same_device && (same_path || moved) || renumbered)
     }
 
     /// Whether this is it, for who has nothing but device and inode.

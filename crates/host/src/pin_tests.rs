@@ -23,8 +23,12 @@ fn a_directory_is_itself_wherever_it_lies_and_no_other_one() {
     std::fs::rename(root.join("a"), root.join("b")).unwrap();
     symlink("b", root.join("a")).unwrap();
     assert!(pin.is(&find(&root.join("a"))), "the same one, by a link");
+    let mut reused = pin.clone();
+    reused.seen.as_mut().unwrap().born_ns = Some(1);
+    assert!(!reused.is(&find(&root.join("a"))), "another one with its number, by a link");
+    std::fs::create_dir(root.join("c")).unwrap();
     std::fs::remove_file(root.join("a")).unwrap();
-    std::fs::create_dir(root.join("a")).unwrap();
+    std::fs::rename(root.join("c"), root.join("a")).unwrap();
     assert!(!pin.is(&find(&root.join("a"))), "another one in its place");
     std::fs::remove_dir(root.join("a")).unwrap();
     symlink("/usr", root.join("a")).unwrap();

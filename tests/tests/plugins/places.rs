@@ -114,8 +114,9 @@ fn fs_25_what_was_consented_to_was_replaced() {
         fs::remove_file(srv(&place, "out/cache")).unwrap();
         fs::rename(srv(&place, "out/kept"), srv(&place, "out/cache")).unwrap();
         assert_eq!(read(&place, "hostile", &srv(&place, "out/cache/a"))[0], mine);
-        fs::remove_dir_all(srv(&place, "out/cache")).unwrap();
+        // Made first: later it could get the inode that is free by then.
         place.world.mkdir("srv/out/other");
+        fs::remove_dir_all(srv(&place, "out/cache")).unwrap();
         place.world.put("srv/out/other/a", "new");
         fs::rename(srv(&place, "out/other"), srv(&place, "out/cache")).unwrap();
         place.refused(&["activate", "hostile"], 4, "permission_denied");

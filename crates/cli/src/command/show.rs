@@ -104,7 +104,11 @@ fn head(text: &mut String, details: &PluginDetails) -> Written {
     if let Some(pending) = &details.pending {
         let wider: Vec<String> =
             pending.wider.iter().map(|permission| one_line(&permission.to_string())).collect();
-        writeln!(text, "  waiting    {} waits for consent to {}", pending.version, wider.join(", "))?;
+        let to = if wider.is_empty() { String::new() } else { format!(" to {}", wider.join(", ")) };
+        writeln!(text, "  waiting    {} waits for consent{to}", pending.version)?;
+        if let Some(change) = &pending.publisher_change {
+            writeln!(text, "             {}", one_line(&change.to_string()))?;
+        }
     }
     Ok(())
 }

@@ -152,6 +152,7 @@ fn trouble_is_shown_with_what_to_do() {
             version: "2.0.0".to_owned(),
             digest: "ef".to_owned(),
             wider: vec!["profile:read".parse().unwrap()],
+            publisher_change: None,
         }),
         ..details()
     };

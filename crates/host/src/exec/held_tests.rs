@@ -137,11 +137,12 @@ fn fs_25_what_was_there_must_be_there() {
     tree.consent(&[OUT, CACHE]).unwrap();
     assert!(tree.reads(&[OUT, CACHE], "out/cache/a"), "the twin");
     for swap in [true, false] {
+        // Made first: later it could get the inode that is free by then.
+        fs::create_dir_all(tree.at("out/new")).unwrap();
         fs::remove_dir(tree.at("out/cache")).unwrap();
         if swap {
             symlink(tree.at("private"), tree.at("out/cache")).unwrap();
         } else {
-            fs::create_dir(tree.at("out/new")).unwrap();
             fs::rename(tree.at("out/new"), tree.at("out/cache")).unwrap();
         }
         let error = tree.start(&[OUT, CACHE]).unwrap_err();

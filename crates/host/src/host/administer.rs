@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ringfence_api::{ErrorCode, Permission, PluginName, PluginState};
-use ringfence_policy::{Explanation, Request};
+use ringfence_api::{ErrorCode, Permission, PermissionName, PluginName, PluginState};
+use ringfence_policy::{Effect, Explanation, Request, Rule, RuleSet};
 use serde_json::Value;
 
 use super::follow::Others;
@@ -306,7 +306,9 @@ impl Host {
         self.grants(name).await
     }
 
-    /// Whether a plugin may do something, by which rule, and which grant would allow it.
+    /// Whether a plugin may do something, by which rule, and which grant would allow it. About a program it says whether the host
+    /// would run it for the plugin: in its own sandbox, a plugin that may start any starts whatever it sees there, and the text
+    /// says so.
     ///
     /// # Errors
     /// `not_found`; `permission_denied` when grants were changed by hand.
@@ -318,7 +320,7 @@ impl Host {
         if let Some(instance) =
             self.known_supervisor(name.as_str()).and_then(|supervisor| supervisor.running())
         {
-            return Ok(instance.target.rules.explain(request));
+            return Ok(explained(&instance.target.rules, request));
         }
         let (context, request) = (Arc::clone(self.context()), request.clone());
         let store = context.store.clone();
@@ -335,7 +337,7 @@ impl Host {
                 let granted = (&grants[..], Some(&pins));
                 let Resolution { set: rules, .. } =
                     effective(&context, &manifest, &package, &data, granted, &policy)?;
-                Ok(rules.explain(&request))
+                Ok(explained(&rules, &request))
             })
             .await
     }
@@ -479,6 +481,22 @@ impl Host {
         let store = context.store.clone();
         store.run(move |_| context.row(&name)).await
     }
+}
+
+/// What the rules say. Of a program that they do not name, also what they do not hold.
+fn explained(rules: &RuleSet, request: &Request) -> Explanation {
+    let mut said = rules.explain(request);
+    let starts = |rule: &&Rule| {
+        rule.effect() == Effect::Allow && *rule.permission_name() == PermissionName::SubprocessExecute
+    };
+    let refused = said.effect == Effect::Deny && matches!(request, Request::Execute { .. });
+    if refused && let Some(rule) = rules.rules().iter().find(starts) {
+        said.text.push_str(&format!(
+            "; that holds for what the host runs for it: with {}, it can start any program that it sees inside its own sandbox",
+            rule.text()
+        ));
+    }
+    said
 }
 
 fn empty() -> Value {

@@ -18,7 +18,7 @@ use crate::exec::translate::{Judged, Resolution, vars_of_home};
 use crate::lifecycle::{Context, LogFilter, LogLine, LogPage, effective, places};
 use crate::plugin::{
     GrantInfo, GrantPlace, LimitsInfo, PendingUpgrade, PlaceState, PluginDetails, PluginSummary,
-    PolicyEffect, PolicyNote, PreviousVersion,
+    PolicyEffect, PolicyNote, PreviousVersion, PublisherChange,
 };
 use crate::runtime::{self, Purpose, Spec};
 use crate::store::{Actor, GrantRow, PackageRow, Places, PluginRow, SummaryRow, Trusted};
@@ -356,6 +356,15 @@ fn pending(trusted: &Trusted, package: &PackageRow) -> Result<PendingUpgrade, Er
         version: package.version.to_string(),
         digest: package.digest.clone(),
         wider: wider.filter(|permission| !granted.contains(&permission)).collect(),
+        publisher_change: publisher_change(&trusted.plugin.package, package),
+    })
+}
+
+/// Who made the other version, where that is somebody else.
+pub(super) fn publisher_change(from: &PackageRow, to: &PackageRow) -> Option<PublisherChange> {
+    (from.publisher != to.publisher).then(|| PublisherChange {
+        from_publisher: publisher_shown(&from.publisher),
+        to_publisher: publisher_shown(&to.publisher),
     })
 }
 
@@ -388,11 +397,13 @@ pub(super) fn consent_request(context: &Context, name: &PluginName) -> Result<Co
     Ok(asked.with_scan(scan))
 }
 
-/// Says of each grant for writing what it would reach beyond its place. That may take some tenths of a second each.
+/// Says of each grant for writing that is not given yet what it would reach beyond its place. That may take some tenths of a second
+/// each, which nobody who only looks at a running plugin shall wait for.
 fn warn(context: &Context, package: &PackageRow, asked: &mut ConsentRequest) -> Result<(), Error> {
     let (_, standing) = asked_places(context, package, asked)?;
     let home = vars_of_home(&context.home)?.home().map(|home| home.as_path().to_owned());
-    for item in asked.asked.iter_mut().filter(|item| *item.permission.name() == PermissionName::FileWrite) {
+    let open = |item: &&mut Asked| !item.granted && *item.permission.name() == PermissionName::FileWrite;
+    for item in asked.asked.iter_mut().filter(open) {
         let Some(found) = standing.get(&item.permission.to_string()) else { continue };
         let said = crate::consent::place::warnings(&found.path, home.as_deref());
         item.warnings = said.iter().map(|line| shown_up_to(line, usize::MAX)).collect();
@@ -445,6 +456,8 @@ pub(super) fn asked_now(context: &Context, name: &PluginName) -> Result<ConsentR
         before.as_deref(),
     )
     .map_err(broken_manifest)?;
+    request.publisher_change =
+        row.pending.as_ref().and_then(|pending| publisher_change(&row.package, pending));
     let (judged, standing) = asked_places(context, package, &request)?;
     for (asked, judged) in request.asked.iter_mut().zip(&judged) {
         asked.policy = policy_note(judged);

@@ -78,3 +78,7 @@ pub(crate) fn trees(context: &Context) -> Result<Trees, Error> {
     }
     Ok(trees)
 }
+
+#[cfg(test)]
+#[path = "places_tests.rs"]
+mod tests;

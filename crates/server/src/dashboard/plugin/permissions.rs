@@ -85,6 +85,12 @@ impl Drawn<'_> {
             @if self.details.pending.is_some() {
                 p { "Version " (shown(&self.details.version)) " goes on running until you decide." }
             }
+            @if let Some(change) = &asks.publisher_change {
+                div.notice.warned {
+                    p { "It is by another publisher: " (part::publisher(&change.to_publisher)) " instead of " (part::publisher(&change.from_publisher))
+                        ". What was allowed to the other one is not allowed to it." }
+                }
+            }
             p { strong { (asks.name) " " (shown(&asks.version)) } ", by " (part::publisher(&asks.publisher)) ", "
                 @if asks.is_empty() { "asks for no permission." } @else { "wants to:" } }
             @if self.may_change() { (self.form()) } @else { (self.items(false)) (self.facts()) }
