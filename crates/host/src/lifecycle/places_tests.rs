@@ -76,7 +76,8 @@ async fn fs_25_an_old_grant_is_not_given_the_place_that_a_plugin_has_put_there()
     let (_made, root) = tree();
     symlink(root.join("private"), root.join("out/cache")).unwrap();
     let grant = |verb: &str, below: &str| format!("file:{verb}={}/{below}/**", root.display());
-    let host = old_home(&root, &[grant("read", "private")]).await;
+    fs::create_dir(root.join("other")).unwrap();
+    let host = old_home(&root, &[grant("read", "other")]).await;
     let name: PluginName = "old".parse().unwrap();
     let wanted: Vec<Permission> = [grant("write", "out"), grant("read", "out/cache")]
         .iter()
