@@ -20,8 +20,8 @@ use crate::host::{
 };
 use crate::lifecycle::{LogLine, LogSource};
 use crate::plugin::{
-    Broken, Discovered, GrantInfo, Installed, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary,
-    PolicyEffect, PolicyNote, PreviousVersion, Scan, Upgraded,
+    Broken, Discovered, GrantInfo, GrantPlace, Installed, LimitsInfo, PendingUpgrade, PlaceState,
+    PluginDetails, PluginSummary, PolicyEffect, PolicyNote, PreviousVersion, PublisherChange, Scan, Upgraded,
 };
 use crate::policy::{Finding, PolicyState, PolicyStatus};
 use crate::scan::Report;
@@ -101,6 +101,8 @@ fn consent_request() -> ConsentRequest {
         ConsentRequest::of(&manifest(), "unsigned:me", "0".repeat(64).as_str(), vec![], &[], None).unwrap();
     request.scan = report();
     request.asked[0].policy = Some(note());
+    request.asked[0].place = Some(place());
+    request.asked[0].warnings = vec!["it holds a repository".to_owned()];
     request
 }
 
@@ -124,6 +126,7 @@ fn details() -> PluginDetails {
             granted_at_ms: 8,
             granted_by: "admin".to_owned(),
             policy: Some(note()),
+            place: Some(place()),
         }],
         network: "none",
         limits: LimitsInfo {
@@ -147,8 +150,17 @@ fn details() -> PluginDetails {
             version: "1.1.0".to_owned(),
             digest: "2".repeat(64),
             wider: vec![permission()],
+            publisher_change: Some(publisher_change()),
         }),
     }
+}
+
+fn place() -> GrantPlace {
+    GrantPlace { path: "/srv/b".to_owned(), state: PlaceState::Misfit, why: Some("a link".to_owned()) }
+}
+
+fn publisher_change() -> PublisherChange {
+    PublisherChange { from_publisher: "unsigned:me".to_owned(), to_publisher: "unsigned:you".to_owned() }
 }
 
 fn denial() -> ringfence_api::Denial {
@@ -178,6 +190,7 @@ fn what_is_said_of_plugins_fits_its_schema() {
         to_version: "1.1.0".to_owned(),
         done: false,
         wider: vec![permission()],
+        publisher_change: Some(publisher_change()),
         rolled_back: None,
         scan: Some(Report::not_run("no program")),
     });

@@ -78,6 +78,7 @@ mod clock;
 mod lock;
 mod near;
 mod package;
+mod pin;
 mod private_file;
 mod store;
 

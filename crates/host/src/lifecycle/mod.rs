@@ -10,6 +10,7 @@ mod instance;
 mod log;
 mod log_page;
 mod monitor;
+pub(crate) mod places;
 mod quota;
 mod restart;
 mod secrets;

@@ -46,7 +46,7 @@ pub use audit::{
 };
 #[cfg(test)]
 use data::{DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYTES, DataPage, DataUsage};
-pub(crate) use grants::{Consent, GrantRow, Trusted};
+pub(crate) use grants::{Consent, GrantRow, Places, Trusted};
 pub(crate) use guest::SqliteDatabase;
 pub(crate) use history::ResourceRow;
 pub(crate) use key::{hex, same, sha256_hex};

@@ -28,6 +28,7 @@ mod measure;
 mod messages;
 mod offers;
 mod others;
+mod places;
 mod policy;
 mod programs;
 mod rig;

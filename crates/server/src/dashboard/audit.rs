@@ -14,9 +14,10 @@ use super::view::{Next, Page};
 use crate::api::Failure;
 
 /// What can stand in a record.
-const EVENTS: [&str; 27] = [
+const EVENTS: [&str; 28] = [
     "install",
     "consent",
+    "pin",
     "revoke",
     "config",
     "upgrade",

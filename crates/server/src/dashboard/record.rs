@@ -114,8 +114,8 @@ fn event(event: &str) -> Markup {
     let class = match event {
         "denial" | "crash" | "violation" | "start_failed" | "quarantine" | "access_denied" | "audit_gap"
         | "dev_unsandboxed" => "bad",
-        "consent" | "revoke" | "upgrade" | "rollback" | "uninstall" | "token_create" | "token_revoke"
-        | "prune" => "wait",
+        "consent" | "pin" | "revoke" | "upgrade" | "rollback" | "uninstall" | "token_create"
+        | "token_revoke" | "prune" => "wait",
         _ => "idle",
     };
     html! { span class={ "badge " (class) } { (shown(event)) } }

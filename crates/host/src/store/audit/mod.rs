@@ -75,8 +75,10 @@ impl Subject {
 pub(crate) enum AuditEvent {
     /// A package entered the store and became a plugin.
     Install { version: String, digest: String, source: String, by: String },
-    /// A person granted permissions.
-    Consent { digest: String, asked: Vec<String>, granted: Vec<String>, by: String },
+    /// A person granted permissions; `places` says of those over files where they led.
+    Consent { digest: String, asked: Vec<String>, granted: Vec<String>, places: Vec<String>, by: String },
+    /// Grants of the time before places were kept: what lay there at this start is what they open from now on.
+    Pin { places: Vec<String> },
     /// A person took permissions back.
     Revoke { permissions: Vec<String>, by: String },
     /// A person wants it to be active; what came of that follows.
