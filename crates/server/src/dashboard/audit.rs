@@ -14,7 +14,7 @@ use super::view::{Next, Page};
 use crate::api::Failure;
 
 /// What can stand in a record.
-const EVENTS: [&str; 27] = [
+const EVENTS: [&str; 28] = [
     "install",
     "consent",
     "revoke",
@@ -34,6 +34,7 @@ const EVENTS: [&str; 27] = [
     "call",
     "call_summary",
     "denial",
+    "denial_summary",
     "token_create",
     "token_revoke",
     "prune",
