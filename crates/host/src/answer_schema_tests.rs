@@ -220,7 +220,9 @@ fn what_is_said_of_events_fits_its_schema() {
             exit_code: None,
             signal: Some(9),
         },
-        EventKind::Denial { denial: denial() },
+        EventKind::Denial { denial: denial(), possible_calls: vec!["d".to_owned()] },
+        EventKind::Granted { permissions: vec!["env:read=LANG".to_owned()], by: "ada".to_owned() },
+        EventKind::PolicyChanged { state: "in_force".to_owned(), rules: 3 },
         EventKind::Progress {
             correlation_id: "c".to_owned(),
             progress: 0.5,
@@ -237,7 +239,8 @@ fn what_is_said_of_events_fits_its_schema() {
         },
     ];
     for kind in kinds {
-        check(&Event { seq: 1, at_ms: 7, plugin: name("notes"), kind });
+        let correlation_id = Some("c".to_owned());
+        check(&Event { seq: 1, at_ms: 7, plugin: Some(name("notes")), correlation_id, kind });
     }
     check(&EventReport {
         topic: "note.saved".to_owned(),

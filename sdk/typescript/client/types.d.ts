@@ -159,7 +159,7 @@ export interface Denial {
   layer: string;
   /** What was tried, such as `open` or `connect`. */
   operation: string;
-  /** On what: a path, an address, a name; `UNKNOWN_OBJECT` when nobody told. */
+  /** On what: a path, an address, a name; `UNKNOWN_OBJECT` when nobody told, `UNLISTED_OBJECT` for those that are not listed singly. */
   object: string;
   /** The narrowest grant that would allow it, as text; `null` when none can or none is known. */
   grant: string | null;

@@ -13,13 +13,24 @@ use crate::consent::ConsentRequest;
 use crate::exec::held::Misfit;
 use crate::exec::translate::Resolution;
 use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
-use crate::lifecycle::{Context, Move, Occasion, consent_required, effective, places, with_defaults};
+use crate::lifecycle::{
+    Context, Move, Occasion, consent_required, effective, places, quarantined, with_defaults,
+};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
 use crate::schema::CompiledSchema;
 use crate::store::{Actor, AuditEvent, PluginRow, StateChange, Store};
 
 /// How often a change of a configuration is made again when another process writes it at the same time.
 const CONFIG_TRIES: u32 = 16;
+
+/// What becomes of a plugin in quarantine that is to be activated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InQuarantine {
+    /// It is released: a person wants that.
+    Released,
+    /// It stays there.
+    Refused,
+}
 
 impl Host {
     /// What would be asked now: of the installed version, or of the upgrade that waits.
@@ -100,7 +111,7 @@ impl Host {
         let now = self.row(name).await?;
         let waited = before == PluginState::Installed && now.state == PluginState::Inactive;
         if waited && now.package.manifest()?.enabled_by_default {
-            self.activate_now(name).await?;
+            self.activate_now(name, InQuarantine::Refused).await?;
         }
         Ok(())
     }
@@ -135,12 +146,34 @@ impl Host {
     pub async fn activate(&self, name: &str) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
         let _one_at_a_time = self.act().await;
-        self.activate_now(&name).await?;
+        self.activate_now(&name, InQuarantine::Released).await?;
         self.summary(&name).await
     }
 
-    pub(super) async fn activate_now(&self, name: &PluginName) -> Result<(), Error> {
+    /// The same for who may not release a quarantine: a machine, or the role `operator`. A plugin that is put into quarantine at
+    /// the same time stays there.
+    ///
+    /// # Errors
+    /// `quarantined`, with the reason; else as for [`Host::activate`].
+    ///
+    /// # Cancel safety
+    /// As for [`Host::activate`].
+    pub async fn activate_unless_quarantined(&self, name: &str) -> Result<PluginSummary, Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.act().await;
+        self.activate_now(&name, InQuarantine::Refused).await?;
+        self.summary(&name).await
+    }
+
+    pub(super) async fn activate_now(
+        &self,
+        name: &PluginName,
+        in_quarantine: InQuarantine,
+    ) -> Result<(), Error> {
         let row = self.row(name).await?;
+        if row.state == PluginState::Quarantined && in_quarantine == InQuarantine::Refused {
+            return Err(quarantined(name, row.state_reason.as_deref()));
+        }
         // Before a consent is recorded or a quarantine released for a plugin that will not be started.
         let (context, package) = (Arc::clone(self.context()), row.package.clone());
         let (store, by) = (context.store.clone(), self.actor());
@@ -152,6 +185,7 @@ impl Host {
                 _ => error,
             })?;
         }
+        // INVARIANT: what was not in quarantine here and is now is refused by the start, and released by nobody.
         if row.state == PluginState::Quarantined {
             self.release(name, &row).await?;
         }

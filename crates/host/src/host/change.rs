@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 
+use super::administer::InQuarantine;
 use super::follow::Others;
 use super::inspect::summary;
 use super::package::{Package, UnpackedPackage};
@@ -95,7 +96,7 @@ impl Host {
             self.record_consent(&name, consent).await?;
             self.follow(&name, Others::Awaited).await?;
             if placed.row.package.manifest()?.enabled_by_default {
-                self.activate_now(&name).await?;
+                self.activate_now(&name, InQuarantine::Refused).await?;
             }
         }
         if placed.changed {

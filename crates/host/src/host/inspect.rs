@@ -182,12 +182,13 @@ impl Host {
     /// Changes nothing.
     pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
         let store = self.context().store.clone();
-        store
-            .run(|store| {
-                store.flush(FLUSH_WAIT)?;
-                store.audit_verify()
-            })
-            .await
+        let looked = store.run(|store| {
+            store.flush(FLUSH_WAIT)?;
+            store.audit_verify()
+        });
+        let verdict = looked.await?;
+        self.inner.health.verified(&verdict);
+        Ok(verdict)
     }
 }
 

@@ -266,10 +266,13 @@ impl Host {
         noted.await.inspect_err(failed).is_ok()
     }
 
-    /// Holds what runs to the policy, a few times a second.
-    pub(super) fn watch_policy(&self) {
+    /// Holds what runs to the policy, a few times a second, and tells listeners what is new from here on.
+    pub(super) async fn watch_policy(&self) {
         let host = Arc::downgrade(&self.inner);
-        let watch = tokio::spawn(watch(host));
+        let place = self.news_from_here().await;
+        let watch = tokio::spawn(async move {
+            tokio::join!(watch(Weak::clone(&host)), super::news::follow(host, place));
+        });
         if let Ok(mut place) = self.inner.watch.lock() {
             *place = Some(watch);
         }

@@ -2,6 +2,7 @@
 
 mod context;
 mod correlation;
+mod denial;
 mod drift;
 pub(crate) mod durable;
 mod ending;

@@ -10,6 +10,7 @@ use ringfence_policy::{Candidate, RuleSet};
 use serde_json::Value;
 
 use super::context::Context;
+use super::denial::ToldDenials;
 use super::drift::Started;
 use super::log::PluginLog;
 use super::monitor::Sample;
@@ -51,6 +52,8 @@ pub(crate) struct Target {
     /// How much was refused to it so far, and how much of that was weighed.
     pub(crate) refused: AtomicU64,
     pub(crate) weighed: AtomicU64,
+    /// What listeners were told of that.
+    pub(crate) told: ToldDenials,
     /// What it used last.
     sample: Mutex<Sample>,
     pub(crate) rules: RuleSet,
@@ -227,6 +230,7 @@ impl Target {
             judging: tokio::sync::Mutex::default(),
             refused: AtomicU64::new(0),
             weighed: AtomicU64::new(0),
+            told: ToldDenials::default(),
             sample: Mutex::default(),
             rules,
             links,

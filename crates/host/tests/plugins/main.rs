@@ -13,6 +13,7 @@ mod daemon;
 mod data;
 mod databases;
 mod defaults;
+mod denials;
 mod dev;
 mod dialects;
 mod ends;

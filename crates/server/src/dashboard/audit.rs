@@ -14,7 +14,7 @@ use super::view::{Next, Page};
 use crate::api::Failure;
 
 /// What can stand in a record.
-const EVENTS: [&str; 28] = [
+const EVENTS: [&str; 29] = [
     "install",
     "consent",
     "pin",
@@ -35,6 +35,7 @@ const EVENTS: [&str; 28] = [
     "call",
     "call_summary",
     "denial",
+    "denial_summary",
     "token_create",
     "token_revoke",
     "prune",
