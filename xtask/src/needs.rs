@@ -67,6 +67,7 @@ pub(crate) const NEEDS: &[Need] = &[
     test("sqlite3", "sqlite3", &["sqlite3"], "a program that `learn` learns"),
     test("perl", "perl", &["perl"], "a program that `learn` learns"),
     test("bc", "bc", &["bc"], "a program that `learn` learns"),
+    test("rg", "rg", &["ripgrep"], "a program that `learn` learns"),
     test("xz", "xz", &["xz-utils"], "a program that `learn` learns"),
     test("gcc", "gcc", &["gcc", "libc6-dev"], "a program that `learn` learns"),
     test("curl", "curl", &["curl"], "a program that `learn` refuses the network"),

@@ -47,6 +47,6 @@ pub use permission::{
 };
 pub use plugin_name::{PLUGIN_NAME_MAX_BYTES, PluginName, PluginNameError};
 pub use plugin_state::{PluginState, UnknownPluginState};
-pub use report::{Denial, EnforcedLayer, RunReport, RunStatus, UNKNOWN_OBJECT};
+pub use report::{Denial, EnforcedLayer, RunReport, RunStatus, UNKNOWN_OBJECT, UNLISTED_OBJECT};
 pub use role::{Role, UnknownRole};
 pub use violation::{UnknownViolation, Violation};

@@ -13,6 +13,10 @@ use crate::{ErrorBody, Violation};
 /// The [`Denial::object`] of a denial whose object the kernel did not tell.
 pub const UNKNOWN_OBJECT: &str = "unknown";
 
+/// The [`Denial::object`] of refusals of one operation that are counted together, because there were too many different ones
+/// to list each.
+pub const UNLISTED_OBJECT: &str = "(others)";
+
 /// How a run ended.
 ///
 /// ```
@@ -180,7 +184,8 @@ pub struct Denial {
     pub layer: String,
     /// What was tried, such as `open` or `connect`.
     pub operation: String,
-    /// On what: a path, an address, a name; [`UNKNOWN_OBJECT`] when nobody told.
+    /// On what: a path, an address, a name; [`UNKNOWN_OBJECT`] when nobody told, [`UNLISTED_OBJECT`] for those
+    /// that are not listed singly.
     pub object: String,
     /// The narrowest grant that would allow it, as text; `null` when none can or none is known.
     pub grant: Option<String>,
@@ -189,6 +194,10 @@ pub struct Denial {
     /// What to know before the grant is given, such as that the object is protected; left out where there is nothing to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// Which line of the program asked for it, `FILE:LINE`, as its interpreter says and nothing proves; left out where it does not
+    /// say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 impl Denial {
@@ -202,6 +211,7 @@ impl Denial {
             grant: None,
             count: 1,
             warning: None,
+            location: None,
         }
     }
 }

@@ -12,6 +12,7 @@ fn request(granted: &[&str]) -> ConsentRequest {
         name: "translator".parse().unwrap(),
         version: "1.2.0".to_owned(),
         publisher: "unsigned".to_owned(),
+        publisher_change: None,
         digest: "ab12".to_owned(),
         runtime: Runtime::Python,
         description: None,

@@ -20,8 +20,8 @@ use crate::host::{
 };
 use crate::lifecycle::{LogLine, LogSource};
 use crate::plugin::{
-    Broken, Discovered, GrantInfo, Installed, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary,
-    PolicyEffect, PolicyNote, PreviousVersion, Scan, Upgraded,
+    Broken, Discovered, GrantInfo, GrantPlace, Installed, LimitsInfo, PendingUpgrade, PlaceState,
+    PluginDetails, PluginSummary, PolicyEffect, PolicyNote, PreviousVersion, PublisherChange, Scan, Upgraded,
 };
 use crate::policy::{Finding, PolicyState, PolicyStatus};
 use crate::scan::Report;
@@ -101,6 +101,8 @@ fn consent_request() -> ConsentRequest {
         ConsentRequest::of(&manifest(), "unsigned:me", "0".repeat(64).as_str(), vec![], &[], None).unwrap();
     request.scan = report();
     request.asked[0].policy = Some(note());
+    request.asked[0].place = Some(place());
+    request.asked[0].warnings = vec!["it holds a repository".to_owned()];
     request
 }
 
@@ -124,6 +126,7 @@ fn details() -> PluginDetails {
             granted_at_ms: 8,
             granted_by: "admin".to_owned(),
             policy: Some(note()),
+            place: Some(place()),
         }],
         network: "none",
         limits: LimitsInfo {
@@ -147,8 +150,17 @@ fn details() -> PluginDetails {
             version: "1.1.0".to_owned(),
             digest: "2".repeat(64),
             wider: vec![permission()],
+            publisher_change: Some(publisher_change()),
         }),
     }
+}
+
+fn place() -> GrantPlace {
+    GrantPlace { path: "/srv/b".to_owned(), state: PlaceState::Misfit, why: Some("a link".to_owned()) }
+}
+
+fn publisher_change() -> PublisherChange {
+    PublisherChange { from_publisher: "unsigned:me".to_owned(), to_publisher: "unsigned:you".to_owned() }
 }
 
 fn denial() -> ringfence_api::Denial {
@@ -178,6 +190,7 @@ fn what_is_said_of_plugins_fits_its_schema() {
         to_version: "1.1.0".to_owned(),
         done: false,
         wider: vec![permission()],
+        publisher_change: Some(publisher_change()),
         rolled_back: None,
         scan: Some(Report::not_run("no program")),
     });
@@ -207,7 +220,9 @@ fn what_is_said_of_events_fits_its_schema() {
             exit_code: None,
             signal: Some(9),
         },
-        EventKind::Denial { denial: denial() },
+        EventKind::Denial { denial: denial(), possible_calls: vec!["d".to_owned()] },
+        EventKind::Granted { permissions: vec!["env:read=LANG".to_owned()], by: "ada".to_owned() },
+        EventKind::PolicyChanged { state: "in_force".to_owned(), rules: 3 },
         EventKind::Progress {
             correlation_id: "c".to_owned(),
             progress: 0.5,
@@ -224,7 +239,8 @@ fn what_is_said_of_events_fits_its_schema() {
         },
     ];
     for kind in kinds {
-        check(&Event { seq: 1, at_ms: 7, plugin: name("notes"), kind });
+        let correlation_id = Some("c".to_owned());
+        check(&Event { seq: 1, at_ms: 7, plugin: Some(name("notes")), correlation_id, kind });
     }
     check(&EventReport {
         topic: "note.saved".to_owned(),

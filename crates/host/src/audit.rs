@@ -13,7 +13,8 @@
 //! | event | body |
 //! |---|---|
 //! | `install` | `version` `digest` `source` `by` |
-//! | `consent` | `digest` `asked` `granted` `by` |
+//! | `consent` | `digest` `asked` `granted` `places` (where grants over files led: path, device, inode) `by` |
+//! | `pin` | `places`: grants of a home of before places were kept; what lay there at this start is what they open from now on |
 //! | `revoke` | `permissions` `by` |
 //! | `config` | `keys` (never values) `by` |
 //! | `upgrade` | `step` (`staged`, `committed`, `abandoned`) `from` `to` `digest` `source` `added` `by` |

@@ -2,6 +2,9 @@
 //!
 //! Everything a plugin supplies is shown escaped and cut, so that no text of its own can pass for ours (PKG-31).
 
+mod later;
+pub(crate) mod place;
+
 use std::fmt;
 use std::path::Path;
 
@@ -10,7 +13,7 @@ use ringfence_api::{Manifest, Permission, PermissionName, PluginName, Runtime};
 use serde::Serialize;
 
 use crate::enforcement::{Enforcement, enforcement};
-use crate::plugin::PolicyNote;
+use crate::plugin::{GrantPlace, PolicyNote, PublisherChange};
 use crate::scan::{self, Report};
 
 /// The longest text of a plugin that is shown, in characters.
@@ -49,6 +52,12 @@ pub struct Asked {
     /// What the administrator's policy takes of it; `None`: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyNote>,
+    /// Where it leads on this machine; `None` for what is over no files, and where it opens just what is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<GrantPlace>,
+    /// What it reaches beyond what is written, such as files with a name elsewhere, or what is executed later.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Asked {
@@ -66,7 +75,15 @@ impl Asked {
             granted: false,
             new: true,
             policy: None,
+            place: None,
+            warnings: Vec::new(),
         }
+    }
+
+    /// Where it leads, as a line for people; `None` where that is what is written.
+    #[must_use]
+    pub fn leads(&self) -> Option<String> {
+        self.place.as_ref().map(GrantPlace::line)
     }
 }
 
@@ -80,6 +97,9 @@ pub struct ConsentRequest {
     pub version: String,
     /// Who made it, as far as that is proven: `unsigned:` and what the manifest claims.
     pub publisher: String,
+    /// Who made the version that is in place, where that is somebody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher_change: Option<PublisherChange>,
     /// The digest of the package that is consented to.
     pub digest: String,
     /// How it runs.
@@ -133,6 +153,7 @@ impl ConsentRequest {
             name: manifest.name.clone(),
             version: manifest.version.to_string(),
             publisher: publisher_shown(publisher),
+            publisher_change: None,
             digest: digest.to_owned(),
             runtime: manifest.runtime,
             description: manifest.description.as_deref().map(shown),
@@ -166,6 +187,9 @@ impl ConsentRequest {
 impl fmt::Display for ConsentRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {} ({}, {})", self.name, self.version, self.publisher, self.runtime)?;
+        if let Some(change) = &self.publisher_change {
+            writeln!(f, "  ANOTHER PUBLISHER: {change}")?;
+        }
         if let Some(description) = &self.description {
             writeln!(f, "  says of itself: \"{description}\"")?;
         }
@@ -185,6 +209,12 @@ impl fmt::Display for ConsentRequest {
             writeln!(f, "      {}", escaped(&item.permission.to_string(), usize::MAX))?;
             if let Some(reason) = &item.reason {
                 writeln!(f, "      the author says: \"{reason}\"")?;
+            }
+            if let Some(leads) = item.leads() {
+                writeln!(f, "      {leads}")?;
+            }
+            for warning in &item.warnings {
+                writeln!(f, "      note: {warning}")?;
             }
             for because in item.policy.iter().flat_map(|note| &note.because) {
                 writeln!(f, "      {}", escaped(because, usize::MAX))?;
@@ -242,7 +272,11 @@ fn meaning(permission: &Permission) -> String {
         P::FileDelete => format!("delete {}", place("ALL files of yours")),
         P::NetworkRequest => named("contact ALL hosts (through the host application)", "contact"),
         P::NetworkListen => named("take connections on ALL ports", "take connections on"),
-        P::SubprocessExecute => named("start programs, inside its own sandbox", "start programs of"),
+        // The kernel holds no scope here: see SECURITY.md, "What a grant opens".
+        P::SubprocessExecute => named(
+            "start programs, inside its own sandbox",
+            "start any program that it sees inside its own sandbox, and by way of the host those of",
+        ),
         P::HookRegister => named("be called at ALL hook points", "be called at the hook point"),
         P::ConfigRead => named("read its configuration", "read the configuration"),
         P::ConfigWrite => named("change its configuration", "change the configuration"),
@@ -351,6 +385,37 @@ mod tests {
             It starts: /usr/bin/python3 t.py\nPackage: ab12"
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn proc_02_what_programs_are_opened_is_said_truthfully() {
+        let said = |text: &str| meaning(&text.parse().unwrap());
+        assert_eq!(said("subprocess:execute"), "start programs, inside its own sandbox");
+        assert_eq!(
+            said("subprocess:execute=/usr/bin/git"),
+            "start any program that it sees inside its own sandbox, and by way of the host those of /usr/bin/git"
+        );
+    }
+
+    #[test]
+    fn where_it_leads_and_what_else_it_reaches_stand_below_what_is_asked() {
+        let mut request = request(&[], None);
+        request.asked[0].place = Some(GrantPlace {
+            path: "/home/ada/notes".to_owned(),
+            state: crate::plugin::PlaceState::Open,
+            why: None,
+        });
+        request.asked[0].warnings = vec!["it holds a repository".to_owned()];
+        request.publisher_change =
+            Some(PublisherChange { from_publisher: "ada".to_owned(), to_publisher: "eve".to_owned() });
+        let text = request.to_string();
+        let expected = "file:read=/srv/notes/**\n      the author says: \"to read notes\"\n      \
+            leads to /home/ada/notes\n      note: it holds a repository\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(
+            text.contains("\n  ANOTHER PUBLISHER: it is by eve, and the version before by ada\n"),
+            "{text}"
+        );
     }
 
     #[test]

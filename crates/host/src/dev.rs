@@ -16,10 +16,13 @@ use ringfence_sandbox::tree::{Dir, EntryKind};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::lifecycle::{Confinement, Instance, Source, Target, Why, start};
+use crate::lifecycle::{Confinement, Instance, Source, Target, Why, places, start};
 use crate::plugin::CallOptions;
 use crate::store::{AuditEvent, Owner};
 use crate::{Error, Host, private_file};
+
+/// Where the private data of what is developed lies, in the home.
+pub(crate) const DATA: &str = "dev";
 
 /// Files that are looked at for changes; a larger package is watched up to here.
 const WATCHED_MAX: usize = 20_000;
@@ -287,14 +290,17 @@ fn target(
         .manifest
         .requested()
         .map_err(|error| Error::new(ErrorCode::InvalidManifest, "the permissions").with_source(error))?;
-    let data = context.home.path().join("dev").join(loaded.manifest.name.as_str());
+    let data = context.home.path().join(DATA).join(loaded.manifest.name.as_str());
     private_file::create_dir_all(&data).map_err(|error| Error::file("make", &data, error))?;
+    let requested: Vec<Permission> = requested.into_iter().map(|(permission, _)| permission).collect();
+    let pins = places::fresh(context, &loaded.manifest.name, &requested)?;
     let source = Source {
         package: package.to_owned(),
         data,
         owner,
         digest: "dev".to_owned(),
-        grants: requested.into_iter().map(|(permission, _)| permission).collect(),
+        pins,
+        grants: requested,
         config: Value::Object(serde_json::Map::new()),
         sandbox: if options.unsandboxed { Confinement::None } else { Confinement::Observed },
         manifest: loaded.manifest,

@@ -26,7 +26,7 @@ const NUMBERS_PER_MS: u64 = 1_000;
 /// use ringfence_api::PluginState;
 ///
 /// let kind = EventKind::State { state: PluginState::Active, reason: None };
-/// let event = Event { seq: 3, at_ms: 7, plugin: "greeter".parse()?, kind };
+/// let event = Event { seq: 3, at_ms: 7, plugin: Some("greeter".parse()?), correlation_id: None, kind };
 /// assert_eq!(
 ///     serde_json::to_string(&event)?,
 ///     r#"{"seq":3,"at_ms":7,"plugin":"greeter","kind":{"event":"state","state":"active"}}"#,
@@ -41,8 +41,12 @@ pub struct Event {
     pub seq: u64,
     /// When, in unix milliseconds.
     pub at_ms: i64,
-    /// Which plugin.
-    pub plugin: PluginName,
+    /// Which plugin; left out for what concerns all of them, such as the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginName>,
+    /// What joins it with the records of the same request in the audit trail, where it belongs to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
     /// What.
     pub kind: EventKind,
 }
@@ -87,8 +91,13 @@ pub enum EventKind {
     },
     /// Something was refused.
     Denial {
-        /// What, by which layer, which grant would allow it, and how often since it was last told.
+        /// What, by which layer, which grant would allow it, and how often since it was last told. Refusals that come over and
+        /// over are told together once a second.
         denial: Denial,
+        /// The calls of which it is not known in which one it was; then the event's `correlation_id` is that of the plugin's start,
+        /// or of its own request. Where it is certain, it is that of the call; several that are told together have none.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        possible_calls: Vec<String>,
     },
     /// A limit or rule was broken; the plugin is being stopped, or has ended of it.
     Violation {
@@ -122,6 +131,98 @@ pub enum EventKind {
         hook: String,
         /// Why.
         reason: String,
+    },
+    /// It was installed. What follows up to [`EventKind::PolicyChanged`] is told when it is on the disk, also when another
+    /// process of the home has done it.
+    Installed {
+        /// Its version.
+        version: String,
+        /// Who installed it.
+        by: String,
+    },
+    /// It was removed.
+    Uninstalled {
+        /// The version that it had.
+        version: String,
+        /// Whether its private data was kept.
+        data_kept: bool,
+        /// Who removed it.
+        by: String,
+    },
+    /// Somebody consented to what it may do.
+    Granted {
+        /// What was granted now.
+        permissions: Vec<String>,
+        /// Who granted it.
+        by: String,
+    },
+    /// Permissions were taken back.
+    Revoked {
+        /// Which.
+        permissions: Vec<String>,
+        /// Who took them.
+        by: String,
+    },
+    /// Its configuration was written.
+    Configured {
+        /// The names of what was changed, never a value.
+        keys: Vec<String>,
+        /// Who wrote it, a person or the plugin.
+        by: String,
+    },
+    /// A step of an upgrade.
+    Upgrade {
+        /// `staged`: the other version waits for consent; `committed`: it is the plugin now; `abandoned`: it will not be.
+        step: String,
+        /// The version before.
+        from: String,
+        /// The other version.
+        to: String,
+        /// Who did it.
+        by: String,
+    },
+    /// The version before came back.
+    RolledBack {
+        /// The version that it was.
+        from: String,
+        /// The version that it is.
+        to: String,
+        /// Why.
+        reason: String,
+        /// Who did it.
+        by: String,
+    },
+    /// Its quarantine was lifted.
+    Released {
+        /// Who did it.
+        by: String,
+    },
+    /// A token was made, for the plugin that the event is about or for all.
+    TokenCreated {
+        /// Its id, which opens nothing.
+        id: String,
+        /// What its bearer may do.
+        role: String,
+        /// What it is for, in the words of who made it.
+        name: String,
+        /// Who made it.
+        by: String,
+    },
+    /// A token opens nothing any more.
+    TokenRevoked {
+        /// Its id.
+        id: String,
+        /// Why.
+        reason: String,
+        /// Who revoked it.
+        by: String,
+    },
+    /// Another policy holds, or the same one in another state.
+    PolicyChanged {
+        /// Whether there is one, and whether it can be used; a word of [`PolicyState`](crate::policy::PolicyState).
+        state: String,
+        /// How many rules hold.
+        rules: u64,
     },
     /// A line of its log.
     Log {
@@ -180,6 +281,20 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Whether it is counted at all.
+    const fn counts(kind: &EventKind) -> bool {
+        use EventKind as K;
+        matches!(
+            kind,
+            K::Started
+                | K::Ended { .. }
+                | K::Restarting { .. }
+                | K::Denial { .. }
+                | K::Blocked { .. }
+                | K::HookFailed { .. }
+        )
+    }
+
     fn note(&mut self, kind: &EventKind) {
         let (place, by) = match kind {
             EventKind::Started => (&mut self.starts, 1),
@@ -188,7 +303,7 @@ impl Counts {
             EventKind::Ended { how: EndKind::Violation, .. } => (&mut self.violations, 1),
             EventKind::Ended { how: EndKind::StartFailed, .. } => (&mut self.start_failures, 1),
             EventKind::Restarting { .. } => (&mut self.restarts, 1),
-            EventKind::Denial { denial } => (&mut self.denials, denial.count),
+            EventKind::Denial { denial, .. } => (&mut self.denials, denial.count),
             EventKind::Blocked { .. } => (&mut self.blocked, 1),
             EventKind::HookFailed { .. } => (&mut self.hook_failures, 1),
             _ => return,
@@ -234,13 +349,26 @@ impl Events {
     }
 
     pub(crate) fn tell(&self, plugin: &PluginName, kind: EventKind) {
+        self.tell_within(Some(plugin), None, kind);
+    }
+
+    /// The same for what belongs to a request, or to no plugin.
+    pub(crate) fn tell_within(
+        &self,
+        plugin: Option<&PluginName>,
+        correlation_id: Option<String>,
+        kind: EventKind,
+    ) {
         let at_ms = crate::clock::now_ms();
         let mut state = self.lock();
-        match state.counts.get_mut(plugin) {
-            Some(counts) => counts.note(&kind),
-            None => state.counts.entry(plugin.clone()).or_default().note(&kind),
+        // What is not counted makes no entry: a plugin that was just removed would have one again.
+        if let Some(plugin) = plugin.filter(|_| Counts::counts(&kind)) {
+            match state.counts.get_mut(plugin) {
+                Some(counts) => counts.note(&kind),
+                None => state.counts.entry(plugin.clone()).or_default().note(&kind),
+            }
         }
-        let event = Event { seq: state.next, at_ms, plugin: plugin.clone(), kind };
+        let event = Event { seq: state.next, at_ms, plugin: plugin.cloned(), correlation_id, kind };
         state.next = state.next.saturating_add(1);
         if state.kept.len() >= EVENTS_KEPT {
             state.kept.pop_front();
@@ -285,7 +413,7 @@ impl Events {
 ///     println!("look at everything again: some events are not kept any more");
 /// }
 /// for event in &resumed.missed {
-///     println!("{} {:?}", event.plugin, event.kind);
+///     println!("{:?} {:?}", event.plugin, event.kind);
 /// }
 /// # }
 /// ```
@@ -307,6 +435,10 @@ pub struct Subscription {
 
 /// What a subscription gives.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a listener has one at a time, and a box would be one for each event and listener"
+)]
 pub enum Heard {
     /// An event.
     Event(Event),
@@ -377,7 +509,7 @@ mod tests {
         let (p, q): (PluginName, PluginName) = ("p".parse().unwrap(), "q".parse().unwrap());
         events.tell(&p, EventKind::Started);
         let denial = Denial { count: 3, ..Denial::new("mount", "open") };
-        events.tell(&p, EventKind::Denial { denial });
+        events.tell(&p, EventKind::Denial { denial, possible_calls: Vec::new() });
         let ended = |how| EventKind::Ended {
             how,
             reason: String::new(),

@@ -79,6 +79,7 @@ mod clock;
 mod lock;
 mod near;
 mod package;
+mod pin;
 mod private_file;
 mod store;
 

@@ -58,6 +58,52 @@ pub struct GrantInfo {
     /// What the administrator's policy takes of it; `None`: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyNote>,
+    /// Where it leads on this machine; `None` for what is over no files, and where it opens just what is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<GrantPlace>,
+}
+
+/// Where a grant over files leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GrantPlace {
+    /// The path, every link followed.
+    pub path: String,
+    /// Whether it is opened.
+    pub state: PlaceState,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl GrantPlace {
+    /// The same as a line for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let path = &self.path;
+        let closed = |then: &str| format!("{}; {then}", self.why.as_deref().unwrap_or("it opens nothing"));
+        match self.state {
+            PlaceState::Open => format!("leads to {path}"),
+            PlaceState::Missing => format!("{path} is not there now"),
+            PlaceState::Closed => closed("it opens nothing until somebody consents anew"),
+            PlaceState::Misfit => closed("with it, nothing is started"),
+        }
+    }
+}
+
+/// Whether a grant over files opens its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceState {
+    /// It does.
+    Open,
+    /// Nothing is there now.
+    Missing,
+    /// A plugin could have put there what is there, so it opens nothing until somebody consents anew.
+    Closed,
+    /// It is not what was consented to, and the plugin is not started.
+    Misfit,
 }
 
 /// What the administrator's policy takes of a grant.
@@ -113,6 +159,36 @@ pub struct PendingUpgrade {
     pub digest: String,
     /// What it asks for beyond what is granted.
     pub wider: Vec<Permission>,
+    /// Who made it, where that is somebody else than before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher_change: Option<PublisherChange>,
+}
+
+/// A version of a plugin by another publisher than the version before: it needs consent whatever it asks for, and what was
+/// granted to the other one is not granted to it.
+///
+/// ```
+/// use ringfence::plugin::PublisherChange;
+///
+/// let change = PublisherChange {
+///     from_publisher: "unsigned:ada".to_owned(),
+///     to_publisher: "unsigned:eve".to_owned(),
+/// };
+/// assert_eq!(change.to_string(), "it is by unsigned:eve, and the version before by unsigned:ada");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PublisherChange {
+    /// Who made the version before, as far as that is proven.
+    pub from_publisher: String,
+    /// Who made the new one, as far as that is proven.
+    pub to_publisher: String,
+}
+
+impl std::fmt::Display for PublisherChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it is by {}, and the version before by {}", self.to_publisher, self.from_publisher)
+    }
 }
 
 /// A version to which a rollback leads.
@@ -234,6 +310,9 @@ pub struct Upgraded {
     pub done: bool,
     /// What the new version asks for beyond what is granted.
     pub wider: Vec<Permission>,
+    /// Who made the new version, where that is somebody else than before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher_change: Option<PublisherChange>,
     /// Where the new one failed and the old one was put back, why.
     pub rolled_back: Option<String>,
     /// What the scan says of the code of the new version; `None` after a rollback, and where only consent was given.

@@ -53,7 +53,7 @@ pub use compile::{CompileError, is_always_shown};
 pub use launch::{Launcher, Stdio};
 pub use layer::{Layer, Layers};
 pub use limits::{Backend, CgroupError, Io, Usage};
-pub use plan::{Access, Limits, Mount, Network, Plan, PlanError, Processes};
+pub use plan::{Access, Limits, Mount, NOTES, Network, Plan, PlanError, Processes};
 pub use probe::{BackendFound, LandlockGap, Probe, Surroundings, Swap, Trial, probe};
 pub use report::{Ending, LaunchError, Object, Observation, Refusal, Report};
 pub use resolve::{Program, ResolveError, Resolved, SEARCH_PATH};

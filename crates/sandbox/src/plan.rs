@@ -142,6 +142,9 @@ impl Default for Limits {
     }
 }
 
+/// Where the files of [`Plan::note`] are, inside.
+pub const NOTES: &str = "/etc/ringfence";
+
 /// A request that can never be right, whatever the system.
 ///
 /// ```
@@ -202,6 +205,7 @@ pub struct Plan {
     pub(crate) layers: Layers,
     pub(crate) observe: bool,
     pub(crate) throw_away: bool,
+    pub(crate) notes: Vec<(&'static str, &'static str)>,
     #[cfg(feature = "break-layers")]
     pub(crate) broken: Layers,
 }
@@ -232,6 +236,7 @@ impl Plan {
             layers: Layers::ALL,
             observe: false,
             throw_away: false,
+            notes: Vec::new(),
             program,
             #[cfg(feature = "break-layers")]
             broken: Layers::NONE,
@@ -305,6 +310,13 @@ impl Plan {
         self
     }
 
+    /// Puts a small file of this text at the path `name` below [`NOTES`], where the program may read it and nobody can change it.
+    /// `name` is relative, without `.` and `..`.
+    pub fn note(&mut self, name: &'static str, text: &'static str) -> &mut Self {
+        self.notes.push((name, text));
+        self
+    }
+
     /// Lets the program change copies of what it may change: everything is as granted inside, and nothing outside is changed.
     /// The copies are in memory, which the limit counts, and gone with the sandbox. Default off.
     ///
@@ -338,6 +350,18 @@ impl Plan {
     /// The files that are executed or interpreted: the program, and the scripts that lead to it.
     pub fn program_files(&self) -> impl Iterator<Item = &Resolved> {
         self.program.scripts().iter().chain([self.program.file()])
+    }
+
+    /// Whether the program may start processes.
+    #[must_use]
+    pub fn may_start(&self) -> Processes {
+        self.processes
+    }
+
+    /// What an environment variable holds, if it is set.
+    #[must_use]
+    pub fn value_of(&self, name: &str) -> Option<&OsStr> {
+        self.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
     }
 
     /// Where the program is started.

@@ -73,6 +73,9 @@ pub struct Refusal {
     pub object: Object,
     /// How often.
     pub count: u64,
+    /// How many of these were told before the program got its answer. The others were counted first, in a loop of refusals,
+    /// and told later.
+    pub told_at_once: u64,
 }
 
 /// What a refused act was about.

@@ -162,14 +162,10 @@ impl Sandbox {
 
     fn take_event(&mut self, words: [u32; 4], bytes: &[u8]) {
         match words {
-            [event::DENIED, number, count, low] => {
-                let high = word(bytes, 4);
-                self.take_denial(
-                    number,
-                    count,
-                    u64::from(low) | u64::from(high) << 32,
-                    bytes.get(20..).unwrap_or_default(),
-                );
+            [kind @ (event::DENIED | event::REPEATED), number, count, low] => {
+                let key = u64::from(low) | u64::from(word(bytes, 4)) << 32;
+                let at_once = if kind == event::DENIED { count } else { 0 };
+                self.take_denial(number, (count, at_once), key, bytes.get(20..).unwrap_or_default());
             }
             [event::OBSERVED, number, flags, role] => {
                 let about = bytes.get(16..).unwrap_or_default();
@@ -204,19 +200,21 @@ impl Sandbox {
         }
     }
 
-    fn take_denial(&mut self, number: u32, count: u32, key: u64, about: &[u8]) {
+    fn take_denial(&mut self, number: u32, (count, at_once): (u32, u32), key: u64, about: &[u8]) {
+        let (count, at_once) = (u64::from(count), u64::from(at_once));
         let operation = call_name(number);
         if let Some((_, known)) =
             self.refusals.iter_mut().find(|(known, refusal)| *known == key && refusal.operation == operation)
         {
-            known.count = known.count.max(u64::from(count));
+            known.count = known.count.saturating_add(count);
+            known.told_at_once = known.told_at_once.saturating_add(at_once);
             return;
         }
         let object = object(operation, about);
         let network = matches!(object, Object::Address(_) | Object::Socket { .. })
             || matches!(operation, "connect" | "sendto");
         let layer = if network { Layer::Network } else { Layer::Seccomp };
-        self.refusals.push((key, Refusal { layer, operation, object, count: u64::from(count) }));
+        self.refusals.push((key, Refusal { layer, operation, object, count, told_at_once: at_once }));
     }
 
     /// What was refused so far, in the order of its first time.

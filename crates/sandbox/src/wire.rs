@@ -101,7 +101,7 @@ pub(crate) mod event {
     pub(crate) const STARTED: u32 = 3;
     /// mask of layers that are demanded and not proven
     pub(crate) const UNPROVEN: u32 = 4;
-    /// system call number, count, then text: what it was about
+    /// system call number, count, key, then text, the first time: what it was about. Sent before the program is answered
     pub(crate) const DENIED: u32 = 5;
     /// system call number, flags, a role ([`super::role`]), then text; numbered from 0 in the order in which they come
     pub(crate) const OBSERVED: u32 = 6;
@@ -111,6 +111,8 @@ pub(crate) mod event {
     pub(crate) const LOST: u32 = 8;
     /// pairs: the number of an observation, and how often it was made in all
     pub(crate) const COUNTED: u32 = 9;
+    /// system call number, how often a known denial came again, its key: some time ago
+    pub(crate) const REPEATED: u32 = 10;
 }
 
 /// What an observed text is to its call.

@@ -19,6 +19,10 @@ export interface Asked {
   new: boolean;
   /** What the administrator's policy takes of it; null: nothing. */
   policy?: PolicyNote | null;
+  /** Where it leads on this machine; null for what is over no files, and where it opens just what is written. */
+  place?: GrantPlace | null;
+  /** What it reaches beyond what is written, such as files with a name elsewhere, or what is executed later. */
+  warnings?: string[];
 }
 
 /** Some records and whether there are more. */
@@ -109,6 +113,8 @@ export interface ConsentRequest {
   version: string;
   /** Who made it, as far as that is proven: `unsigned:` and what the manifest claims. */
   publisher: string;
+  /** Who made the version that is in place, where that is somebody else. */
+  publisher_change?: PublisherChange | null;
   /** The digest of the package that is consented to. */
   digest: string;
   /** How it runs. */
@@ -153,7 +159,7 @@ export interface Denial {
   layer: string;
   /** What was tried, such as `open` or `connect`. */
   operation: string;
-  /** On what: a path, an address, a name; `UNKNOWN_OBJECT` when nobody told. */
+  /** On what: a path, an address, a name; `UNKNOWN_OBJECT` when nobody told, `UNLISTED_OBJECT` for those that are not listed singly. */
   object: string;
   /** The narrowest grant that would allow it, as text; `null` when none can or none is known. */
   grant: string | null;
@@ -161,6 +167,8 @@ export interface Denial {
   count: number;
   /** What to know before the grant is given, such as that the object is protected; left out where there is nothing to say. */
   warning?: string | null;
+  /** Which line of the program asked for it, `FILE:LINE`, as its interpreter says and nothing proves; left out where it does not say. */
+  location?: string | null;
 }
 
 /** A package that was found and is not installed in this version. */
@@ -388,6 +396,18 @@ export interface GrantInfo {
   granted_by: string;
   /** What the administrator's policy takes of it; null: nothing. */
   policy?: PolicyNote | null;
+  /** Where it leads on this machine; null for what is over no files, and where it opens just what is written. */
+  place?: GrantPlace | null;
+}
+
+/** Where a grant over files leads. */
+export interface GrantPlace {
+  /** The path, every link followed. */
+  path: string;
+  /** Whether it is opened. */
+  state: PlaceState;
+  /** Why not. */
+  why?: string | null;
 }
 
 /** The grants that a plugin shall have: these and no others. */
@@ -644,6 +664,8 @@ export interface PendingUpgrade {
   digest: string;
   /** What it asks for beyond what is granted. */
   wider: Permission[];
+  /** Who made it, where that is somebody else than before. */
+  publisher_change?: PublisherChange | null;
 }
 
 /** A permission: NAME or NAME=SCOPE, such as file:read=/srv/notes/**. */
@@ -662,6 +684,9 @@ export interface PermissionRequest {
   /** Whether the plugin also works without it. */
   optional?: boolean;
 }
+
+/** Whether a grant over files opens its place. */
+export type PlaceState = 'open' | 'missing' | 'closed' | 'misfit';
 
 /** Everything about one plugin. */
 export interface PluginDetails {
@@ -752,6 +777,14 @@ export interface PreviousVersion {
   version: string;
   /** Its package. */
   digest: string;
+}
+
+/** A version of a plugin by another publisher than the version before: it needs consent whatever it asks for, and what was granted to the other one is not granted to it. */
+export interface PublisherChange {
+  /** Who made the version before, as far as that is proven. */
+  from_publisher: string;
+  /** Who made the new one, as far as that is proven. */
+  to_publisher: string;
 }
 
 /** What came of a message for one plugin. */
@@ -1029,6 +1062,8 @@ export interface Upgraded {
   done: boolean;
   /** What the new version asks for beyond what is granted. */
   wider: Permission[];
+  /** Who made the new version, where that is somebody else than before. */
+  publisher_change?: PublisherChange | null;
   /** Where the new one failed and the old one was put back, why. */
   rolled_back: string | null;
   /** What the scan says of the code of the new version; null after a rollback, and where only consent was given. */

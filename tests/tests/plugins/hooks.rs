@@ -1,5 +1,5 @@
-//! HOOK-01, HOOK-02, HOOK-03, HOOK-04, HOOK-06, HOOK-09: handlers that hang, crash, lie and go away while an event passes. That a
-//! plugin which crashes again and again is tried later and later (HOOK-07) is in `processes.rs` and in the library's tests.
+//! HOOK-01 to HOOK-04, HOOK-06, HOOK-07, HOOK-09: handlers that hang, crash, lie and go away while an event passes. That a plugin
+//! beside a daemon is tried later and later (HOOK-07) is in the library's tests.
 
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ def onRequest(ctx):
         os._exit(3)
     if act == "slow":
         time.sleep(2)
+    while act == "flood":
+        sys.stderr.write("flood " * 1000 + "\n")
+    if act == "junk":
+        return "junk"
     if act == "undeclared":
         return {"bdy": {"stolen": True}}
     if act == "huge":
@@ -84,7 +88,7 @@ fn hook_01_and_02_a_handler_that_hangs_or_crashes_harms_no_other_and_a_guard_hol
             (&json!("continue"), &json!(["first", "middle", "last"])),
             "{twin}"
         );
-        for act in ["hang", "crash"] {
+        for act in ["hang", "crash", "flood", "junk", "slow"] {
             let outcome = pass(&place, &json!({"act": {"middle": act}}));
             assert_eq!(outcome["outcome"], "continue", "as {who:?}: {outcome}");
             assert_eq!(
@@ -103,6 +107,65 @@ fn hook_01_and_02_a_handler_that_hangs_or_crashes_harms_no_other_and_a_guard_hol
             assert_eq!(results(&outcome)[4], ("watch", "skipped"), "{outcome}");
         }
         assert_eq!(pass(&place, &json!({}))["outcome"], "continue", "nothing is left of it");
+    }
+}
+
+/// The same where nobody else takes part: what a fault makes of the event is the kind's own rule.
+#[test]
+fn hook_01_and_02_a_handler_alone_that_fails_blocks_as_a_guard_and_is_passed_over_as_anything_else() {
+    let Some(place) = Place::ordinary() else { return };
+    for (kind, held) in [("guard", "blocked"), ("mutator", "continue"), ("observer", "continue")] {
+        handler(&place, kind, kind, 50);
+        let mut wrongs = Wrongs::default();
+        for act in ["hang", "crash", "flood", "junk", "slow"] {
+            let twin = pass(&place, &json!({}));
+            wrongs.note(twin["outcome"] == "continue", format!("{kind} before {act}: {twin}"));
+            let body = json!({"act": {kind: act}});
+            let outcome = pass(&place, &body);
+            let fine = outcome["outcome"] == held
+                && outcome["body"] == body
+                && outcome["trace"][0]["reason"].is_string();
+            wrongs.note(fine, format!("{kind} {act}: {outcome}"));
+        }
+        wrongs.none();
+        place.done(&["uninstall", kind]);
+    }
+}
+
+#[test]
+fn hook_07_who_crashes_again_and_again_is_quarantined_until_a_person_releases_it() {
+    for who in users() {
+        let Some(place) = Place::new(who) else { return };
+        handler(&place, "crashy", "guard", 50);
+        handler(&place, "steady", "mutator", 60);
+        let die = json!({"act": {"crashy": "crash"}});
+        for crash in 1..=6 {
+            assert_ne!(
+                place.json(&["show", "crashy"])["state"],
+                "quarantined",
+                "before crash {crash} as {who:?}"
+            );
+            assert_eq!(pass(&place, &die)["outcome"], "blocked", "crash {crash} as {who:?}");
+        }
+        let shown = place.json(&["show", "crashy"]);
+        assert_eq!(shown["state"], "quarantined", "as {who:?}: {shown}");
+        // Each command is a host of its own: it is the store that remembers. A guard in quarantine still blocks.
+        let outcome = pass(&place, &json!({}));
+        assert_eq!(
+            (&outcome["outcome"], &outcome["by"]),
+            (&json!("blocked"), &json!("crashy")),
+            "as {who:?}: {outcome}"
+        );
+        place.refused(&["call", "crashy", "act"], 4, "quarantined");
+        assert!(place.json(&["audit", "list", "--event", "quarantine"]).to_string().contains("crashy"));
+        place.done(&["activate", "crashy"]);
+        let twin = pass(&place, &json!({}));
+        assert_eq!(
+            (&twin["outcome"], &twin["body"]["seen"]),
+            (&json!("continue"), &json!(["steady"])),
+            "as {who:?}: {twin}"
+        );
+        assert!(place.json(&["audit", "list", "--event", "release"]).to_string().contains("crashy"));
     }
 }
 

@@ -219,6 +219,9 @@ def process(how, arguments):
         with open(arguments["path"], "w", encoding="utf-8") as file:
             file.write("written")
         return "written"
+    if how == "plant":
+        os.symlink(arguments["target"], arguments["path"])
+        return "planted"
     if how == "sethostname":
         libc = ctypes.CDLL(None, use_errno=True)
         return libc.sethostname(b"owned", 5) == 0

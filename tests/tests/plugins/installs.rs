@@ -43,7 +43,28 @@ fn pkg_18_another_publisher_inherits_nothing() {
         assert_eq!(run.code, Some(4), "as {who:?}: {run}");
         let error = document(&run)["error"].to_string();
         assert!(error.contains("consent_required") && error.contains("so 1.0.0 stays"), "{error}");
-        assert_eq!(place.json(&["show", "hostile"])["version"], "1.0.0");
+        for part in ["another publisher", "unsigned:eve", "unsigned:ada"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!error.contains("asks for more"), "it asks for nothing else: {error}");
+        let shown = place.json(&["show", "hostile"]);
+        assert_eq!(shown["version"], "1.0.0");
+        let change = json!({"from_publisher": "unsigned:ada", "to_publisher": "unsigned:eve"});
+        assert_eq!(shown["pending"]["publisher_change"], change);
+        assert_eq!(shown["asks"]["publisher_change"], change);
+        let text = place.done(&["show", "hostile"]).out();
+        assert!(text.contains("it is by unsigned:eve, and the version before by unsigned:ada"), "{text}");
+        // The twin: consented to, it is in place, and the answer says whose it is.
+        let upgraded = place.json(&["upgrade", &theirs, "--grant-requested"]);
+        assert_eq!((&upgraded["done"], &upgraded["publisher_change"]), (&json!(true), &change), "{upgraded}");
+        let back = place.json(&["rollback", "hostile"]);
+        assert_eq!(
+            back["publisher_change"],
+            json!({"from_publisher": "unsigned:eve", "to_publisher": "unsigned:ada"})
+        );
+        // Another version by the same publisher is no change.
+        let again = place.hostile("again", &asks("ada", "1.2.0"), "good");
+        assert_eq!(place.json(&["upgrade", &again])["publisher_change"], json!(null));
 
         place.done(&["uninstall", "hostile", "--keep-data"]);
         place.done(&["install", &theirs]);

@@ -78,6 +78,22 @@ fn proto_11_a_flood_of_questions_is_answered_in_full() {
 }
 
 #[test]
+fn proto_11_questions_are_read_no_faster_than_the_administrator_says() {
+    let Some(place) = Place::ordinary() else { return };
+    place.active("hostile", &json!({}));
+    let flood = || {
+        let begun = std::time::Instant::now();
+        assert_eq!(place.act("hostile", &json!({"how": "requests", "count": 250})), 250);
+        begun.elapsed()
+    };
+    std::fs::write(place.home("config.toml"), "[plugins]\nrequests_per_second = 50\n").unwrap();
+    // Fifty at once, and two hundred at fifty a second; all of them are answered.
+    assert!(flood() >= std::time::Duration::from_millis(3_900));
+    std::fs::remove_file(place.home("config.toml")).unwrap();
+    assert!(flood() < std::time::Duration::from_millis(3_900), "the twin");
+}
+
+#[test]
 fn proto_21_words_of_a_plugin_are_cut_escaped_and_redacted() {
     let Some(place) = Place::ordinary() else { return };
     place.active("hostile", &json!({}));

@@ -2,13 +2,14 @@
 //!
 //! Names start with the case of the attack catalogue (`fs_05_...`, `proc_17_...`, `res_01_...`) where there is one.
 //! Reading order: `files` and `files_more`, `processes`, `syscalls`, `network`, `resources`, `endings`, `ladder`,
-//! `output`, `usage`, `runtimes`, `posture`; `outside` holds the cases of others.
+//! `output`, `usage`, `lean`, `runtimes`, `posture`; `outside` holds the cases of others.
 #![expect(clippy::unwrap_used, reason = "a failure of the harness is a failed test")]
 
 mod endings;
 mod files;
 mod files_more;
 mod ladder;
+mod lean;
 mod network;
 mod output;
 mod outside;

@@ -74,7 +74,7 @@ fn whoever_comes_near_the_memory_limit_is_warned_once() {
         let told = |mib| {
             let run = run(who, backend, &["--memory", "100MiB"], &["mem", mib, "1500"]);
             assert!(run.act().ok, "as {who:?} {backend:?}\n{run}");
-            run.stderr.matches("bytes of memory are used; --memory gives more").count()
+            run.err().matches("bytes of memory are used; --memory gives more").count()
         };
         assert_eq!((told("90"), told("40")), (1, 0), "as {who:?} {backend:?}");
     });

@@ -195,7 +195,7 @@ fn tell(heard: &Heard) {
 fn tell_event(Event { kind, .. }: &Event) {
     match kind {
         EventKind::Log { line } => print::talk(&format!("log: {}", shown(&line.message))),
-        EventKind::Denial { denial } => print::talk(&denied(denial)),
+        EventKind::Denial { denial, .. } => print::talk(&denied(denial)),
         EventKind::Violation { violation, detail } => {
             print::talk(&format!("violation: {violation}: {}", shown(detail)));
         }

@@ -209,6 +209,9 @@ fn tell_denials(report: &RunReport, explained: bool) {
             "ringfence: refused by {}: {}{object}{times}{grant}",
             denial.layer, denial.operation
         ));
+        if let Some(location) = &denial.location {
+            print::talk(&format!("ringfence:   asked for at {}", one_line(location)));
+        }
         if let Some(warning) = &denial.warning {
             print::talk(&format!("ringfence: warning: {}", one_line(warning)));
         }

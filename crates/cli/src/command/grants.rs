@@ -123,8 +123,15 @@ fn answer(name: &str, grants: &[GrantInfo]) -> Result<Answer, Error> {
         let permission = one_line(&grant.permission.to_string());
         table.row([utc_of(grant.granted_at_ms), grant.enforced.to_string(), permission]);
     }
-    let answer = Answer::of(&grants)?.text(table.for_stdout()).talk_all(grants.iter().flat_map(policy));
+    let answer = Answer::of(&grants)?.text(table.for_stdout()).talk_all(grants.iter().flat_map(notes));
     Ok(if grants.is_empty() { answer.talk(format!("nothing is granted to {name}")) } else { answer })
+}
+
+/// Where a grant leads if not where it says, and what the policy takes of it, in lines.
+fn notes(grant: &GrantInfo) -> Vec<String> {
+    let permission = one_line(&grant.permission.to_string());
+    let place = grant.place.as_ref().map(|place| format!("{permission}: {}", one_line(&place.line())));
+    place.into_iter().chain(policy(grant)).collect()
 }
 
 /// What the policy takes of a grant, in lines.
@@ -140,7 +147,7 @@ fn policy(grant: &GrantInfo) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence::plugin::PolicyNote;
+    use ringfence::plugin::{GrantPlace, PlaceState, PolicyNote};
 
     #[test]
     fn a_line_for_each_grant() {
@@ -151,7 +158,20 @@ mod tests {
             granted_at_ms: 0,
             granted_by: "ada".to_owned(),
             policy: None,
+            place: None,
         };
+        let closed = GrantInfo {
+            place: Some(GrantPlace {
+                path: "/srv/b".to_owned(),
+                state: PlaceState::Closed,
+                why: Some("nothing was there".to_owned()),
+            }),
+            ..grant.clone()
+        };
+        assert_eq!(
+            notes(&closed),
+            ["file:read=/srv/notes/**: nothing was there; it opens nothing until somebody consents anew"]
+        );
         let narrowed = GrantInfo {
             policy: Some(PolicyNote {
                 effect: PolicyEffect::Narrowed,

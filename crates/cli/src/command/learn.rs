@@ -22,7 +22,7 @@ use crate::text::one_line;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The command runs once, in a sandbox that shows nearly everything and lets it change copies, which are thrown away: \
+    after_help = "The command runs in a sandbox that shows nearly everything and lets it change copies, which are thrown away, and once more with exactly the list: \
 nothing of yours is changed. The network stays closed, and protected paths stay hidden; both are told as wanted. What it \
 prints goes to standard error, the list to standard output. Which environment variables a program reads cannot be seen: grant \
 them with --grant env:read=NAME.

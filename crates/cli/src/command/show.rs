@@ -104,7 +104,11 @@ fn head(text: &mut String, details: &PluginDetails) -> Written {
     if let Some(pending) = &details.pending {
         let wider: Vec<String> =
             pending.wider.iter().map(|permission| one_line(&permission.to_string())).collect();
-        writeln!(text, "  waiting    {} waits for consent to {}", pending.version, wider.join(", "))?;
+        let to = if wider.is_empty() { String::new() } else { format!(" to {}", wider.join(", ")) };
+        writeln!(text, "  waiting    {} waits for consent{to}", pending.version)?;
+        if let Some(change) = &pending.publisher_change {
+            writeln!(text, "             {}", one_line(&change.to_string()))?;
+        }
     }
     Ok(())
 }
@@ -122,6 +126,9 @@ fn permissions(text: &mut String, details: &PluginDetails) -> Written {
         };
         writeln!(text, "  {granted:<13}{}{}", one_line(&grant.meaning), grant.enforced.remark())?;
         writeln!(text, "               {}", one_line(&grant.permission.to_string()))?;
+        if let Some(place) = &grant.place {
+            writeln!(text, "               {}", one_line(&place.line()))?;
+        }
         policy(text, grant.policy.as_ref())?;
     }
     for asked in details.asks.asked.iter().filter(|asked| !asked.granted) {
@@ -129,6 +136,12 @@ fn permissions(text: &mut String, details: &PluginDetails) -> Written {
         let remark = asked.enforced.remark();
         writeln!(text, "  not granted  {}{optional}{remark}", one_line(&asked.meaning))?;
         writeln!(text, "               {}", one_line(&asked.permission.to_string()))?;
+        if let Some(leads) = asked.leads() {
+            writeln!(text, "               {}", one_line(&leads))?;
+        }
+        for warning in &asked.warnings {
+            writeln!(text, "               note: {}", one_line(warning))?;
+        }
         policy(text, asked.policy.as_ref())?;
     }
     let cannot = details.asks.cannot.iter().map(|act| one_line(act)).collect::<Vec<_>>();

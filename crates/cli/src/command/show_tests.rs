@@ -58,6 +58,7 @@ fn details() -> PluginDetails {
             granted_at_ms: 0,
             granted_by: "ada".to_owned(),
             policy: None,
+            place: None,
         }],
         network: "none",
         limits: LimitsInfo {
@@ -151,6 +152,7 @@ fn trouble_is_shown_with_what_to_do() {
             version: "2.0.0".to_owned(),
             digest: "ef".to_owned(),
             wider: vec!["profile:read".parse().unwrap()],
+            publisher_change: None,
         }),
         ..details()
     };

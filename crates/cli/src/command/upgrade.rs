@@ -149,9 +149,17 @@ fn answer(upgraded: &Upgraded, command: &str) -> Result<Answer, Error> {
     }
     if !upgraded.done {
         let wanted: Vec<String> = wider.iter().map(ToString::to_string).collect();
-        let message =
-            format!("{name} {to} asks for more than is granted, so {from} stays: {}", wanted.join(", "));
-        return Err(Error::new(ErrorCode::ConsentRequired, message)
+        let wanted = wanted.join(", ");
+        let message = match &upgraded.publisher_change {
+            None => format!("{name} {to} asks for more than is granted, so {from} stays: {wanted}"),
+            Some(change) if wider.is_empty() => {
+                format!("{name} {to} is by another publisher, so {from} stays: {change}")
+            }
+            Some(change) => format!(
+                "{name} {to} is by another publisher and asks for more than is granted, so {from} stays: {change}; {wanted}"
+            ),
+        };
+        return Err(Error::new(ErrorCode::ConsentRequired, lines(&message))
             .with_hint(format!("to grant all of it: {command} --grant-requested{}", of_its_code(upgraded))));
     }
     let said = if from == to {
@@ -176,7 +184,7 @@ fn of_its_code(upgraded: &Upgraded) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence::plugin::PluginSummary;
+    use ringfence::plugin::{PluginSummary, PublisherChange};
     use ringfence_api::{PluginState, Runtime};
 
     fn upgraded(done: bool, rolled_back: Option<&str>) -> Upgraded {
@@ -194,6 +202,7 @@ mod tests {
             to_version: "2.0.0".to_owned(),
             done,
             wider: vec!["env:read=LANG".parse().unwrap()],
+            publisher_change: None,
             rolled_back: rolled_back.map(str::to_owned),
             scan: None,
         }
@@ -214,6 +223,23 @@ mod tests {
             "translator 2.0.0 asks for more than is granted, so 1.0.0 stays: env:read=LANG"
         );
         assert_eq!(waits.hint(), Some("to grant all of it: ringfence upgrade ./t --grant-requested"));
+
+        let change = PublisherChange {
+            from_publisher: "unsigned:ada".to_owned(),
+            to_publisher: "unsigned:eve".to_owned(),
+        };
+        let theirs = Upgraded { publisher_change: Some(change), ..upgraded(false, None) };
+        let message = answer(&theirs, "x").unwrap_err().message().to_owned();
+        let who = "it is by unsigned:eve, and the version before by unsigned:ada";
+        assert_eq!(
+            message,
+            format!(
+                "translator 2.0.0 is by another publisher and asks for more than is granted, so 1.0.0 stays: {who}; env:read=LANG"
+            )
+        );
+        let message =
+            answer(&Upgraded { wider: Vec::new(), ..theirs }, "x").unwrap_err().message().to_owned();
+        assert_eq!(message, format!("translator 2.0.0 is by another publisher, so 1.0.0 stays: {who}"));
 
         let back = answer(&upgraded(false, Some("it \u{1b}[2J exited")), "x").unwrap_err();
         assert_eq!(back.code(), ErrorCode::PluginFailed);

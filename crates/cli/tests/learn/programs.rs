@@ -35,6 +35,7 @@ const START: &str = "subprocess:execute";
 const CASES: &[Case] = &[
     case("cat", "cat", &[("a", "x\n")], &["cat", "a"], &[READ]),
     case("grep -r", "grep", &[("d/a", "x\n"), ("d/b", "y\n")], &["grep", "-r", "x", "d"], &[READ]),
+    case("ripgrep", "rg", &[("d/a", "x\n"), ("d/b", "y\n")], &["rg", "--sort=path", "x", "d"], &[READ]),
     case("find", "find", &[("d/a", "x\n"), ("d/e/b", "y\n")], &["find", "d", "-name", "b"], &[READ]),
     case("wc", "wc", &[("a", "x\n"), ("b", "y z\n")], &["wc", "a", "b"], &[READ]),
     case("diff", "diff", &[("a", "x\n"), ("b", "x\n")], &["diff", "a", "b"], &[READ]),
@@ -183,6 +184,19 @@ fn check(case: &Case) {
     let cwd = learned["working_directory"].as_str();
     let (status, printed, errors) = run(&world, case, &grants, cwd);
     assert_eq!(status, Some(0), "{name} with {grants:#?}: {}", String::from_utf8_lossy(&errors));
+    // What was used, before anything is tried without: it may be more, and is enough as well.
+    prepare(&world, case);
+    let (used, status) = world.learn(&[], case.command);
+    assert_eq!(status, Some(0), "{name}: {used:#}");
+    let used_grants = texts(&used["grants"]);
+    assert!(used_grants.len() >= grants.len(), "{name}: {used_grants:#?}");
+    let (status, used_printed, errors) = run(&world, case, &used_grants, used["working_directory"].as_str());
+    assert_eq!(
+        (status, used_printed),
+        (Some(0), printed.clone()),
+        "{name} with {used_grants:#?}: {}",
+        String::from_utf8_lossy(&errors)
+    );
     for left_out in 0..grants.len() {
         let mut fewer = grants.clone();
         let line = fewer.remove(left_out);

@@ -61,6 +61,12 @@ fn state_04_a_daemon_with_a_full_disk_refuses_what_must_last_and_recovers_with_r
     let json = "application/json";
     let token = br#"{"role": "viewer"}"#;
     assert_eq!(place.ask("POST /tokens", json, token).0, 201);
+    let health = || {
+        let (status, health) = place.ask("GET /health", json, b"");
+        assert_eq!(status, 200, "{health}");
+        health
+    };
+    assert_eq!(health()["status"], "ok");
     place.fill();
     for (request, media, body) in
         [("POST /plugins", "application/x-tar", archive.as_slice()), ("POST /tokens", json, token)]
@@ -72,11 +78,14 @@ fn state_04_a_daemon_with_a_full_disk_refuses_what_must_last_and_recovers_with_r
     // Looking needs no room.
     assert_eq!(place.ask("GET /plugins", json, b"").1, serde_json::json!([]));
     assert_eq!(place.ask("GET /tokens", json, b"").1.as_array().unwrap().len(), 1);
-    assert_eq!(place.ask("GET /health", json, b"").0, 200);
+    within(|| health()["status"] == "degraded");
+    let reasons = health()["reasons"].to_string();
+    assert!(reasons.contains("its disk is full or fails") && !reasons.contains("small"), "{reasons}");
     assert_eq!(std::fs::read_dir(place.home.join("staging")).map_or(0, Iterator::count), 0);
     std::fs::remove_file(place.home.join("../blob")).unwrap();
     within(|| place.ask("POST /plugins", "application/x-tar", &archive).0 == 201);
     assert_eq!(place.ask("POST /tokens", json, token).0, 201);
+    within(|| health()["status"] == "ok");
     let (_, verdict) = place.ask("GET /audit/verify", json, b"");
     assert!(verdict.get("first_bad").is_some_and(Value::is_null), "{verdict}");
     assert_eq!(place.daemon.end("TERM").code, Some(0));

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{COUNT_MAX, CPU_MAX_PERCENT, Reader};
 use crate::units;
 
-pub(super) const PLUGINS: [&str; 17] = [
+pub(super) const PLUGINS: [&str; 18] = [
     "call_timeout",
     "cpu",
     "data_keys",
@@ -26,6 +26,7 @@ pub(super) const PLUGINS: [&str; 17] = [
     "ping_interval",
     "processes",
     "queued_calls",
+    "requests_per_second",
 ];
 const INTERPRETERS: [&str; 2] = ["node", "python"];
 /// More plugin directories would make every scan slow.
@@ -74,6 +75,9 @@ pub struct PluginLimits {
     /// How often the handlers of one plugin are asked in a second, all events together; twice as many at once. Above it they
     /// are passed over, and guards that block when they fail block. `None`, the default: as often as there are events.
     pub hooks_per_second: Option<u64>,
+    /// Requests of a plugin to its host that are read in a second; 5,000. A second's worth may come at once; above it the host
+    /// does not read, and the plugin waits for itself.
+    pub requests_per_second: u64,
 }
 
 impl Default for PluginLimits {
@@ -95,6 +99,7 @@ impl Default for PluginLimits {
             hook_budget: Duration::from_secs(30),
             events_per_second: 100,
             hooks_per_second: None,
+            requests_per_second: 5_000,
         }
     }
 }
@@ -127,6 +132,7 @@ impl Reader<'_> {
                 "hook_timeout" => self.require(value, units::parse_duration, &mut limits.hook_timeout),
                 "hook_budget" => self.require(value, units::parse_duration, &mut limits.hook_budget),
                 "hooks_per_second" => self.set(value, count, &mut limits.hooks_per_second),
+                "requests_per_second" => self.require(value, count, &mut limits.requests_per_second),
                 "events_per_second" => self.require(value, count, &mut limits.events_per_second),
                 "ping_interval" => self.require(value, units::parse_duration, &mut limits.ping_interval),
                 "memory" => self.set(value, units::parse_size, &mut limits.memory_bytes),

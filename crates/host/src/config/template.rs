@@ -141,6 +141,8 @@ fn plugins() -> String {
 # How often its handlers are asked in a second, all events together; twice as many at once. Above it they are passed over, and
 # guards block.
 #hooks_per_second = {hooks_per_second}
+# What it may ask of its host in a second; as much at once. Above it nothing is read, and it waits for itself.
+#requests_per_second = {requests_per_second}
 
 # What runs Python and Node plugins: absolute paths. A version manager's shim is resolved. Without them the first that
 # exists is taken of /usr/bin/python3 and /usr/local/bin/python3, and of /usr/bin/node, /usr/local/bin/node and
@@ -165,6 +167,7 @@ fn plugins() -> String {
         hook_budget = format_duration(plugins.hook_budget),
         events_per_second = plugins.events_per_second,
         hooks_per_second = count(plugins.hooks_per_second),
+        requests_per_second = plugins.requests_per_second,
     )
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod explain;
 pub(crate) mod failure;
 mod floor;
 mod handle;
+pub(crate) mod held;
 mod input;
 pub mod learn;
 mod mounts;

@@ -32,6 +32,12 @@ struct Places {
 /// `path_not_found`, `io` and `not_supported` for what cannot be shown; `not_enforceable` for what mounts cannot hold.
 pub(crate) fn mount(plan: &mut Plan, rules: &Resolution, vars: &Vars) -> Result<Vec<String>, Error> {
     let (places, hints) = lay_out(&rules.set, rules.missing, vars)?;
+    for (found, _) in places.shown.values() {
+        if !rules.holding.is(found.path(), found.identity()) {
+            let message = format!("{} was replaced while it was being mounted", found.path().display());
+            return Err(Error::new(ErrorCode::Busy, message));
+        }
+    }
     for (found, access) in places.shown.into_values() {
         plan.mount(found, access);
     }

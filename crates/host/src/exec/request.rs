@@ -8,6 +8,7 @@ use ringfence_policy::PluginPolicy;
 
 use crate::config::{Config, ExecLimits, LimitsBackend};
 use crate::error::Error;
+use crate::exec::held::Pins;
 use crate::exec::{RedactionSet, RunStore};
 use crate::home::Home;
 
@@ -62,6 +63,8 @@ pub struct Exec {
     pub(crate) judged: Option<PathBuf>,
     /// What the administrator's policy says about the plugin: it takes from the grants, and never adds to them.
     pub(crate) policy: Option<Arc<PluginPolicy>>,
+    /// What the grants of a plugin opened when they were consented to; `None`: nobody asks.
+    pub(crate) pins: Option<Arc<Pins>>,
 }
 
 impl Exec {
@@ -91,6 +94,7 @@ impl Exec {
             plugin: None,
             judged: None,
             policy: None,
+            pins: None,
         }
     }
 

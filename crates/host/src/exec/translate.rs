@@ -12,7 +12,9 @@ use ringfence_sandbox::{Backend, Limits, Plan, Processes, Program, ResolveError,
 
 use crate::config::LimitsBackend;
 use crate::error::Error;
+use crate::exec::explain;
 use crate::exec::floor::vars;
+use crate::exec::held::{Holder, Holding, Look};
 use crate::exec::learn;
 use crate::exec::mounts::{self, shows};
 use crate::exec::policed::Policed;
@@ -80,6 +82,9 @@ pub(crate) fn translate(exec: &Exec) -> Result<Translated, Error> {
     processes(&mut plan, &rules)?;
     environment(&mut plan, exec, &rules)?;
     plan.limits(limits(exec)?).observe(exec.explain).throw_away(exec.throw_away);
+    if exec.explain && !exec.wide {
+        explain::site::ask(&mut plan);
+    }
     if exec.wide {
         learn::open_wide(&mut plan, exec, &directory, &vars);
     }
@@ -118,12 +123,15 @@ pub(crate) fn vars_of_home(home: &crate::Home) -> Result<Vars, Error> {
 }
 
 /// The rules, with every path as it is without links, and the links that were followed.
+#[derive(Debug)]
 pub(crate) struct Resolution {
     pub(crate) set: RuleSet,
     pub(crate) links: Vec<(PathBuf, PathBuf)>,
     pub(crate) missing: Missing,
     /// Of each grant, in the order of the request, what the policy leaves of it.
     pub(crate) judged: Vec<Judged>,
+    /// What lies at the places of the grants.
+    pub(crate) holding: Holding,
 }
 
 /// What becomes of a grant for something that does not exist.
@@ -163,31 +171,75 @@ fn rules(exec: &Exec, directory: &Path, vars: &Vars) -> Result<Resolution, Error
             }
         }
     }
-    let mut policed = Policed::new(exec.policy.as_deref());
-    for (texts, flag, effect) in
-        [(&exec.grants, "--grant", Effect::Allow), (&exec.denials, "--deny", Effect::Deny)]
-    {
-        for text in texts {
-            let origin = format!("{flag} {text}");
-            let rule = Rule::parse(effect, text, vars, &origin).map_err(grant_error)?;
-            if exec.plugin.is_none() {
-                supported(&rule)?;
-            }
-            // A denial goes for the name that was typed as well as for what lies there now: see `walk::denied_below`.
-            let named = (effect == Effect::Deny).then(|| rule.clone());
-            let rule = without_links(rule, vars, missing, &mut links)?;
-            match effect {
-                Effect::Allow => rules.extend(policed.leave(rule, vars)?),
-                Effect::Deny => {
-                    rules.extend(named.filter(|named| named.text() != rule.text()));
-                    rules.push(rule);
-                }
-            }
+    let mut granted = Vec::new();
+    for text in &exec.grants {
+        let rule = Rule::parse(Effect::Allow, text, vars, format!("--grant {text}")).map_err(grant_error)?;
+        if exec.plugin.is_none() {
+            supported(&rule)?;
         }
+        granted.push(rule);
+    }
+    let mut policed = Policed::new(exec.policy.as_deref());
+    let holding = open(
+        exec,
+        granted,
+        &own,
+        vars,
+        &mut Opening { rules: &mut rules, links: &mut links, policed: &mut policed, missing },
+    )?;
+    for text in &exec.denials {
+        let origin = format!("--deny {text}");
+        // A denial goes for the name that was typed as well as for what lies there now: see `walk::denied_below`.
+        let named = Rule::parse(Effect::Deny, text, vars, &origin).map_err(grant_error)?;
+        if exec.plugin.is_none() {
+            supported(&named)?;
+        }
+        let rule = without_links(named.clone(), vars, missing, &mut links)?;
+        if named.text() != rule.text() {
+            rules.push(named);
+        }
+        rules.push(rule);
     }
     let (judged, except) = policed.end();
     rules.extend(except);
-    Ok(Resolution { set: RuleSet::new(rules).with_own(&own), links, missing, judged })
+    Ok(Resolution { set: RuleSet::new(rules).with_own(&own), links, missing, judged, holding })
+}
+
+/// What becomes of grants on the way to rules.
+struct Opening<'o, 'p> {
+    rules: &'o mut Vec<Rule>,
+    links: &'o mut Vec<(PathBuf, PathBuf)>,
+    policed: &'o mut Policed<'p>,
+    missing: Missing,
+}
+
+/// Adds the rules of what is granted: of a plugin, of those grants alone that still open what was consented to.
+fn open(
+    exec: &Exec,
+    granted: Vec<Rule>,
+    own: &[CanonicalPath],
+    vars: &Vars,
+    to: &mut Opening<'_, '_>,
+) -> Result<Holding, Error> {
+    let mut holder = exec.pins.as_deref().map(|pins| Holder::new(pins, own, granted.iter()));
+    for (text, rule) in exec.grants.iter().zip(granted) {
+        let look = holder.as_mut().map_or(Look::Open(None), |holder| holder.look(text, &rule));
+        let Look::Open(place) = look else {
+            // It is judged all the same, so that each grant has its judgement.
+            to.policed.leave(rule, vars)?;
+            continue;
+        };
+        let rule = without_links(rule, vars, to.missing, to.links)?;
+        if place.is_some_and(|place| rule.path().is_some_and(|path| path.literal_prefix().as_path() != place))
+        {
+            return Err(Error::new(ErrorCode::Busy, format!("{text} was replaced while it was looked at")));
+        }
+        if let Some(holder) = &mut holder {
+            holder.let_through(text, &rule);
+        }
+        to.rules.extend(to.policed.leave(rule, vars)?);
+    }
+    holder.map_or_else(|| Ok(Holding::default()), Holder::end)
 }
 
 pub(super) fn grant_error(error: ringfence_policy::GrantError) -> Error {

@@ -123,7 +123,8 @@ pub(crate) fn leads_to(path: &Path) -> PathBuf {
     follow(path).1
 }
 
-fn links_on(path: &Path) -> Vec<PathBuf> {
+/// Where the links lie that a path goes through.
+pub(crate) fn links_on(path: &Path) -> Vec<PathBuf> {
     follow(path).0
 }
 

@@ -1,22 +1,36 @@
 //! What an administrator does with an installed plugin: consent, grants, configuration, activating and deactivating.
 
-use ringfence_api::{ErrorCode, Permission, PluginName, PluginState};
-use ringfence_policy::{Explanation, Request};
+use std::sync::Arc;
+
+use ringfence_api::{ErrorCode, Permission, PermissionName, PluginName, PluginState};
+use ringfence_policy::{Effect, Explanation, Request, Rule, RuleSet};
 use serde_json::Value;
 
 use super::follow::Others;
 use super::{Host, plugin_name};
 use crate::Error;
 use crate::consent::ConsentRequest;
+use crate::exec::held::Misfit;
 use crate::exec::translate::Resolution;
 use crate::hooks::{ON_ACTIVATE, ON_DEACTIVATE};
-use crate::lifecycle::{Context, Move, Occasion, consent_required, effective, with_defaults};
+use crate::lifecycle::{
+    Context, Move, Occasion, consent_required, effective, places, quarantined, with_defaults,
+};
 use crate::plugin::{Consent, GrantInfo, PluginSummary};
 use crate::schema::CompiledSchema;
 use crate::store::{Actor, AuditEvent, PluginRow, StateChange, Store};
 
 /// How often a change of a configuration is made again when another process writes it at the same time.
 const CONFIG_TRIES: u32 = 16;
+
+/// What becomes of a plugin in quarantine that is to be activated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InQuarantine {
+    /// It is released: a person wants that.
+    Released,
+    /// It stays there.
+    Refused,
+}
 
 impl Host {
     /// What would be asked now: of the installed version, or of the upgrade that waits.
@@ -27,7 +41,7 @@ impl Host {
     /// # Cancel safety
     /// Changes nothing.
     pub async fn consent_request(&self, name: &str) -> Result<ConsentRequest, Error> {
-        let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
+        let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
         let store = context.store.clone();
         store.run(move |_| super::inspect::consent_request(&context, &name)).await
     }
@@ -97,23 +111,23 @@ impl Host {
         let now = self.row(name).await?;
         let waited = before == PluginState::Installed && now.state == PluginState::Inactive;
         if waited && now.package.manifest()?.enabled_by_default {
-            self.activate_now(name).await?;
+            self.activate_now(name, InQuarantine::Refused).await?;
         }
         Ok(())
     }
 
     /// Consents without taking the lock of acts.
     pub(super) async fn record_consent(&self, name: &PluginName, consent: Consent) -> Result<(), Error> {
-        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), name.clone(), self.actor());
+        let (context, wanted, by) = (Arc::clone(self.context()), name.clone(), self.actor());
         let store = context.store.clone();
         store
             .run(move |store| {
                 let asked = super::inspect::asked_now(&context, &wanted)?;
                 let granted = chosen(&asked, consent, &wanted)?;
                 let row = context.row(&wanted)?;
-                super::inspect::judge_grants(&context, &row.package, &granted, &by)?;
-                let record =
-                    crate::store::Consent { digest: asked.digest.clone(), asked: asked.all(), granted, by };
+                let places = super::inspect::judge_grants(&context, &row.package, &granted, &by)?;
+                let (digest, asked) = (asked.digest.clone(), asked.all());
+                let record = crate::store::Consent { digest, asked, granted, places, by };
                 store.consent(&wanted, record).map(drop)
             })
             .await
@@ -132,14 +146,36 @@ impl Host {
     pub async fn activate(&self, name: &str) -> Result<PluginSummary, Error> {
         let name = plugin_name(name)?;
         let _one_at_a_time = self.act().await;
-        self.activate_now(&name).await?;
+        self.activate_now(&name, InQuarantine::Released).await?;
         self.summary(&name).await
     }
 
-    pub(super) async fn activate_now(&self, name: &PluginName) -> Result<(), Error> {
+    /// The same for who may not release a quarantine: a machine, or the role `operator`. A plugin that is put into quarantine at
+    /// the same time stays there.
+    ///
+    /// # Errors
+    /// `quarantined`, with the reason; else as for [`Host::activate`].
+    ///
+    /// # Cancel safety
+    /// As for [`Host::activate`].
+    pub async fn activate_unless_quarantined(&self, name: &str) -> Result<PluginSummary, Error> {
+        let name = plugin_name(name)?;
+        let _one_at_a_time = self.act().await;
+        self.activate_now(&name, InQuarantine::Refused).await?;
+        self.summary(&name).await
+    }
+
+    pub(super) async fn activate_now(
+        &self,
+        name: &PluginName,
+        in_quarantine: InQuarantine,
+    ) -> Result<(), Error> {
         let row = self.row(name).await?;
+        if row.state == PluginState::Quarantined && in_quarantine == InQuarantine::Refused {
+            return Err(quarantined(name, row.state_reason.as_deref()));
+        }
         // Before a consent is recorded or a quarantine released for a plugin that will not be started.
-        let (context, package) = (std::sync::Arc::clone(self.context()), row.package.clone());
+        let (context, package) = (Arc::clone(self.context()), row.package.clone());
         let (store, by) = (context.store.clone(), self.actor());
         store.run(move |_| super::policy::admit(&context, &package, "activate", &by)).await?;
         if row.state == PluginState::Installed {
@@ -149,6 +185,7 @@ impl Host {
                 _ => error,
             })?;
         }
+        // INVARIANT: what was not in quarantine here and is now is refused by the start, and released by nobody.
         if row.state == PluginState::Quarantined {
             self.release(name, &row).await?;
         }
@@ -232,7 +269,7 @@ impl Host {
     /// # Cancel safety
     /// Changes nothing.
     pub async fn grants(&self, name: &str) -> Result<Vec<GrantInfo>, Error> {
-        let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
+        let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
         let store = context.store.clone();
         store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&name)?)).await
     }
@@ -250,14 +287,14 @@ impl Host {
     pub async fn grant(&self, name: &str, permissions: &[Permission]) -> Result<Vec<GrantInfo>, Error> {
         let plugin = plugin_name(name)?;
         let lock = self.act().await;
-        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
+        let (context, wanted, by) = (Arc::clone(self.context()), plugin.clone(), self.actor());
         let permissions = permissions.to_vec();
         let store = context.store.clone();
         let before = store
             .run(move |store| {
                 let row = context.row(&wanted)?;
-                super::inspect::judge_grants(&context, &row.package, &permissions, &by)?;
-                store.grant(&wanted, permissions, &by)?;
+                let places = super::inspect::judge_grants(&context, &row.package, &permissions, &by)?;
+                store.grant(&wanted, permissions, places, &by)?;
                 if row.state == PluginState::Installed && row.pending.is_none() {
                     complete_consent(&context, &wanted, &by)?;
                 }
@@ -282,7 +319,7 @@ impl Host {
     pub async fn revoke(&self, name: &str, permissions: &[Permission]) -> Result<Vec<GrantInfo>, Error> {
         let plugin = plugin_name(name)?;
         let lock = self.act().await;
-        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
+        let (context, wanted, by) = (Arc::clone(self.context()), plugin.clone(), self.actor());
         let permissions = permissions.to_vec();
         let store = context.store.clone();
         store
@@ -303,7 +340,9 @@ impl Host {
         self.grants(name).await
     }
 
-    /// Whether a plugin may do something, by which rule, and which grant would allow it.
+    /// Whether a plugin may do something, by which rule, and which grant would allow it. About a program it says whether the host
+    /// would run it for the plugin: in its own sandbox, a plugin that may start any starts whatever it sees there, and the text
+    /// says so.
     ///
     /// # Errors
     /// `not_found`; `permission_denied` when grants were changed by hand.
@@ -315,9 +354,9 @@ impl Host {
         if let Some(instance) =
             self.known_supervisor(name.as_str()).and_then(|supervisor| supervisor.running())
         {
-            return Ok(instance.target.rules.explain(request));
+            return Ok(explained(&instance.target.rules, request));
         }
-        let (context, request) = (std::sync::Arc::clone(self.context()), request.clone());
+        let (context, request) = (Arc::clone(self.context()), request.clone());
         let store = context.store.clone();
         store
             .run(move |store| {
@@ -325,12 +364,14 @@ impl Host {
                 let manifest = trusted.plugin.package.manifest()?;
                 let package = store.layout().package(&trusted.plugin.package.digest);
                 let data = store.layout().data_dir(&name);
+                let pins = Arc::new(places::known(&context, &name, &trusted.grants, Misfit::Told)?);
                 let grants: Vec<Permission> =
                     trusted.grants.into_iter().map(|grant| grant.permission).collect();
                 let policy = context.policy.require_for(name.as_str())?;
+                let granted = (&grants[..], Some(&pins));
                 let Resolution { set: rules, .. } =
-                    effective(&context, &manifest, &package, &data, &grants, &policy)?;
-                Ok(rules.explain(&request))
+                    effective(&context, &manifest, &package, &data, granted, &policy)?;
+                Ok(explained(&rules, &request))
             })
             .await
     }
@@ -359,7 +400,7 @@ impl Host {
     /// # Cancel safety
     /// Changes nothing.
     pub async fn config(&self, name: &str) -> Result<Value, Error> {
-        let (name, context) = (plugin_name(name)?, std::sync::Arc::clone(self.context()));
+        let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
         let store = context.store.clone();
         store
             .run(move |store| {
@@ -432,7 +473,7 @@ impl Host {
     ) -> Result<Value, Error> {
         let plugin = plugin_name(name)?;
         let lock = self.act().await;
-        let (context, wanted, by) = (std::sync::Arc::clone(self.context()), plugin.clone(), self.actor());
+        let (context, wanted, by) = (Arc::clone(self.context()), plugin.clone(), self.actor());
         let store = context.store.clone();
         store
             .run(move |store| {
@@ -470,10 +511,26 @@ impl Host {
     }
 
     pub(super) async fn row(&self, name: &PluginName) -> Result<PluginRow, Error> {
-        let (context, name) = (std::sync::Arc::clone(self.context()), name.clone());
+        let (context, name) = (Arc::clone(self.context()), name.clone());
         let store = context.store.clone();
         store.run(move |_| context.row(&name)).await
     }
+}
+
+/// What the rules say. Of a program that they do not name, also what they do not hold.
+fn explained(rules: &RuleSet, request: &Request) -> Explanation {
+    let mut said = rules.explain(request);
+    let starts = |rule: &&Rule| {
+        rule.effect() == Effect::Allow && *rule.permission_name() == PermissionName::SubprocessExecute
+    };
+    let refused = said.effect == Effect::Deny && matches!(request, Request::Execute { .. });
+    if refused && let Some(rule) = rules.rules().iter().find(starts) {
+        said.text.push_str(&format!(
+            "; that holds for what the host runs for it: with {}, it can start any program that it sees inside its own sandbox",
+            rule.text()
+        ));
+    }
+    said
 }
 
 fn empty() -> Value {
@@ -500,9 +557,11 @@ fn complete_consent(context: &Context, name: &PluginName, by: &Actor) -> Result<
     if asked.asked.iter().any(|item| !item.optional && !item.granted) {
         return Ok(());
     }
-    let granted = context.trusted(name)?.grants.into_iter().map(|grant| grant.permission).collect();
-    let by = by.clone();
-    let consent = crate::store::Consent { digest: asked.digest.clone(), asked: asked.all(), granted, by };
+    let grants = context.trusted(name)?.grants;
+    let places = places::by_grant(&grants);
+    let granted = grants.into_iter().map(|grant| grant.permission).collect();
+    let (digest, asked, by) = (asked.digest.clone(), asked.all(), by.clone());
+    let consent = crate::store::Consent { digest, asked, granted, places, by };
     context.store.consent(name, consent).map(drop)
 }
 

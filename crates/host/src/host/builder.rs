@@ -192,6 +192,7 @@ impl HostBuilder {
             supervisors: RwLock::default(),
             acts: tokio::sync::Mutex::default(),
             mailboxes: Mailboxes::default(),
+            health: super::health::Health::default(),
             refusals: super::trail::Refusals::default(),
             token_uses: super::tokens::TokenUses::default(),
             started_at_ms: crate::clock::now_ms(),
@@ -201,7 +202,7 @@ impl HostBuilder {
         let host = Host { inner: Arc::new(inner), actor };
         host.context().belongs_to(host.downgrade());
         host.note_policy().await;
-        host.watch_policy();
+        host.watch_policy().await;
         if starts {
             host.start_all().await?;
         }

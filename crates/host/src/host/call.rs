@@ -15,7 +15,7 @@ use crate::lifecycle::{Instance, Target, Tool, not_active};
 use crate::plugin::CallOptions;
 use crate::rpc::{CallError, CallMeta, RpcError};
 use crate::schema::CompiledSchema;
-use crate::store::Outcome;
+use crate::store::{Outcome, Refused};
 
 /// Faults of a schema that one error names.
 const FAULTS_SHOWN: usize = 5;
@@ -255,8 +255,7 @@ impl Host {
                 count: 1,
                 ..ringfence_api::Denial::new("mount", operation(request))
             };
-            self.context().denied(target, &denial, correlation_id);
-            self.context().events.tell(&target.name, crate::event::EventKind::Denial { denial });
+            self.context().denied(target, Refused::within(denial, correlation_id));
             return made
                 .with_hint(format!("the policy denies it by '{rule}' ({origin}); no grant overrides that"));
         }
@@ -269,8 +268,7 @@ impl Host {
             count: 1,
             ..ringfence_api::Denial::new("mount", operation(request))
         };
-        self.context().denied(target, &denial, correlation_id);
-        self.context().events.tell(&target.name, crate::event::EventKind::Denial { denial });
+        self.context().denied(target, Refused::within(denial, correlation_id));
         made.with_hint(grant_hint(target.name.as_str(), &grant))
     }
 }

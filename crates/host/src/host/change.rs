@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName, PluginState};
 
+use super::administer::InQuarantine;
 use super::follow::Others;
 use super::inspect::summary;
 use super::package::{Package, UnpackedPackage};
@@ -95,7 +96,7 @@ impl Host {
             self.record_consent(&name, consent).await?;
             self.follow(&name, Others::Awaited).await?;
             if placed.row.package.manifest()?.enabled_by_default {
-                self.activate_now(&name).await?;
+                self.activate_now(&name, InQuarantine::Refused).await?;
             }
         }
         if placed.changed {
@@ -196,12 +197,13 @@ impl Host {
                 to_version: version,
                 done: true,
                 wider: Vec::new(),
+                publisher_change: None,
                 rolled_back: None,
                 scan: Some(scan),
             });
         };
-        let same_publisher = pending.publisher == staged.row.package.publisher;
-        let needs_consent = !staged.wider.is_empty() || !same_publisher;
+        let publisher_change = super::inspect::publisher_change(&staged.row.package, pending);
+        let needs_consent = !staged.wider.is_empty() || publisher_change.is_some();
         if needs_consent && !consent.is_given() {
             return Ok(Upgraded {
                 plugin: summary(&staged.row)?,
@@ -209,6 +211,7 @@ impl Host {
                 to_version: pending.version.to_string(),
                 done: false,
                 wider: staged.wider,
+                publisher_change,
                 rolled_back: None,
                 scan: Some(scan),
             });
@@ -234,11 +237,9 @@ impl Host {
             UpgradeGrants::Consented(consent) => consent.granted.clone(),
             UpgradeGrants::Keep(_) => Vec::new(),
         };
-        let (plugin, by) = (name.clone(), self.actor());
+        let (plugin, digest, by) = (name.clone(), pending.digest.clone(), self.actor());
         let store = self.context().store.clone();
-        store
-            .run(move |store| durable::commit_upgrade(store, &plugin, &pending.digest, granted, &by))
-            .await?;
+        store.run(move |store| durable::commit_upgrade(store, &plugin, &digest, granted, &by)).await?;
         let retired = self.retire(name).await;
         let healthy = match before.state {
             PluginState::Active | PluginState::Errored => self.start_anew(name).await,
@@ -263,6 +264,7 @@ impl Host {
             to_version: pending.version.to_string(),
             done: rolled_back.is_none(),
             wider,
+            publisher_change: super::inspect::publisher_change(&before.package, &pending),
             rolled_back,
             scan: None,
         })
@@ -321,11 +323,12 @@ impl Host {
                 }
                 let asked = super::inspect::asked_now(&context, &name)?;
                 let granted = super::administer::chosen(&asked, consent, &name)?;
-                super::inspect::judge_grants(&context, &pending, &granted, &by)?;
+                let places = super::inspect::judge_grants(&context, &pending, &granted, &by)?;
                 Ok(UpgradeGrants::Consented(crate::store::Consent {
                     digest: asked.digest.clone(),
                     asked: asked.all(),
                     granted,
+                    places,
                     by,
                 }))
             })
@@ -424,6 +427,7 @@ impl Host {
             to_version: after.package.version.to_string(),
             done: true,
             wider: Vec::new(),
+            publisher_change: super::inspect::publisher_change(&before.package, &after.package),
             rolled_back: None,
             scan: None,
         })

@@ -1,6 +1,7 @@
 //! What is said of plugins: lists, details, what would be asked, denials, logs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +12,17 @@ use crate::Error;
 use crate::attention::Attention;
 use crate::audit::{AuditFilter, AuditPage, AuditVerdict};
 use crate::config::PluginLimits;
-use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown};
+use crate::consent::{Asked, ConsentRequest, command_words, publisher_shown, shown, shown_up_to};
 use crate::enforcement::Enforcement;
-use crate::exec::translate::{Judged, Resolution};
-use crate::lifecycle::{Context, LogFilter, LogLine, LogPage, effective};
+use crate::exec::held::{self, Misfit, Pins, Standing};
+use crate::exec::translate::{Judged, Resolution, vars_of_home};
+use crate::lifecycle::{Context, LogFilter, LogLine, LogPage, effective, places};
 use crate::plugin::{
-    GrantInfo, LimitsInfo, PendingUpgrade, PluginDetails, PluginSummary, PolicyEffect, PolicyNote,
-    PreviousVersion,
+    GrantInfo, GrantPlace, LimitsInfo, PendingUpgrade, PlaceState, PluginDetails, PluginSummary,
+    PolicyEffect, PolicyNote, PreviousVersion, PublisherChange,
 };
 use crate::runtime::{self, Purpose, Spec};
-use crate::store::{Actor, GrantRow, PackageRow, PluginRow, SummaryRow, Trusted};
+use crate::store::{Actor, GrantRow, PackageRow, Places, PluginRow, SummaryRow, Trusted};
 
 /// Denials that [`Host::last_denials`] gives.
 const LAST_DENIALS: usize = 100;
@@ -201,12 +203,13 @@ impl Host {
     /// Changes nothing.
     pub async fn audit_verify(&self) -> Result<AuditVerdict, Error> {
         let store = self.context().store.clone();
-        store
-            .run(|store| {
-                store.flush(FLUSH_WAIT)?;
-                store.audit_verify()
-            })
-            .await
+        let looked = store.run(|store| {
+            store.flush(FLUSH_WAIT)?;
+            store.audit_verify()
+        });
+        let verdict = looked.await?;
+        self.inner.health.verified(&verdict);
+        Ok(verdict)
     }
 }
 
@@ -245,9 +248,11 @@ pub(super) fn summary(row: &PluginRow) -> Result<PluginSummary, Error> {
 pub(super) fn grant_infos(context: &Context, trusted: &Trusted) -> Result<Vec<GrantInfo>, Error> {
     let permissions: Vec<Permission> = trusted.grants.iter().map(|grant| grant.permission.clone()).collect();
     let manifest = trusted.plugin.package.manifest()?;
-    let judged = policed(context, &trusted.plugin.package, &permissions)?;
-    let with_policy = |(number, row)| GrantInfo {
+    let pins = Arc::new(places::known(context, trusted.plugin.name(), &trusted.grants, Misfit::Told)?);
+    let (judged, standing) = policed(context, &trusted.plugin.package, (&permissions, Some(&pins)))?;
+    let with_policy = |(number, row): (usize, &GrantRow)| GrantInfo {
         policy: judged.get(number).and_then(policy_note),
+        place: standing.get(&row.permission.to_string()).and_then(|found| place(&row.permission, found)),
         ..grant_info(row, manifest.runtime)
     };
     Ok(trusted.grants.iter().enumerate().map(with_policy).collect())
@@ -257,15 +262,29 @@ pub(super) fn grant_infos(context: &Context, trusted: &Trusted) -> Result<Vec<Gr
 fn policed(
     context: &Context,
     package: &PackageRow,
-    permissions: &[Permission],
-) -> Result<Vec<Judged>, Error> {
+    granted: (&[Permission], Option<&Arc<Pins>>),
+) -> Result<(Vec<Judged>, BTreeMap<String, Standing>), Error> {
     let manifest = package.manifest()?;
     let layout = context.store.layout();
     let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
     let policy = context.policy.about(manifest.name.as_str());
-    Ok(effective(context, &manifest, &directory, &data, permissions, &policy)
-        .map(|resolution| resolution.judged)
+    Ok(effective(context, &manifest, &directory, &data, granted, &policy)
+        .map(|resolution| (resolution.judged, resolution.holding.standing))
         .unwrap_or_default())
+}
+
+/// What is worth saying of the place of a grant: where it leads if that is not what is written, and why it opens nothing.
+fn place(permission: &Permission, found: &Standing) -> Option<GrantPlace> {
+    let written = permission.scope().map(|scope| Path::new(scope.strip_suffix("/**").unwrap_or(scope)));
+    let state = match found.state {
+        held::PlaceState::Open if written == Some(found.path.as_path()) => return None,
+        held::PlaceState::Open => PlaceState::Open,
+        held::PlaceState::Missing => PlaceState::Missing,
+        held::PlaceState::Closed => PlaceState::Closed,
+        held::PlaceState::Misfit => PlaceState::Misfit,
+    };
+    let why = found.why.as_deref().map(|why| shown_up_to(why, usize::MAX));
+    Some(GrantPlace { path: shown_up_to(&found.path.display().to_string(), usize::MAX), state, why })
 }
 
 /// `None` when the policy takes nothing.
@@ -293,6 +312,7 @@ fn grant_info(row: &GrantRow, runtime: Runtime) -> GrantInfo {
         granted_at_ms: row.granted_at_ms,
         granted_by: row.by.clone(),
         policy: None,
+        place: None,
     }
 }
 
@@ -358,6 +378,15 @@ fn pending(trusted: &Trusted, package: &PackageRow) -> Result<PendingUpgrade, Er
         version: package.version.to_string(),
         digest: package.digest.clone(),
         wider: wider.filter(|permission| !granted.contains(&permission)).collect(),
+        publisher_change: publisher_change(&trusted.plugin.package, package),
+    })
+}
+
+/// Who made the other version, where that is somebody else.
+pub(super) fn publisher_change(from: &PackageRow, to: &PackageRow) -> Option<PublisherChange> {
+    (from.publisher != to.publisher).then(|| PublisherChange {
+        from_publisher: publisher_shown(&from.publisher),
+        to_publisher: publisher_shown(&to.publisher),
     })
 }
 
@@ -382,11 +411,37 @@ pub(super) fn limits_info(limits: &PluginLimits) -> LimitsInfo {
 
 /// What would be asked of this plugin now, with what the scan says of the package.
 pub(super) fn consent_request(context: &Context, name: &PluginName) -> Result<ConsentRequest, Error> {
-    let asked = asked_now(context, name)?;
+    let mut asked = asked_now(context, name)?;
     let row = context.row(name)?;
     let package = row.pending.as_ref().unwrap_or(&row.package);
+    warn(context, package, &mut asked)?;
     let scan = context.scan_of(package, &package.manifest()?);
     Ok(asked.with_scan(scan))
+}
+
+/// Says of each grant for writing that is not given yet what it would reach beyond its place. That may take some tenths of a second
+/// each, which nobody who only looks at a running plugin shall wait for.
+fn warn(context: &Context, package: &PackageRow, asked: &mut ConsentRequest) -> Result<(), Error> {
+    let (_, standing) = asked_places(context, package, asked)?;
+    let home = vars_of_home(&context.home)?.home().map(|home| home.as_path().to_owned());
+    let open = |item: &&mut Asked| !item.granted && *item.permission.name() == PermissionName::FileWrite;
+    for item in asked.asked.iter_mut().filter(open) {
+        let Some(found) = standing.get(&item.permission.to_string()) else { continue };
+        let said = crate::consent::place::warnings(&found.path, home.as_deref());
+        item.warnings = said.iter().map(|line| shown_up_to(line, usize::MAX)).collect();
+    }
+    Ok(())
+}
+
+/// What the policy leaves of what is asked for, and where that leads.
+fn asked_places(
+    context: &Context,
+    package: &PackageRow,
+    asked: &ConsentRequest,
+) -> Result<(Vec<Judged>, BTreeMap<String, Standing>), Error> {
+    let all = asked.all();
+    let pins = Arc::new(Pins { misfit: Misfit::Told, ..places::fresh(context, &asked.name, &all)? });
+    policed(context, package, (&all, Some(&pins)))
 }
 
 /// What would be asked of this plugin now: of the upgrade that waits, if one does. Without the scan, which may take long.
@@ -407,6 +462,7 @@ pub(super) fn asked_now(context: &Context, name: &PluginName) -> Result<ConsentR
         manifest: &manifest,
         grants: &[],
         policy: None,
+        pins: None,
         purpose: Purpose::Run,
     };
     // A runtime that this version cannot start is told when it is started; the question can be asked all the same.
@@ -422,9 +478,13 @@ pub(super) fn asked_now(context: &Context, name: &PluginName) -> Result<ConsentR
         before.as_deref(),
     )
     .map_err(broken_manifest)?;
-    let judged = policed(context, package, &request.all())?;
+    request.publisher_change =
+        row.pending.as_ref().and_then(|pending| publisher_change(&row.package, pending));
+    let (judged, standing) = asked_places(context, package, &request)?;
     for (asked, judged) in request.asked.iter_mut().zip(&judged) {
         asked.policy = policy_note(judged);
+        let found = standing.get(&asked.permission.to_string());
+        asked.place = found.and_then(|found| place(&asked.permission, found));
     }
     Ok(request)
 }
@@ -436,20 +496,26 @@ fn asked_by(package: &PackageRow) -> Result<Vec<Permission>, Error> {
 
 /// Whether these grants can be held for this version of a plugin. What cannot is refused before it is recorded.
 ///
+/// Gives where they lead now.
+///
 /// # Errors
-/// `policy_denied` for the first of which the policy leaves nothing; `invalid_permission`, `floor`, `path_not_found`, `usage`.
+/// `policy_denied` for the first of which the policy leaves nothing; `permission_denied` for one that goes through a link which a
+/// plugin can change; `invalid_permission`, `floor`, `path_not_found`, `usage`.
 pub(super) fn judge_grants(
     context: &Context,
     package: &PackageRow,
     permissions: &[Permission],
     by: &Actor,
-) -> Result<(), Error> {
+) -> Result<Places, Error> {
     let manifest = package.manifest()?;
     let layout = context.store.layout();
     let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
     let name = &manifest.name;
     let policy = context.policy.require_for(name.as_str())?;
-    let Resolution { judged, .. } = effective(context, &manifest, &directory, &data, permissions, &policy)?;
+    let pins = Arc::new(places::fresh(context, name, permissions)?);
+    let granted = (permissions, Some(&pins));
+    let Resolution { judged, holding, .. } =
+        effective(context, &manifest, &directory, &data, granted, &policy)?;
     let mut first = None;
     let mut left = Vec::new();
     for (permission, judged) in permissions.iter().zip(judged) {
@@ -464,7 +530,7 @@ pub(super) fn judge_grants(
         let error = context.refused_by_policy(subject, "grant", permission.to_string(), error);
         first.get_or_insert(error);
     }
-    let Some(error) = first else { return Ok(()) };
+    let Some(error) = first else { return Ok(holding.taken) };
     Err(match left[..] {
         [] => error.with_hint("no grant overrides the policy; its line must change"),
         _ => error.with_hint(format!("leave it out; the policy lets these be granted: {}", left.join(", "))),

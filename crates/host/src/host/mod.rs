@@ -10,9 +10,11 @@ mod change;
 mod discover;
 mod event;
 mod follow;
+mod health;
 mod hook;
 mod inspect;
 mod measure;
+mod news;
 mod package;
 mod policy;
 mod settings;
@@ -36,6 +38,7 @@ use crate::{Config, Error, Home};
 
 pub use builder::HostBuilder;
 pub use change::UpgradeOptions;
+pub use health::HEALTH_EVERY;
 pub use package::UnpackedPackage;
 pub use policy::{Explained, ExplainedBy, POLICY_LOOK_EVERY};
 pub use simulate::{Difference, LimitDifference, Simulated};
@@ -76,6 +79,8 @@ pub(crate) struct Inner {
     acts: tokio::sync::Mutex<()>,
     /// What plugins are told without anybody waiting for it.
     mailboxes: Mailboxes,
+    /// What was found wrong with the host itself.
+    health: health::Health,
     /// Who was refused at the door lately.
     refusals: trail::Refusals,
     /// When the use of each token was noted last.

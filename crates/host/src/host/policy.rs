@@ -14,8 +14,11 @@ use tokio::task::JoinSet;
 use super::{Host, Inner, plugin_name};
 use crate::Error;
 use crate::clock::now_ms;
+use crate::exec::held::Misfit;
 use crate::exec::translate::{Resolution, vars_of_home};
-use crate::lifecycle::{Command, Context, Instance, Move, Occasion, Supervisor, Target, Why, effective};
+use crate::lifecycle::{
+    Command, Context, Instance, Move, Occasion, Supervisor, Target, Why, effective, places,
+};
 use crate::policy::PolicyStatus;
 use crate::store::{Actor, PackageRow};
 
@@ -263,10 +266,13 @@ impl Host {
         noted.await.inspect_err(failed).is_ok()
     }
 
-    /// Holds what runs to the policy, a few times a second.
-    pub(super) fn watch_policy(&self) {
+    /// Holds what runs to the policy, a few times a second, and tells listeners what is new from here on.
+    pub(super) async fn watch_policy(&self) {
         let host = Arc::downgrade(&self.inner);
-        let watch = tokio::spawn(watch(host));
+        let place = self.news_from_here().await;
+        let watch = tokio::spawn(async move {
+            tokio::join!(watch(Weak::clone(&host)), super::news::follow(host, place));
+        });
         if let Ok(mut place) = self.inner.watch.lock() {
             *place = Some(watch);
         }
@@ -360,8 +366,10 @@ fn explain(context: &Context, name: &PluginName, permission: Permission) -> Resu
     let layout = context.store.layout();
     let (package, data) = (layout.package(&trusted.plugin.package.digest), layout.data_dir(name));
     let grants: Vec<Permission> = trusted.grants.iter().map(|grant| grant.permission.clone()).collect();
+    let pins = Arc::new(places::known(context, name, &trusted.grants, Misfit::Told)?);
     let policy = context.policy.require_for(name.as_str())?;
-    let Resolution { set, .. } = effective(context, &manifest, &package, &data, &grants, &policy)?;
+    let granted = (&grants[..], Some(&pins));
+    let Resolution { set, .. } = effective(context, &manifest, &package, &data, granted, &policy)?;
     let vars = vars_of_home(&context.home)?;
     let mut answer = Explained {
         plugin: name.clone(),

@@ -59,6 +59,12 @@ struct Refused {
     by: String,
 }
 
+impl Refused {
+    fn new(since: Instant) -> Self {
+        Self { since, recorded: 0, over: 0, route: String::new(), by: String::new() }
+    }
+}
+
 /// Refusals at the door that are counted together.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
@@ -67,7 +73,7 @@ pub(super) struct Refusals {
 
 impl Refusals {
     /// Takes out what is only counted, of those windows that are over, or of all.
-    fn take(&self, all: bool) -> Vec<AuditEvent> {
+    fn take(&self, all: bool) -> Vec<(&'static str, u64, AuditEvent)> {
         let mut by_reason = self.by_reason.lock().unwrap_or_else(PoisonError::into_inner);
         let mut events = Vec::new();
         by_reason.retain(|reason, refused| {
@@ -75,16 +81,25 @@ impl Refusals {
                 return true;
             }
             if refused.over > 0 {
-                events.push(AuditEvent::AccessDenied {
+                let event = AuditEvent::AccessDenied {
                     reason: (*reason).to_owned(),
                     route: std::mem::take(&mut refused.route),
                     count: refused.over,
                     by: std::mem::take(&mut refused.by),
-                });
+                };
+                events.push((*reason, refused.over, event));
             }
             false
         });
         events
+    }
+
+    /// Counts again what could not be recorded.
+    fn put_back(&self, reason: &'static str, over: u64, route: String, by: String) {
+        let mut by_reason = self.by_reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = by_reason.entry(reason).or_insert_with(|| Refused::new(Instant::now()));
+        refused.over = refused.over.saturating_add(over);
+        (refused.route, refused.by) = (route, by);
     }
 }
 
@@ -128,12 +143,13 @@ impl Host {
     /// Dropped, it goes on to its end.
     pub async fn audit_seal_damage(&self) -> Result<AuditSealed, Error> {
         let (store, by) = (self.context().store.clone(), self.actor());
-        store
-            .run(move |store| {
-                store.flush(FLUSH_WAIT)?;
-                store.audit_seal(&by)
-            })
-            .await
+        let done = store.run(move |store| {
+            store.flush(FLUSH_WAIT)?;
+            store.audit_seal(&by)
+        });
+        let sealed = done.await?;
+        self.inner.health.sealed();
+        Ok(sealed)
     }
 
     /// Records that somebody was refused at the door of an API in front of this host: `reason` is a fixed word such as
@@ -145,13 +161,7 @@ impl Host {
         let now = Instant::now();
         let first_over = {
             let mut by_reason = self.inner.refusals.by_reason.lock().unwrap_or_else(PoisonError::into_inner);
-            let refused = by_reason.entry(reason).or_insert_with(|| Refused {
-                since: now,
-                recorded: 0,
-                over: 0,
-                route: String::new(),
-                by: String::new(),
-            });
+            let refused = by_reason.entry(reason).or_insert_with(|| Refused::new(now));
             refused.recorded = refused.recorded.saturating_add(1);
             let (by, route) = (self.actor().text(), super::bounded(route.to_owned(), 256));
             if refused.recorded <= ACCESS_RECORDS_MAX && self.record_refusal(reason, &route, &by) {
@@ -178,11 +188,19 @@ impl Host {
         self.context().store.audit_enqueue(subject, event).is_ok()
     }
 
-    /// Writes what was only counted, of those windows that are over, or of all.
+    /// Writes what was only counted, of those windows that are over, or of all. What finds no room is counted further.
     pub(super) fn write_refusals(&self, all: bool) {
-        for event in self.inner.refusals.take(all) {
-            if self.context().store.audit_enqueue(Subject::default(), event.clone()).is_err() {
-                tracing::error!(?event, "refusals are missing from the audit trail");
+        for (reason, over, event) in self.inner.refusals.take(all) {
+            let enqueued = self.context().store.audit_enqueue(Subject::default(), event.clone());
+            if let (Err(_), AuditEvent::AccessDenied { route, by, .. }) = (enqueued, event) {
+                if all {
+                    tracing::error!(reason, over, "refusals are missing from the audit trail");
+                    continue;
+                }
+                self.inner.refusals.put_back(reason, over, route, by);
+                if tokio::runtime::Handle::try_current().is_ok() {
+                    tokio::spawn(later(self.downgrade()));
+                }
             }
         }
     }

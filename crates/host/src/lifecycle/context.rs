@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use ringfence_api::{Denial, ErrorCode, Manifest, PluginName, PluginState};
+use ringfence_api::{ErrorCode, Manifest, PluginName, PluginState};
 use ringfence_sandbox::Launcher;
 
+use super::denial::bounded;
 use super::ending::End;
 use super::monitor::Sample;
 use super::state::{Move, next};
@@ -24,7 +25,7 @@ use crate::runtime::{Runners, Types, World, completed};
 use crate::scan::{Report, Scanner, kept};
 use crate::service::Offers;
 use crate::store::{
-    Actor, AuditEvent, PackageRow, PluginRow, ResourceRow, StateChange, Store, Subject, Trusted,
+    Actor, AuditEvent, PackageRow, PluginRow, Refused, ResourceRow, StateChange, Store, Subject, Trusted,
 };
 use crate::{Error, Home};
 
@@ -321,6 +322,7 @@ impl Context {
     /// A run has ended: recorded, then told. A full audit trail is waited for; an end that it does not take within half a
     /// minute is logged.
     pub(crate) async fn ended(&self, target: &Target, end: &End, run: &str) {
+        self.tell_counted_denials(target);
         self.record_end(&target.name, target.owner.subject().correlated(run), end).await;
     }
 
@@ -359,12 +361,18 @@ impl Context {
         self.record_end(name, Subject::plugin(name, &publisher), &end).await;
     }
 
-    /// Something was refused.
-    pub(crate) fn denied(&self, target: &Target, denial: &Denial, correlation_id: &str) {
-        target.refused.fetch_add(denial.count, Ordering::Relaxed);
-        if self.store.denied(&target.owner, &correlation_id.into(), denial.clone()).is_err() {
-            tracing::error!(plugin = %target.name, operation = %denial.operation, "a denial is missing from the audit trail");
-        }
+    /// Something was refused: recorded, and told to listeners. Neither costs more when it is refused over and over.
+    pub(crate) fn denied(&self, target: &Target, mut refused: Refused) {
+        target.refused.fetch_add(refused.denial.count, Ordering::Relaxed);
+        // A plugin chooses how long its words are.
+        refused.denial = bounded(refused.denial);
+        target.told.note(&refused, |id, kind| self.events.tell_within(Some(&target.name), id, kind));
+        self.store.denied(&target.owner, refused);
+    }
+
+    /// Tells listeners how often was refused what they were not told of singly.
+    pub(crate) fn tell_counted_denials(&self, target: &Target) {
+        target.told.take(|id, kind| self.events.tell_within(Some(&target.name), id, kind));
     }
 
     /// The policy refused what somebody wanted to do with a plugin: in the audit trail before the error is answered.
@@ -381,6 +389,9 @@ impl Context {
             object,
             grant: None,
             count: 1,
+            first_at_ms: None,
+            last_at_ms: None,
+            possible_calls: Vec::new(),
         };
         if let Err(failed) = self.store.audit(subject, event) {
             tracing::error!(operation, error = %failed.chain(), "a refusal is missing from the audit trail");
@@ -391,6 +402,7 @@ impl Context {
     /// What a running plugin uses, once a second: kept as a short history.
     pub(crate) fn sampled(&self, target: &Target, sample: Sample) {
         target.sampled(sample);
+        self.tell_counted_denials(target);
         let row = ResourceRow {
             at_ms: crate::clock::now_ms(),
             cpu_ms: sample.cpu_ms,

@@ -2,12 +2,14 @@
 //!
 //! Pure. Who looks, and when, is `watch`; who acts on it is the plugin's owner.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use ringfence_api::{ErrorCode, Permission, PluginName, PluginState};
 
 use super::target;
 use crate::Error;
+use crate::pin::Pin;
 use crate::store::{Mark, Owner, Standing};
 
 /// What of the store a plugin was started with.
@@ -16,6 +18,8 @@ pub(crate) struct Started {
     owner: Owner,
     digest: String,
     grants: Vec<Permission>,
+    /// What these opened, as far as that was known.
+    pins: BTreeMap<String, Pin>,
     installed_at_ms: i64,
     known: Mutex<Known>,
 }
@@ -53,7 +57,7 @@ pub(crate) enum Overtaken {
 pub(crate) struct Drift {
     /// It may not run on.
     pub(crate) overtaken: Option<Overtaken>,
-    /// It is granted more, which it has only when it is started anew.
+    /// It is granted more, or other places, which it has only when it is started anew.
     pub(crate) gained: bool,
     /// This revision of its configuration is not the one that it was told.
     pub(crate) configured: Option<i64>,
@@ -66,12 +70,18 @@ impl Drift {
 }
 
 impl Started {
-    pub(crate) fn new(row: &crate::store::PluginRow, grants: Vec<Permission>, config_revision: i64) -> Self {
+    pub(crate) fn new(
+        row: &crate::store::PluginRow,
+        grants: Vec<Permission>,
+        pins: BTreeMap<String, Pin>,
+        config_revision: i64,
+    ) -> Self {
         let was_active = matches!(row.state, PluginState::Active | PluginState::Errored);
         Self {
             owner: row.owner(),
             digest: row.package.digest.clone(),
             grants,
+            pins,
             installed_at_ms: row.installed_at_ms,
             known: Mutex::new(Known { mark: None, config_revision, was_active }),
         }
@@ -128,8 +138,12 @@ impl Started {
             PluginState::Inactive | PluginState::Active | PluginState::Errored => None,
         };
         let config_revision = stored.mark.config_revision;
+        let more = stored.grants.iter().any(|grant| !self.grants.contains(grant));
+        // Somebody has consented anew, to what lies there now.
+        let elsewhere =
+            self.pins.iter().any(|(grant, pin)| stored.pins.get(grant).is_some_and(|now| now != pin));
         Drift {
-            gained: overtaken.is_none() && stored.grants.iter().any(|grant| !self.grants.contains(grant)),
+            gained: overtaken.is_none() && (more || elsewhere),
             configured: (overtaken.is_none() && config_revision != known.config_revision)
                 .then_some(config_revision),
             overtaken,
@@ -208,6 +222,7 @@ mod tests {
             state,
             state_reason: None,
             grants: grants.iter().map(|text| permission(text)).collect(),
+            pins: BTreeMap::new(),
             mark: Mark { installed_at_ms: 1, revision: 7, config_revision: 3 },
         }
     }
@@ -217,6 +232,7 @@ mod tests {
             owner: Owner::new("notes".parse().unwrap(), "ada"),
             digest: "d1".to_owned(),
             grants: vec![permission("env:read=LANG"), permission("file:read=/srv/a")],
+            pins: BTreeMap::new(),
             installed_at_ms: 1,
             known: Mutex::new(Known { mark: None, config_revision: 3, was_active }),
         }
@@ -243,6 +259,17 @@ mod tests {
         assert!(!lost.gained, "it is started again with all of it");
         let more = started.drift(&standing(S::Active, &[BOTH[0], BOTH[1], "env:read=HOME"]));
         assert_eq!(more, Drift { gained: true, ..Drift::default() });
+    }
+
+    #[test]
+    fn a_consent_to_another_place_is_taken_up_and_one_to_the_same_is_nothing_new() {
+        let pin = |path: &str| Pin { path: path.to_owned(), seen: None, plantable: false };
+        let at = |path: &str| BTreeMap::from([(BOTH[1].to_owned(), pin(path))]);
+        let started = Started { pins: at("/srv/a"), ..started(true) };
+        let stored = |pins| Standing { pins, ..standing(S::Active, &BOTH) };
+        assert!(started.drift(&stored(at("/srv/a"))).is_none());
+        assert!(started.drift(&stored(BTreeMap::new())).is_none());
+        assert_eq!(started.drift(&stored(at("/srv/b"))), Drift { gained: true, ..Drift::default() });
     }
 
     #[test]

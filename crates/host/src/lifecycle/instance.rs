@@ -1,7 +1,7 @@
 //! One running plugin: started in its sandbox, asked to initialise, ready for calls, and stopped in order.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringfence_api::rpc::{InitializeParams, InitializeResult, Named, PROTOCOL_VERSION, method};
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::context::Context;
+use super::denial::Around;
 use super::ending::{End, Exit, Fate, Why};
 use super::monitor::{self, Bounds, Command, Sight, Watched};
 use super::quota::{self, Allowed};
@@ -162,13 +163,15 @@ fn connect(
     let enforced = crate::exec::explain::enforced(sandbox.report());
     let input = pipes.stdin.ok_or_else(|| fail(std::io::ErrorKind::BrokenPipe.into()))?;
     let service = Arc::new(PluginService::new(Arc::clone(context), Arc::clone(&target)));
+    // The monitor is made first, and asks the connection which calls there were.
+    let place = Arc::new(OnceLock::new());
     let (watched, monitor) = monitor::watch(
         sandbox,
         pipes.stderr,
         translated,
         target.log.clone(),
         bounds(context, &target, service.programs()),
-        see(Arc::clone(context), Arc::clone(&target), Arc::clone(run)),
+        see(Arc::clone(context), Arc::clone(&target), Around::new(Arc::clone(&place), Arc::clone(run))),
     )
     .map_err(fail)?;
     let options = Options {
@@ -177,11 +180,13 @@ fn connect(
         correlation_prefix: target.name.to_string(),
         // What is asked for the sake of a call may take as long as the call.
         service_timeout: target.limits.call_timeout,
+        requests_per_second: u32::try_from(context.config().plugins.requests_per_second).unwrap_or(u32::MAX),
         ..Options::default()
     };
     let (connection, reader) =
         Connection::open(input, pipes.stdout, options, Arc::<PluginService>::clone(&service))
             .map_err(fail)?;
+    let _first = place.set(connection.clone());
     let live = Arc::new(Live::new(Arc::clone(&target), watched.clone()));
     if target.run.is_some() {
         Watch::add(context, Arc::clone(&live));
@@ -241,14 +246,14 @@ fn bounds(context: &Context, target: &Target, programs: Arc<Semaphore>) -> Bound
 }
 
 /// What becomes of what the monitor sees.
-fn see(context: Arc<Context>, target: Arc<Target>, run: Arc<str>) -> impl FnMut(Sight) + Send + 'static {
+fn see(context: Arc<Context>, target: Arc<Target>, mut around: Around) -> impl FnMut(Sight) + Send + 'static {
     move |sight| {
         let kind = match sight {
             Sight::Log(line) => EventKind::Log { line },
             Sight::Sample(sample) => return context.sampled(&target, sample),
-            Sight::Denial(denial) => {
-                context.denied(&target, &denial, &run);
-                EventKind::Denial { denial }
+            Sight::Look => return around.look(),
+            Sight::Denial(denial, moment) => {
+                return context.denied(&target, around.refused(denial, moment));
             }
             Sight::MemoryWarning { used_bytes, limit_bytes } => {
                 EventKind::MemoryWarning { used_bytes, limit_bytes }

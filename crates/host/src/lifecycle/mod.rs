@@ -2,6 +2,7 @@
 
 mod context;
 mod correlation;
+mod denial;
 mod drift;
 pub(crate) mod durable;
 mod ending;
@@ -10,6 +11,7 @@ mod instance;
 mod log;
 mod log_page;
 mod monitor;
+pub(crate) mod places;
 mod quota;
 mod restart;
 mod secrets;

@@ -51,14 +51,25 @@ pub(crate) enum Sight {
     Log(LogLine),
     /// What is used, once a second.
     Sample(Sample),
+    /// It is looked for refusals now: what is told next was refused since it was looked last, but for [`Moment::Earlier`].
+    Look,
     /// Something was refused; the count is how often since it was last told.
-    Denial(Denial),
+    Denial(Denial, Moment),
     /// 80 % of the memory limit are used.
     MemoryWarning { used_bytes: u64, limit_bytes: u64 },
     /// The CPU limit has been reached for half a minute.
     CpuWarning { limit_percent: u32 },
     /// A limit or rule was broken, and how; the plugin is being stopped, or has ended of it.
     Violation(Violation, String),
+}
+
+/// When something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// Since it was last looked: whoever asked for it was being waited for then.
+    SinceLook,
+    /// At some time.
+    Earlier,
 }
 
 /// What a plugin uses at one moment.
@@ -147,6 +158,7 @@ pub(crate) fn watch(
         see,
         stderr_tail: Vec::new(),
         told_denials: Vec::new(),
+        known_refusals: 0,
         explainer: explain::Explainer::default(),
         ladder: None,
         killed: false,
@@ -175,7 +187,10 @@ struct Monitor<See> {
     bounds: Bounds,
     see: See,
     stderr_tail: Vec<u8>,
-    told_denials: Vec<Denial>,
+    /// With how many of each were told at once.
+    told_denials: Vec<(Denial, u64)>,
+    /// Refusals and observations that were known when denials were told last.
+    known_refusals: u64,
     explainer: explain::Explainer,
     /// When the next rung of the ladder is due.
     ladder: Option<Rung>,
@@ -235,16 +250,19 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
                 }
                 () = sleep_until_some(rung), if rung.is_some() => self.climb(),
                 ready = events.readable(), if !events_over => {
-                    events_over = self.sandbox.read_events().unwrap_or(true);
+                    events_over = self.look();
                     if let Ok(mut guard) = ready { guard.clear_ready() }
-                    self.tell_denials();
                 }
                 command = commands.recv(), if !commands_over => match command {
                     Some(command) => self.obey(command),
                     // Whoever could want it is gone.
                     None => { commands_over = true; self.obey(Command::Kill(Why::Asked)); }
                 },
-                _ = ticks.tick() => self.tick(),
+                _ = ticks.tick() => {
+                    // Also without news, so that little time lies between two looks.
+                    events_over = events_over || self.look();
+                    self.tick();
+                }
                 why = &mut over_quota, if !quota_over => {
                     quota_over = true;
                     self.obey(Command::Stop(Why::broken(Violation::FileSize, why), Duration::ZERO));
@@ -392,27 +410,49 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         self.log.line(LogSource::Host, Some("warning"), text);
     }
 
+    /// Looks for refusals and tells them. Whether nothing more will come.
+    fn look(&mut self) -> bool {
+        // INVARIANT: before anything is read. What is read was refused after the look before began to read, so whichever call it
+        // belongs to was under way after that.
+        (self.see)(Sight::Look);
+        let is_over = self.sandbox.read_events().unwrap_or(true);
+        let refused: u64 = self.sandbox.refusals().map(|refusal| refusal.count).sum();
+        let observed = u64::try_from(self.sandbox.observations().len()).unwrap_or(u64::MAX);
+        let known = refused.saturating_add(observed);
+        if std::mem::replace(&mut self.known_refusals, known) != known {
+            self.tell_denials();
+        }
+        is_over
+    }
+
     /// Tells what was refused since it was last told.
     fn tell_denials(&mut self) {
-        for denial in self.explainer.denials(&self.sandbox, &self.translated) {
-            let known = self.told_denials.iter_mut().find(|known| {
+        let at_once: Vec<u64> = self.sandbox.refusals().map(|refusal| refusal.told_at_once).collect();
+        let denials = self.explainer.denials(&self.sandbox, &self.translated);
+        // Those of the sandbox stand first; of the others it is not known when they were.
+        for (denial, at_once) in denials.into_iter().zip(at_once.into_iter().chain(std::iter::repeat(0))) {
+            let known = self.told_denials.iter_mut().find(|(known, _)| {
                 (&known.layer, &known.operation, &known.object)
                     == (&denial.layer, &denial.operation, &denial.object)
             });
             // The sandbox counts from its start; whoever listens adds up.
             let before = match known {
-                Some(known) => std::mem::replace(&mut known.count, denial.count),
+                Some((known, known_at_once)) => {
+                    let count = std::mem::replace(&mut known.count, denial.count);
+                    (count, std::mem::replace(known_at_once, at_once))
+                }
                 None => {
-                    self.told_denials.push(denial.clone());
-                    0
+                    self.told_denials.push((denial.clone(), at_once));
+                    (0, 0)
                 }
             };
-            let count = denial.count.saturating_sub(before);
-            if count == 0 {
-                continue;
+            let count = denial.count.saturating_sub(before.0);
+            let now = at_once.saturating_sub(before.1).min(count);
+            for (count, moment) in [(count - now, Moment::Earlier), (now, Moment::SinceLook)] {
+                if count > 0 {
+                    (self.see)(Sight::Denial(Denial { count, ..denial.clone() }, moment));
+                }
             }
-            let denial = Denial { count, ..denial };
-            (self.see)(Sight::Denial(denial));
         }
     }
 
@@ -420,6 +460,7 @@ impl<See: FnMut(Sight) + Send> Monitor<See> {
         // Everybody inside is gone, so this ends: what is left is in the pipe.
         while matches!(self.read_log(stderr), Ok(Some(read)) if read > 0) {}
         self.log.stderr_ended();
+        (self.see)(Sight::Look);
         let ending = self.sandbox.wait().unwrap_or(SandboxEnding::Killed);
         self.tell_denials();
         let exit = self.classified(ending);

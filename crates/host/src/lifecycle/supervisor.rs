@@ -32,6 +32,8 @@ use failure::Failure;
 const EVENTS_MAX: usize = 64;
 /// How often a running plugin is looked after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after its pipe has closed a plugin's end is waited for: it comes to be known a moment later.
+const END_IS_NEAR: Duration = Duration::from_millis(200);
 /// Pings without an answer before a plugin counts as hung: one may be late on a busy machine.
 pub const PING_MISSES_MAX: u32 = 3;
 /// How long an answer to a ping may take.
@@ -500,12 +502,15 @@ impl Owner {
     pub(super) async fn stop(&mut self) {
         let Some(instance) = self.running.take() else { return };
         self.phase.send_replace(Phase::Stopped);
+        if instance.connection.is_closed() {
+            // It may have ended by itself a moment ago: then it is not this stop that ended it.
+            let _ended = tokio::time::timeout(END_IS_NEAR, instance.watched.ended()).await;
+        }
         let exit = instance.stop(Why::Asked).await;
-        // It was over its quota in the end, which counts like any other breach.
-        if let Some(exit) = exit.filter(|exit| exit.violation == Some(Violation::FileSize))
-            && let Err(error) = self.context.record_crash(&self.name, &exit.reason()).await
-        {
-            tracing::error!(plugin = %self.name, error = %error.chain(), "a crash could not be recorded");
+        // One that was over its quota in the end counts like any other breach.
+        let counts = |exit: &Arc<Exit>| !exit.asked || exit.violation == Some(Violation::FileSize);
+        if let Some(exit) = exit.filter(counts) {
+            self.count_late(&instance.target, &exit).await;
         }
     }
 }

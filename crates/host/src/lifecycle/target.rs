@@ -10,12 +10,15 @@ use ringfence_policy::{Candidate, RuleSet};
 use serde_json::Value;
 
 use super::context::Context;
+use super::denial::ToldDenials;
 use super::drift::Started;
 use super::log::PluginLog;
 use super::monitor::Sample;
+use super::places;
 use super::secrets::Secrets;
 use crate::Error;
 use crate::config::PluginLimits;
+use crate::exec::held::{Holding, Misfit, Pins};
 use crate::exec::translate::{Judged, Resolution, resolution, rule_set};
 use crate::hooks::Rate;
 use crate::lock::RunLock;
@@ -38,6 +41,10 @@ pub(crate) struct Target {
     /// What of that holds under the policy: what the plugin is told.
     pub(crate) effective: Vec<String>,
     pub(crate) policy: PluginRules,
+    /// What the grants over files opened when they were consented to.
+    pub(crate) pins: Arc<Pins>,
+    /// What lies at their places, as it was found at the start.
+    pub(crate) holding: Holding,
     /// Of the policy that this was last found to be right under.
     pub(crate) policy_generation: AtomicU64,
     /// Held while it is judged by another policy.
@@ -45,6 +52,8 @@ pub(crate) struct Target {
     /// How much was refused to it so far, and how much of that was weighed.
     pub(crate) refused: AtomicU64,
     pub(crate) weighed: AtomicU64,
+    /// What listeners were told of that.
+    pub(crate) told: ToldDenials,
     /// What it used last.
     sample: Mutex<Sample>,
     pub(crate) rules: RuleSet,
@@ -89,6 +98,7 @@ pub(crate) struct Source {
     pub(crate) digest: String,
     pub(crate) manifest: Manifest,
     pub(crate) grants: Vec<Permission>,
+    pub(crate) pins: Pins,
     pub(crate) config: Value,
     pub(crate) sandbox: Confinement,
     pub(crate) run: Option<Run>,
@@ -149,6 +159,7 @@ impl Target {
         }
         let config = store.config(&row.owner())?;
         let config_revision = config.as_ref().map_or(0, |row| row.revision);
+        let pins = places::known(context, name, &grants, Misfit::Refused)?;
         let grants: Vec<Permission> = grants.into_iter().map(|grant| grant.permission).collect();
         // Before the files are looked at: from here on nobody removes them.
         context.run_locks.hold_package(&lock, &row.package.digest)?;
@@ -159,12 +170,21 @@ impl Target {
             owner: row.owner(),
             digest: row.package.digest.clone(),
             manifest: row.package.manifest()?,
-            run: Some(Run { lock, started: Started::new(&row, grants.clone(), config_revision) }),
+            run: Some(Run {
+                lock,
+                started: Started::new(&row, grants.clone(), pins.by_grant.clone(), config_revision),
+            }),
             grants,
+            pins,
             config: config.map_or_else(|| Value::Object(Default::default()), |row| row.value),
             sandbox: Confinement::Full,
         };
-        Self::of(context, source)
+        let target = Self::of(context, source)?;
+        // Grants of a home that was made before places were kept.
+        if !target.holding.taken.is_empty() {
+            store.pin(name, target.holding.taken.clone())?;
+        }
+        Ok(target)
     }
 
     /// A target of parts that the caller answers for.
@@ -172,11 +192,14 @@ impl Target {
     /// # Errors
     /// For grants that cannot be held, and schemas that cannot be used.
     pub(crate) fn of(context: &Context, source: Source) -> Result<Self, Error> {
-        let Source { package, data, owner, digest, manifest, grants, config, sandbox, run } = source;
+        let Source { package, data, owner, digest, manifest, grants, mut pins, config, sandbox, run } =
+            source;
         let manifest = context.completed(manifest);
         let policy = context.policy.require_for(manifest.name.as_str())?;
-        let Resolution { set: rules, links, judged, .. } =
-            self::effective(context, &manifest, &package, &data, &grants, &policy)?;
+        let held = Arc::new(pins.clone());
+        let Resolution { set: rules, links, judged, holding, .. } =
+            self::effective(context, &manifest, &package, &data, (&grants, Some(&held)), &policy)?;
+        pins.by_grant.extend(holding.taken.clone());
         let effective = told(&grants, &judged);
         let given = runtime::given_limits(&context.config().plugins, Some(&policy));
         let limits = runtime::effective_limits(&given, &manifest.limits);
@@ -202,9 +225,12 @@ impl Target {
             effective,
             policy_generation: AtomicU64::new(policy.generation),
             policy,
+            pins: Arc::new(pins),
+            holding,
             judging: tokio::sync::Mutex::default(),
             refused: AtomicU64::new(0),
             weighed: AtomicU64::new(0),
+            told: ToldDenials::default(),
             sample: Mutex::default(),
             rules,
             links,
@@ -247,7 +273,7 @@ impl Target {
 
     fn same_under(&self, context: &Context, policy: &PluginRules) -> Result<bool, Error> {
         let Resolution { set: rules, .. } =
-            effective(context, &self.manifest, &self.package, &self.data, &self.grants, policy)?;
+            effective(context, &self.manifest, &self.package, &self.data, self.granted(), policy)?;
         let given = runtime::given_limits(&context.config().plugins, Some(policy));
         let hard = |policy: &PluginRules| {
             let given = runtime::given_limits(&context.config().plugins, Some(policy));
@@ -267,6 +293,10 @@ impl Target {
         Ok(same)
     }
 
+    fn granted(&self) -> (&[Permission], Option<&Arc<Pins>>) {
+        (&self.grants, Some(&self.pins))
+    }
+
     /// What it is started with, and what runs beside it.
     pub(crate) fn spec(&self) -> Spec<'_> {
         Spec {
@@ -275,6 +305,7 @@ impl Target {
             manifest: &self.manifest,
             grants: &self.grants,
             policy: Some(&self.policy),
+            pins: Some(&self.pins),
             purpose: Purpose::Run,
         }
     }
@@ -359,17 +390,18 @@ fn told(grants: &[Permission], judged: &[Judged]) -> Vec<String> {
     told
 }
 
-/// The rules that hold for a plugin under the policy, and what that leaves of each grant.
+/// The rules that hold for a plugin under the policy, and what that leaves of each grant. With `None` for what was consented to,
+/// the grants are taken as they are written.
 pub(crate) fn effective(
     context: &Context,
     manifest: &Manifest,
     package: &std::path::Path,
     data: &std::path::Path,
-    grants: &[Permission],
+    (grants, pins): (&[Permission], Option<&Arc<Pins>>),
     policy: &PluginRules,
 ) -> Result<Resolution, Error> {
     let policy = Some(policy);
-    let spec = Spec { package, data: Some(data), manifest, grants, policy, purpose: Purpose::Run };
+    let spec = Spec { package, data: Some(data), manifest, grants, policy, pins, purpose: Purpose::Run };
     resolution(&runtime::grants_only(&spec, &context.home))
 }
 
@@ -381,7 +413,8 @@ pub(crate) fn rules(
     data: &std::path::Path,
     grants: &[Permission],
 ) -> Result<RuleSet, Error> {
-    let spec = Spec { package, data: Some(data), manifest, grants, policy: None, purpose: Purpose::Run };
+    let spec =
+        Spec { package, data: Some(data), manifest, grants, policy: None, pins: None, purpose: Purpose::Run };
     rule_set(&runtime::grants_only(&spec, &context.home))
 }
 

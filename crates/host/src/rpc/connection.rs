@@ -22,7 +22,7 @@ use super::fault::Counters;
 use super::output::{NotAppended, Output};
 use super::service::Service;
 use super::shared::{News, Shared};
-use super::table::{Look, Outcome};
+use super::table::{Calls, Look, Outcome, Waits};
 use super::{IN_FLIGHT_MAX, Options};
 
 /// How long a notification waits for room before it is given up.
@@ -199,6 +199,22 @@ impl Connection {
         self.shared().table().in_use()
     }
 
+    /// The calls that wait for an answer, and those that ended since this was last asked. A call that was answered before it was
+    /// asked last is not among them.
+    #[must_use]
+    pub fn calls_since_last_asked(&self) -> Calls {
+        let mut table = self.shared().table();
+        let calls = table.recent_calls();
+        table.forget_ended();
+        calls
+    }
+
+    /// The same, for another look at the same time: what it names, [`Connection::calls_since_last_asked`] will name again.
+    #[must_use]
+    pub fn recent_calls(&self) -> Calls {
+        self.shared().table().recent_calls()
+    }
+
     /// How many calls were given up (timed out, cancelled, dropped) and have not been answered since: what a plugin still
     /// works on although nobody waits for it.
     #[must_use]
@@ -279,7 +295,8 @@ impl Shared {
         }
         let deadline_ms = Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let outgoing = Outgoing { deadline_ms, ..outgoing };
-        let opened = self.table().open(outgoing.correlation_id, deadline);
+        let waits = if CONTROL.contains(&outgoing.method) { Waits::Host } else { Waits::Caller };
+        let opened = self.table().open(outgoing.correlation_id, deadline, waits);
         let Some((id, is_earlier)) = opened else { return Err(NotBegun::Failed(CallError::Closed)) };
         if is_earlier {
             self.tell(News::Look);

@@ -108,12 +108,20 @@ impl Drop for Driver {
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, from_plugin: Receiver) -> Self {
         let lines = Lines::new(shared.options.message_max_bytes);
-        let allowance = Allowance::new(shared.options.notifications_per_second, Instant::now());
+        let now = Instant::now();
+        let allowance = Allowance::new(shared.options.notifications_per_second, now);
+        let requests = Allowance::new(shared.options.requests_per_second, now);
         Self {
             shared,
             from_plugin,
             lines,
-            inbox: Inbox { serving: Serving::new(), allowance, wakers: Vec::new(), skipped_bytes: 0 },
+            inbox: Inbox {
+                serving: Serving::new(),
+                allowance,
+                requests,
+                wakers: Vec::new(),
+                skipped_bytes: 0,
+            },
             room: None,
             timer: Box::pin(tokio::time::sleep(FAR)),
             timer_at: None,

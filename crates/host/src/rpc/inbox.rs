@@ -23,6 +23,8 @@ const SKIPPED_BYTES_PER_LINE: u64 = 64 * 1024;
 pub(super) struct Inbox {
     pub(super) serving: Serving,
     pub(super) allowance: Allowance,
+    /// The same for requests.
+    pub(super) requests: Allowance,
     /// Of callers whose answers have come.
     pub(super) wakers: Vec<Waker>,
     pub(super) skipped_bytes: u64,
@@ -31,7 +33,8 @@ pub(super) struct Inbox {
 impl Inbox {
     /// Whether a line may be taken, whatever it turns out to be.
     pub(super) fn may_take(&mut self, shared: &Shared) -> bool {
-        self.allowance.is_left(std::time::Instant::now) && !self.serving.is_full(shared)
+        let now = std::time::Instant::now;
+        self.allowance.is_left(now) && self.requests.is_left(now) && !self.serving.is_full(shared)
     }
 
     pub(super) fn take(&mut self, shared: &Shared, line: Line<'_>) {
@@ -39,7 +42,10 @@ impl Inbox {
             Line::Whole(line) => match parse(line, shared.wire()) {
                 Ok(Message::Answer(answer)) => self.answered(shared, answer, line),
                 Ok(Message::Notification(note)) => self.told(shared, &note, line),
-                Ok(Message::Request(request)) => self.serving.admit(shared, request, line),
+                Ok(Message::Request(request)) => {
+                    self.requests.take();
+                    self.serving.admit(shared, request, line);
+                }
                 Err(bad) => self.refuse(shared, bad, line),
             },
             Line::TooLong(start) => {

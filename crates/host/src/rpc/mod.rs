@@ -8,7 +8,8 @@
 //! plugins in a sandbox, checks each permission and restarts what fails.
 //!
 //! Whatever a plugin does, what it costs the host is bounded: a line (4 MiB), what waits to be written (twice that), calls in
-//! flight and waiting, requests being served and waiting, bad lines and notifications a second. Beyond these the host does
+//! flight and waiting, requests being served, waiting and a second, bad lines and notifications
+//! a second. Beyond these the host does
 //! not read, so the plugin waits for itself. Nothing here blocks the thread that it runs on.
 //!
 //! ```
@@ -74,6 +75,7 @@ pub use driver::{CloseReason, Closed};
 pub use error::{CallError, RpcError};
 pub use fault::{Counters, Fault, FaultKind};
 pub use service::{IncomingNotification, IncomingRequest, NoService, Reply, Service};
+pub use table::Calls;
 
 /// Most calls in flight at once that [`Options::in_flight_max`] can ask for.
 pub const IN_FLIGHT_MAX: usize = 65_536;
@@ -105,6 +107,8 @@ pub struct Options {
     pub service_timeout: Duration,
     /// How many notifications and bad lines a second are read; a second's worth may come at once. Default: 2,000.
     pub notifications_per_second: u32,
+    /// How many requests of the plugin are read in a second; a second's worth may come at once. Default: 5,000.
+    pub requests_per_second: u32,
     /// What the correlation ids of requests that the plugin begins by itself start with. Default: `plugin`.
     pub correlation_prefix: String,
 }
@@ -120,6 +124,7 @@ impl Default for Options {
             serving_queued_max: 256,
             service_timeout: Duration::from_secs(30),
             notifications_per_second: 2_000,
+            requests_per_second: 5_000,
             correlation_prefix: "plugin".to_owned(),
         }
     }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::error::RpcError;
 use super::fault::Fault;
+use super::table::Calls;
 
 /// What becomes of a plugin's request.
 pub type Reply = Pin<Box<dyn Future<Output = Result<Box<RawValue>, RpcError>> + Send>>;
@@ -38,6 +39,8 @@ pub struct IncomingRequest {
     pub correlation_id: String,
     /// Whether the plugin named a running call as the reason.
     pub within_call: bool,
+    /// The calls that the plugin had when it asked without naming one: it may belong to any of them, or to none.
+    pub calls: Calls,
     /// When nobody waits for the answer any more.
     pub deadline: Instant,
 }

@@ -17,6 +17,7 @@ use super::error::RpcError;
 use super::fault::FaultKind;
 use super::service::IncomingRequest;
 use super::shared::Shared;
+use super::table::Calls;
 
 /// What the envelope of an answer needs at most, its correlation id and that of the request included.
 const ENVELOPE_BYTES: usize = 2 * 1024;
@@ -85,6 +86,7 @@ impl Serving {
         let claimed = request.correlation_id.filter(|claimed| claimed.len() <= CORRELATION_ID_MAX_BYTES);
         let within = claimed.filter(|claimed| shared.table().has_correlation_id(claimed));
         let within_call = within.is_some();
+        let calls = if within_call { Calls::default() } else { shared.table().calls() };
         let correlation_id =
             within.map_or_else(|| self.new_correlation_id(shared), |within| within.into_owned());
         let call = IncomingRequest {
@@ -92,6 +94,7 @@ impl Serving {
             params: request.params.map(ToOwned::to_owned),
             correlation_id,
             within_call,
+            calls,
             deadline: now + asked.min(shared.options.service_timeout),
         };
         self.held_bytes += held_bytes(&call);

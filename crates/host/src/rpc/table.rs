@@ -22,10 +22,27 @@ pub(super) struct Table {
     /// When the connection's timer will go off; no call has an earlier deadline.
     armed: Option<Instant>,
     closed: bool,
+    /// Correlation ids of calls that ended since it was last looked, the first [`CALLS_KEPT`] of `ended_used`. The texts are used
+    /// again.
+    ended: Vec<String>,
+    ended_used: usize,
+}
+
+/// Calls that are remembered between two looks, and named as possible ones.
+pub(super) const CALLS_KEPT: usize = 16;
+
+/// Who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// A caller, on whose behalf the plugin does something.
+    Caller,
+    /// The host itself, such as with a ping.
+    Host,
 }
 
 #[derive(Debug)]
 struct Slot {
+    waits: Waits,
     generation: u64,
     state: State,
     deadline: Instant,
@@ -58,10 +75,50 @@ pub(super) enum Look {
     Over(Outcome),
 }
 
+/// Which calls a plugin had at a moment, or within a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Their correlation ids, each once, at most 16.
+    pub ids: Vec<String>,
+    /// Whether there were more than are named.
+    pub more: bool,
+}
+
+impl Calls {
+    /// The one call that there was; `None` when there was none, or there were several.
+    #[must_use]
+    pub fn only(&self) -> Option<&str> {
+        match self.ids.as_slice() {
+            [only] if !self.more => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Adds one that is not in it yet.
+    pub fn add(&mut self, id: &str) {
+        if self.ids.iter().any(|known| known == id) {
+            return;
+        }
+        match self.ids.len() < CALLS_KEPT {
+            true => self.ids.push(id.to_owned()),
+            false => self.more = true,
+        }
+    }
+
+    /// Adds all of another time.
+    pub fn join(&mut self, other: &Self) {
+        for id in &other.ids {
+            self.add(id);
+        }
+        self.more |= other.more;
+    }
+}
+
 impl Table {
     pub(super) fn new(slots: usize) -> Self {
         let now = Instant::now();
         let slot = |_| Slot {
+            waits: Waits::Host,
             generation: 0,
             state: State::Free(Last::None),
             deadline: now,
@@ -72,12 +129,19 @@ impl Table {
             free: (0..slots).rev().collect(),
             armed: None,
             closed: false,
+            ended: Vec::new(),
+            ended_used: 0,
         }
     }
 
     /// A slot for a new call, and whether the timer must be set earlier for it. `None` when the connection is closed (or all
     /// are taken, which the permits of the callers rule out).
-    pub(super) fn open(&mut self, correlation_id: &str, deadline: Instant) -> Option<(u64, bool)> {
+    pub(super) fn open(
+        &mut self,
+        correlation_id: &str,
+        deadline: Instant,
+        waits: Waits,
+    ) -> Option<(u64, bool)> {
         if self.closed {
             return None;
         }
@@ -86,6 +150,7 @@ impl Table {
         let slot = self.slots.get_mut(place)?;
         slot.generation += 1;
         slot.state = State::Waiting(None);
+        slot.waits = waits;
         slot.deadline = deadline;
         slot.correlation_id.clear();
         slot.correlation_id.push_str(correlation_id);
@@ -151,6 +216,9 @@ impl Table {
         };
         slot.state = State::Free(last);
         self.set_free(place, last);
+        if was_waiting {
+            self.remember(place);
+        }
         let slot = self.slots.get(place)?;
         was_waiting.then_some(&slot.correlation_id)
     }
@@ -172,6 +240,7 @@ impl Table {
             State::Waiting(waker) => {
                 let waker = waker.take();
                 slot.state = State::Done(outcome, Last::Answered);
+                self.remember(place);
                 Ok(waker)
             }
             State::Free(last) | State::Done(_, last) if *last == Last::GivenUp => {
@@ -203,6 +272,7 @@ impl Table {
         mut each: impl FnMut(u64, &str, Option<Waker>),
     ) {
         let count = self.slots.len() as u64;
+        let mut ended = Vec::new();
         for (place, slot) in self.slots.iter_mut().enumerate() {
             if let State::Waiting(waker) = &mut slot.state
                 && which(slot.deadline)
@@ -210,8 +280,50 @@ impl Table {
                 let waker = waker.take();
                 slot.state = State::Done(Err(why.clone()), Last::GivenUp);
                 each(slot.generation * count + place as u64, &slot.correlation_id, waker);
+                ended.push(place);
             }
         }
+        for place in ended {
+            self.remember(place);
+        }
+    }
+
+    /// A call of a caller has ended: it may be asked which calls there were.
+    fn remember(&mut self, place: usize) {
+        let Some(slot) = self.slots.get(place).filter(|slot| slot.waits == Waits::Caller) else { return };
+        if let Some(text) = self.ended.get_mut(self.ended_used) {
+            text.clear();
+            text.push_str(&slot.correlation_id);
+        } else if self.ended.len() < CALLS_KEPT {
+            self.ended.push(slot.correlation_id.clone());
+        }
+        // One more than can be named says that not all are known.
+        self.ended_used = self.ended_used.saturating_add(1).min(CALLS_KEPT + 1);
+    }
+
+    /// The calls that wait.
+    pub(super) fn calls(&self) -> Calls {
+        let waits = |slot: &&Slot| slot.waits == Waits::Caller && matches!(slot.state, State::Waiting(_));
+        let mut calls = Calls::default();
+        for slot in self.slots.iter().filter(waits) {
+            calls.add(&slot.correlation_id);
+        }
+        calls
+    }
+
+    /// The calls that wait, and those that ended since [`Table::forget_ended`].
+    pub(super) fn recent_calls(&self) -> Calls {
+        let mut calls = self.calls();
+        for ended in self.ended.iter().take(self.ended_used) {
+            calls.add(ended);
+        }
+        calls.more |= self.ended_used > CALLS_KEPT;
+        calls
+    }
+
+    /// From now on [`Table::recent_calls`] remembers anew.
+    pub(super) fn forget_ended(&mut self) {
+        self.ended_used = 0;
     }
 
     /// When the timer has to go off next.

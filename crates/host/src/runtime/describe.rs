@@ -43,7 +43,15 @@ pub(crate) fn describe(package: &Path, manifest: &Manifest, world: &World<'_>) -
         )
         .with_hint("declare its tools in the manifest"));
     }
-    let spec = Spec { package, data: None, manifest, grants: &[], policy: None, purpose: Purpose::Describe };
+    let spec = Spec {
+        package,
+        data: None,
+        manifest,
+        grants: &[],
+        policy: None,
+        pins: None,
+        purpose: Purpose::Describe,
+    };
     let mut exec = super::request(&spec, world)?;
     exec.redaction(RedactionSet::none());
     exec.limits().timeout = Some(DESCRIBE_LIMIT.min(world.config.plugins.init_timeout));

@@ -10,11 +10,13 @@ mod types;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 
 use ringfence_api::{ErrorCode, Manifest, OnMemory, Permission, Runtime, Wire};
 
 use crate::config::{Config, PluginLimits};
 use crate::exec::Exec;
+use crate::exec::held::Pins;
 use crate::policy::{PluginRules, clamp};
 use crate::{Error, Home};
 
@@ -42,6 +44,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) grants: &'a [Permission],
     /// What the administrator's policy says about it; `None` where nothing is granted anyway.
     pub(crate) policy: Option<&'a PluginRules>,
+    /// What the grants opened when they were consented to; `None`: they are taken as they are written.
+    pub(crate) pins: Option<&'a Arc<Pins>>,
     /// Whether it runs, or only says what it offers.
     pub(crate) purpose: Purpose,
 }
@@ -202,6 +206,7 @@ fn grants(exec: &mut Exec, spec: &Spec<'_>) {
         exec.grant(grant.to_string());
     }
     exec.policy = spec.policy.and_then(|policy| policy.rules.clone());
+    exec.pins = spec.pins.cloned();
 }
 
 fn interpreted(spec: &Spec<'_>, world: &World<'_>, files: Files) -> Result<Exec, Error> {
@@ -274,6 +279,7 @@ mod tests {
                 manifest: &manifest,
                 grants: &[],
                 policy: None,
+                pins: None,
                 purpose: Purpose::Run,
             };
             let Ok(shown) = command(&spec, &world) else { continue };

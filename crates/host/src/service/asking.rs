@@ -15,10 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::Error;
-use crate::event::EventKind;
 use crate::lifecycle::{Context, Target};
 use crate::rpc::{IncomingRequest, RpcError};
-use crate::store::Outcome;
+use crate::store::{Outcome, Refused};
 
 pub(super) use crate::store::Act;
 
@@ -99,9 +98,8 @@ impl Asking<'_> {
             count: 1,
             ..Denial::new("host_api", self.call.method.as_str())
         };
-        self.context.denied(self.target, &denial, &self.call.correlation_id);
         let told = denied(&denial, why);
-        self.context.events.tell(&self.target.name, EventKind::Denial { denial });
+        self.context.denied(self.target, Refused::of_request(denial, self.call));
         told
     }
 

@@ -159,7 +159,7 @@ impl Visit {
             let room = Arc::clone(asking.room);
             let made = apart(move || {
                 let _turn = self.reserve(&target, &room, &place)?;
-                work(&Spot::enter(&root, &place, self.last)?)
+                work(&Spot::enter(&root, &place, self.last, &target.holding)?)
             });
             match made.await? {
                 Ok(value) => return Ok((value, begun)),
@@ -237,6 +237,13 @@ fn told(fault: Fault, asking: &Asking<'_>, object: &str) -> RpcError {
         Fault::Refused(why) => invalid("invalid_params", format!("{object} {why}")),
         Fault::TooLarge(why) => RpcError::new(RpcErrorCode::TooLarge, format!("{object} {why}")),
         Fault::Quota(why) => RpcError::new(RpcErrorCode::Quota, why),
+        Fault::Replaced(directory) => {
+            let why = format!(
+                "denied: {object}: {} is not the directory that was granted: another one has taken its place",
+                directory.display()
+            );
+            asking.deny(object, None, &why)
+        }
         Fault::Elsewhere(_) => invalid("invalid_params", format!("{object} is a link")),
         Fault::Io(error) => match error.kind() {
             K::NotFound => invalid("not_found", format!("{object} does not exist")),

@@ -12,8 +12,8 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use ringfence_api::rpc::RpcErrorCode;
 use ringfence_api::{ErrorCode, RunStatus, Violation};
-use ringfence_policy::{CanonicalPath, FileOp, Request};
-use ringfence_sandbox::{Program, ResolveError};
+use ringfence_policy::{CanonicalPath, Effect, FileOp, Request, Rule, RuleSet};
+use ringfence_sandbox::{Program, ResolveError, Resolved};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -121,6 +121,15 @@ async fn judge(asking: &Asking<'_>, program: &str) -> Result<PathBuf, RpcError> 
                 asking.permit(&by_name, &by_name.object())?;
             }
             asking.permit(&request, &request.object())?;
+            let file = asked_program(&found).clone();
+            let (target, wanted) = (Arc::clone(asking.target), request.clone());
+            if !apart(move || is_granted_program(&target, &wanted, &file)).await? {
+                let why = format!(
+                    "denied: {request}: the program is not the one that was consented to; whoever administers this home can \
+                     consent to what is there now, by granting it again"
+                );
+                return Err(asking.deny(&request.object(), None, &why));
+            }
             Ok(real)
         }
         Err(error) => {
@@ -129,6 +138,16 @@ async fn judge(asking: &Asking<'_>, program: &str) -> Result<PathBuf, RpcError> 
             Err(not_found(&error, asking, &by_name.object()))
         }
     }
+}
+
+/// Whether a grant of more than one program allows it, or it is what was there when it was granted by its path or name: a program
+/// that was replaced since is another one.
+fn is_granted_program(target: &Target, request: &Request, found: &Resolved) -> bool {
+    let allows = |rule: &&Rule| {
+        rule.effect() == Effect::Allow && RuleSet::new(vec![(*rule).clone()]).decide(request).is_allowed()
+    };
+    let mut allowing = target.rules.rules().iter().filter(allows);
+    allowing.any(|rule| target.holding.program(rule).is_none_or(|pin| pin.is_program(found)))
 }
 
 fn not_found(error: &ResolveError, asking: &Asking<'_>, object: &str) -> RpcError {

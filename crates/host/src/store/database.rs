@@ -23,6 +23,8 @@ const LOG_MAX_BYTES: i64 = 8 * 1024 * 1024;
 const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001-initial.sql")),
     M::up(include_str!("migrations/0002-tokens-and-cuts.sql")),
+    M::up(include_str!("migrations/0003-grant-places.sql")),
+    M::up(include_str!("migrations/0004-denials-counted.sql")),
 ];
 
 /// The number of the newest schema.

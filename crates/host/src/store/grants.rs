@@ -1,5 +1,7 @@
 //! Grants and consents: what a person allowed.
 
+use std::collections::BTreeMap;
+
 use ringfence_api::{ErrorCode, Permission, PluginName, PluginState};
 use rusqlite::{Connection, OptionalExtension as _, Transaction};
 
@@ -9,6 +11,7 @@ use super::plugins::{self, PluginRow};
 use super::writer::Context;
 use super::{Actor, Owner, Store, now_ms, seal};
 use crate::Error;
+use crate::pin::Pin;
 
 /// The most grants of one plugin.
 const GRANTS_MAX: usize = 1_000;
@@ -23,7 +26,14 @@ pub(crate) struct GrantRow {
     pub(crate) by: String,
     /// When, in milliseconds since 1970.
     pub(crate) granted_at_ms: i64,
+    /// What lay at its place at the consent; `None` for what is over no files, and for a grant of the time before places were
+    /// kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pin: Option<Pin>,
 }
+
+/// What lies at the places of grants, by the text of the grant.
+pub(crate) type Places = BTreeMap<String, Pin>;
 
 mod permission_text {
     use ringfence_api::Permission;
@@ -47,6 +57,8 @@ pub(crate) struct Consent {
     pub(crate) asked: Vec<Permission>,
     /// What is granted; it may be less. These become all grants of the plugin.
     pub(crate) granted: Vec<Permission>,
+    /// Where that leads.
+    pub(crate) places: Places,
     /// Who.
     pub(crate) by: Actor,
 }
@@ -81,31 +93,47 @@ pub(super) fn texts(permissions: &[Permission]) -> Vec<String> {
     permissions.iter().map(ToString::to_string).collect()
 }
 
+fn pin_json(pin: &Pin) -> Result<String, Fault> {
+    Ok(serde_json::to_string(pin)
+        .map_err(|e| Error::new(ErrorCode::Internal, "cannot write a place").with_source(e))?)
+}
+
+/// Places for the audit trail: what is granted, and what was there.
+fn told<'p>(places: impl Iterator<Item = (&'p String, &'p Pin)>) -> Vec<String> {
+    let identity = |pin: &Pin| match &pin.seen {
+        Some(seen) => format!(" (device {}, inode {})", seen.device, seen.inode),
+        None => String::new(),
+    };
+    places.map(|(grant, pin)| format!("{grant}: {}{}", pin.words(), identity(pin))).collect()
+}
+
 fn json(list: &[String]) -> Result<String, Fault> {
     Ok(serde_json::to_string(list)
         .map_err(|e| Error::new(ErrorCode::Internal, "cannot write a list").with_source(e))?)
 }
 
 pub(super) fn of_owner(connection: &Connection, owner: &Owner) -> Result<Vec<GrantRow>, Fault> {
-    let rows: Vec<(String, String, i64)> = connection
+    let rows: Vec<(String, String, i64, Option<String>)> = connection
         .prepare_cached(
-            "SELECT permission, granted_by, granted_at_ms FROM grants WHERE plugin = ?1 AND publisher = ?2 \
-             ORDER BY permission",
+            "SELECT permission, granted_by, granted_at_ms, pin FROM grants \
+             LEFT JOIN grant_places USING (plugin, publisher, permission) \
+             WHERE plugin = ?1 AND publisher = ?2 ORDER BY permission",
         )?
         .query_map((owner.name().as_str(), owner.publisher()), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?
         .collect::<Result<_, _>>()?;
     let mut grants = Vec::with_capacity(rows.len());
-    for (text, by, granted_at_ms) in rows {
-        let permission = text.parse().map_err(|e| {
-            Error::new(
-                ErrorCode::InvalidPermission,
-                format!("a stored grant of '{}' cannot be read", owner.name()),
-            )
-            .with_source(e)
-        })?;
-        grants.push(GrantRow { permission, by, granted_at_ms });
+    let unreadable = || {
+        let message = format!("a stored grant of '{}' cannot be read", owner.name());
+        Error::new(ErrorCode::InvalidPermission, message)
+    };
+    for (text, by, granted_at_ms, pin) in rows {
+        let permission = text.parse().map_err(|e| unreadable().with_source(e))?;
+        // One that cannot be read must not become one that is not there: that would be pinned anew.
+        let pin = pin.map(|pin| serde_json::from_str(&pin)).transpose();
+        let pin = pin.map_err(|e| unreadable().with_source(e))?;
+        grants.push(GrantRow { permission, by, granted_at_ms, pin });
     }
     Ok(grants)
 }
@@ -124,6 +152,19 @@ pub(super) fn add(transaction: &Transaction<'_>, owner: &Owner, grants: &[GrantR
                 &grant.by,
                 grant.granted_at_ms,
             ))?;
+        if let Some(pin) = &grant.pin {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO grant_places (plugin, publisher, permission, pin) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT DO UPDATE SET pin = excluded.pin",
+                )?
+                .execute((
+                    owner.name().as_str(),
+                    owner.publisher(),
+                    grant.permission.to_string(),
+                    pin_json(pin)?,
+                ))?;
+        }
     }
     let count: usize = transaction
         .prepare_cached("SELECT count(*) FROM grants WHERE plugin = ?1")?
@@ -171,16 +212,19 @@ pub(super) fn record(
             now,
         ))?;
     clear(transaction, owner.name())?;
-    let rows: Vec<_> =
-        consent.granted.iter().map(|permission| row(permission, consent.by.name(), now)).collect();
+    let row = |permission| row(permission, &consent.places, consent.by.name(), now);
+    let rows: Vec<_> = consent.granted.iter().map(row).collect();
     add(transaction, owner, &rows)?;
-    let event = AuditEvent::Consent { digest: consent.digest.clone(), asked, granted, by: consent.by.text() };
+    let places = told(consent.places.iter());
+    let event =
+        AuditEvent::Consent { digest: consent.digest.clone(), asked, granted, places, by: consent.by.text() };
     audit::append(transaction, &context.key, now, &consent.by.subject(owner), &event)?;
     Ok(())
 }
 
-fn row(permission: &Permission, by: &str, granted_at_ms: i64) -> GrantRow {
-    GrantRow { permission: permission.clone(), by: by.to_owned(), granted_at_ms }
+fn row(permission: &Permission, places: &Places, by: &str, granted_at_ms: i64) -> GrantRow {
+    let pin = places.get(&permission.to_string()).cloned();
+    GrantRow { permission: permission.clone(), by: by.to_owned(), granted_at_ms, pin }
 }
 
 fn consent_to(connection: &Connection, plugin: &PluginRow) -> Result<Option<ConsentRow>, Fault> {
@@ -253,7 +297,8 @@ impl Store {
         })
     }
 
-    /// Adds grants. On the disk, with their audit record, before it returns.
+    /// Adds grants; one that is there already leads where `places` says from now on. On the disk, with their audit record,
+    /// before it returns.
     ///
     /// # Errors
     /// As [`Store::consent`].
@@ -261,24 +306,76 @@ impl Store {
         &self,
         name: &PluginName,
         permissions: Vec<Permission>,
+        places: Places,
         by: impl Into<Actor>,
     ) -> Result<PluginRow, Error> {
         let (name, by) = (name.clone(), by.into());
         self.write("record the grants", move |transaction, context| {
             let row = plugins::require_sealed(transaction, context, &name, None)?;
             let now = now_ms();
-            let rows: Vec<_> =
-                permissions.iter().map(|permission| self::row(permission, by.name(), now)).collect();
+            let made = |permission| self::row(permission, &places, by.name(), now);
+            let rows: Vec<_> = permissions.iter().map(made).collect();
             add(transaction, &row.owner(), &rows)?;
             let granted = texts(&permissions);
             let event = AuditEvent::Consent {
                 digest: row.package.digest.clone(),
                 asked: Vec::new(),
                 granted,
+                places: told(places.iter()),
                 by: by.text(),
             };
             audit::append(transaction, &context.key, now, &by.subject(&row.owner()), &event)?;
             plugins::changed(transaction, context, &name)
+        })
+    }
+
+    /// Keeps the places of grants that have none yet: those of the time before places were kept. On the disk, with the audit
+    /// record, before it returns.
+    ///
+    /// # Errors
+    /// As [`Store::consent`].
+    pub(crate) fn pin(&self, name: &PluginName, places: Places) -> Result<PluginRow, Error> {
+        let name = name.clone();
+        self.write("keep the places of the grants", move |transaction, context| {
+            let row = plugins::require_sealed(transaction, context, &name, None)?;
+            let owner = row.owner();
+            let mut kept = Vec::new();
+            for (grant, pin) in &places {
+                let count = transaction
+                    .prepare_cached(
+                        "INSERT INTO grant_places (plugin, publisher, permission, pin) \
+                         SELECT plugin, publisher, permission, ?4 FROM grants \
+                         WHERE plugin = ?1 AND publisher = ?2 AND permission = ?3 ON CONFLICT DO NOTHING",
+                    )?
+                    .execute((owner.name().as_str(), owner.publisher(), grant, pin_json(pin)?))?;
+                if count > 0 {
+                    kept.push((grant, pin));
+                }
+            }
+            // Another process was quicker.
+            if kept.is_empty() {
+                return Ok(row);
+            }
+            let event = AuditEvent::Pin { places: told(kept.into_iter()) };
+            audit::append(transaction, &context.key, now_ms(), &owner.subject(), &event)?;
+            plugins::changed(transaction, context, &name)
+        })
+    }
+
+    /// What any plugin is granted to write.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn granted_writing(&self) -> Result<Vec<Permission>, Error> {
+        self.read("read what plugins may write", |connection| {
+            let texts: Vec<String> = connection
+                .prepare_cached(
+                    "SELECT DISTINCT permission FROM grants WHERE permission LIKE 'file:write=%'",
+                )?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            // What cannot be read opens nothing: its own plugin is not started.
+            Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ringfence_api::{Denial, PluginName};
+use ringfence_api::{Denial, PluginName, UNLISTED_OBJECT};
 use rusqlite::Transaction;
 
 use super::fault::Fault;
@@ -59,7 +59,8 @@ pub(crate) struct ResourceRow {
     pub(crate) written_bytes: u64,
 }
 
-fn cut(text: &str) -> &str {
+/// The text, or as much of its beginning as a row keeps.
+pub(super) fn cut(text: &str) -> &str {
     let mut end = text.len().min(TEXT_MAX_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -101,7 +102,7 @@ pub(super) fn add_activity(
     Ok(())
 }
 
-/// Plugins whose activity grew in a batch.
+/// Plugins of which something was added in a batch.
 #[derive(Default)]
 pub(super) struct Touched {
     plugins: BTreeSet<String>,
@@ -114,10 +115,18 @@ impl Touched {
         }
     }
 
-    /// Removes what is too old of each.
-    pub(super) fn prune(&self, transaction: &Transaction<'_>) -> Result<(), Fault> {
+    /// Removes what is too old of the activity of each.
+    pub(super) fn prune_activity(&self, transaction: &Transaction<'_>) -> Result<(), Fault> {
         for plugin in &self.plugins {
             prune(transaction, "activity", plugin, ACTIVITY_MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the oldest kinds of denials of each together when there are too many.
+    pub(super) fn prune_denials(&self, transaction: &Transaction<'_>) -> Result<(), Fault> {
+        for plugin in &self.plugins {
+            prune_denials(transaction, plugin)?;
         }
         Ok(())
     }
@@ -133,40 +142,56 @@ fn prune(transaction: &Transaction<'_>, table: &str, plugin: &str, kept: i64) ->
     Ok(())
 }
 
+/// Adds to how often something was refused, within this time.
 pub(super) fn add_denial(
     transaction: &Transaction<'_>,
     owner: &Owner,
     denial: &Denial,
-    at_ms: i64,
+    first_at_ms: i64,
+    last_at_ms: i64,
 ) -> Result<(), Fault> {
-    let plugin = owner.name().as_str();
     transaction
         .prepare_cached(
             "INSERT INTO denials (plugin, layer, operation, object, grant_text, count, first_at_ms, last_at_ms) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (plugin, layer, operation, object, grant_text) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (plugin, layer, operation, object, grant_text) \
              DO UPDATE SET count = count + excluded.count, last_at_ms = excluded.last_at_ms",
         )?
         .execute((
-            plugin,
+            owner.name().as_str(),
             cut(&denial.layer),
             cut(&denial.operation),
             cut(&denial.object),
             cut(denial.grant.as_deref().unwrap_or_default()),
             i64::try_from(denial.count).unwrap_or(i64::MAX),
-            at_ms,
+            first_at_ms,
+            last_at_ms,
         ))?;
+    Ok(())
+}
+
+fn prune_denials(transaction: &Transaction<'_>, plugin: &str) -> Result<(), Fault> {
     let over: i64 = transaction
-        .prepare_cached("SELECT count(*) - ?2 FROM denials WHERE plugin = ?1")?
-        .query_row((plugin, DENIALS_MAX), |row| row.get(0))?;
-    if over > 0 {
-        transaction
-            .prepare_cached(
-                "DELETE FROM denials WHERE (plugin, layer, operation, object, grant_text) IN \
-                 (SELECT plugin, layer, operation, object, grant_text FROM denials WHERE plugin = ?1 \
-                 ORDER BY last_at_ms LIMIT ?2)",
-            )?
-            .execute((plugin, over))?;
+        .prepare_cached("SELECT count(*) - ?2 FROM denials WHERE plugin = ?1 AND object <> ?3")?
+        .query_row((plugin, DENIALS_MAX, UNLISTED_OBJECT), |row| row.get(0))?;
+    if over <= 0 {
+        return Ok(());
     }
+    // Which they are depends on nothing but the rows, so both statements mean the same ones. What is counted together already
+    // is no row of its own, and its time is not theirs.
+    let oldest = "SELECT plugin, layer, operation, object, grant_text FROM denials \
+                  WHERE plugin = ?1 AND object <> ?3 \
+                  ORDER BY last_at_ms, layer, operation, object, grant_text LIMIT ?2";
+    let together = format!(
+        "INSERT INTO denials (plugin, layer, operation, object, grant_text, count, first_at_ms, last_at_ms) \
+         SELECT plugin, layer, operation, ?3, '', sum(count), min(first_at_ms), max(last_at_ms) FROM denials \
+         WHERE (plugin, layer, operation, object, grant_text) IN ({oldest}) GROUP BY plugin, layer, operation \
+         ON CONFLICT (plugin, layer, operation, object, grant_text) DO UPDATE SET count = count + excluded.count, \
+         first_at_ms = min(first_at_ms, excluded.first_at_ms), last_at_ms = max(last_at_ms, excluded.last_at_ms)"
+    );
+    transaction.prepare_cached(&together)?.execute((plugin, over, UNLISTED_OBJECT))?;
+    let removed =
+        format!("DELETE FROM denials WHERE (plugin, layer, operation, object, grant_text) IN ({oldest})");
+    transaction.prepare_cached(&removed)?.execute((plugin, over, UNLISTED_OBJECT))?;
     Ok(())
 }
 
@@ -223,7 +248,8 @@ impl Store {
         })
     }
 
-    /// What was refused to a plugin, the latest first, at most 1,000 kinds.
+    /// What was refused to a plugin, the latest first, at most 1,000 kinds. What is beyond them is counted for each operation
+    /// under [`UNLISTED_OBJECT`].
     ///
     /// # Errors
     /// `busy` or `io`.
@@ -243,6 +269,7 @@ impl Store {
                         grant: Some(grant).filter(|grant| !grant.is_empty()),
                         count: row.get(4)?,
                         warning: None,
+                        location: None,
                     };
                     Ok(DenialRow { denial, first_at_ms: row.get(5)?, last_at_ms: row.get(6)? })
                 })?
@@ -259,14 +286,20 @@ impl Store {
         self.read("count the denials", |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT event, at_ms, json_extract(body, '$.count') FROM audit WHERE plugin = ?1 \
-                 AND (event IN ('install', 'release') \
+                 AND (event IN ('install', 'release', 'denial_summary') \
                  OR event = 'denial' AND json_extract(body, '$.layer') IS NOT 'policy') ORDER BY seq DESC",
             )?;
             let mut rows = statement.query([name.as_str()])?;
-            let mut count: u64 = 0;
+            // What is only counted yet belongs to the time after both: it becomes records before them.
+            let mut count: u64 = connection
+                .prepare_cached(
+                    "SELECT coalesce(sum(count), 0) FROM denials_open WHERE plugin = ?1 AND last_at_ms >= ?2",
+                )?
+                .query_row((name.as_str(), since_ms), |row| row.get(0))?;
             while let Some(row) = rows.next()? {
                 let (event, at_ms): (String, i64) = (row.get(0)?, row.get(1)?);
-                if event != "denial" || at_ms < since_ms || count >= enough {
+                let is_denial = matches!(event.as_str(), "denial" | "denial_summary");
+                if !is_denial || at_ms < since_ms || count >= enough {
                     break;
                 }
                 count = count.saturating_add(row.get::<_, Option<u64>>(2)?.unwrap_or(1));

@@ -40,14 +40,16 @@ mod writer;
 mod tests;
 
 pub(crate) use actor::Actor;
-pub(crate) use audit::{Act, AuditEvent, CallMeter, Full, Outcome, Subject};
+pub(crate) use audit::{
+    Act, AuditEvent, CallMeter, Full, Kind, Ledger, Outcome, Refused, Room, Subject, Told,
+};
 pub use audit::{
     AuditFilter, AuditKeep, AuditOrder, AuditPage, AuditPruned, AuditRecord, AuditSealed, AuditVerdict,
     BadRecord, ExportCheck, PAGE_MAX as AUDIT_PAGE_MAX, SealedState, SealedTrail,
 };
 #[cfg(test)]
 use data::{DATA_BYTES_MAX, DATA_KEY_MAX_BYTES, DATA_KEYS_MAX, DATA_VALUE_MAX_BYTES, DataPage, DataUsage};
-pub(crate) use grants::{Consent, GrantRow, Trusted};
+pub(crate) use grants::{Consent, GrantRow, Places, Trusted};
 pub(crate) use guest::SqliteDatabase;
 pub(crate) use history::ResourceRow;
 pub(crate) use key::{hex, same, sha256_hex};
@@ -63,7 +65,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ringfence_api::{Denial, ErrorCode};
+use ringfence_api::ErrorCode;
 use rusqlite::{Connection, Transaction};
 
 use self::audit::{Anchor, AuditQueue};
@@ -92,6 +94,8 @@ struct Inner {
     // `None` only while it is dropped.
     queue: Option<Queue>,
     threads: Vec<JoinHandle<()>>,
+    /// Something was written that is not only of the queue.
+    written: Arc<tokio::sync::Notify>,
 }
 
 impl Store {
@@ -131,6 +135,7 @@ impl Store {
             readers,
             queue: Some(queue),
             threads: vec![flushing, writing],
+            written: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -166,18 +171,11 @@ impl Store {
         self.inner.audit.meter(owner, method)
     }
 
-    /// Records a refusal: in the audit trail within 50 ms, and in the counts of the plugin.
-    ///
-    /// # Errors
-    /// [`Full`] at once when there is no room, or the disk has been failing for a second.
-    pub(crate) fn denied(
-        &self,
-        owner: &Owner,
-        correlation_id: &Arc<str>,
-        denial: Denial,
-    ) -> Result<(), Full> {
-        let (owner, correlation_id) = (owner.clone(), Arc::clone(correlation_id));
-        self.inner.audit.push(audit::Item::Denied { owner, correlation_id, denial, at_ms: now_ms() })
+    /// Records a refusal: in the audit trail within 50 ms, and in the counts of the plugin. One that is like another, or one
+    /// of very many, or for which there is no room, is counted, and recorded with others at the end of its window. None is
+    /// lost, but for what a failing disk keeps from it until the store is closed.
+    pub(crate) fn denied(&self, owner: &Owner, refused: Refused) {
+        self.inner.audit.denied(owner, refused, now_ms());
     }
 
     /// Puts an event into the audit trail; it is on the disk within 50 ms.
@@ -233,9 +231,45 @@ impl Store {
         self.inner.audit.totals()
     }
 
+    /// Whether calls are refused, because the queue is full or the disk has been failing for a second.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.inner.audit.is_refusing()
+    }
+
+    /// Writes something that nobody reads.
+    ///
+    /// # Errors
+    /// `busy` or `io`: then nothing else could be written either.
+    pub(crate) fn try_write(&self) -> Result<(), Error> {
+        self.write("write to the home", |transaction, _| {
+            Ok(meta::set(transaction, "last_tried_at_ms", &now_ms().to_be_bytes())?)
+        })
+    }
+
+    /// The number of the last record that says that records before it are missing, unless the trail was put away since.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn audit_gap(&self) -> Result<Option<i64>, Error> {
+        self.read("look for gaps in the audit trail", audit::last_gap)
+    }
+
     /// Audit records that are not on the disk yet.
     pub(crate) fn audit_queued(&self) -> u64 {
         self.inner.audit.waiting()
+    }
+
+    /// Wakes who waits for news of this process. It does not keep the store open.
+    pub(crate) fn written(&self) -> Arc<tokio::sync::Notify> {
+        Arc::clone(&self.inner.written)
+    }
+
+    /// What was done to plugins, tokens and the policy behind a record, oldest first, and the record to go on from.
+    ///
+    /// # Errors
+    /// `busy` or `io`.
+    pub(crate) fn news(&self, after: i64) -> Result<(Vec<AuditRecord>, i64), Error> {
+        self.read("read what is new in the audit trail", |connection| audit::news(connection, after))
     }
 
     /// How many audit records there are, and the number of the last one.
@@ -303,7 +337,7 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>, &Context) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         match &self.inner.queue {
-            Some(queue) => queue.write(action, work),
+            Some(queue) => queue.write(action, work).inspect(|_| self.inner.written.notify_one()),
             None => Err(Error::new(ErrorCode::Internal, format!("cannot {action}: the store is closed"))),
         }
     }

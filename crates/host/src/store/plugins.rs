@@ -367,6 +367,10 @@ impl Store {
         self.write("change the state of a plugin", move |transaction, context| {
             let row = require_sealed(transaction, context, &name, change.expected_revision)?;
             set_state(transaction, &name, change.state, change.reason.as_deref())?;
+            if matches!(change.event, Some(AuditEvent::Release { .. })) {
+                // What was refused before does not count any more.
+                audit::close_denials(transaction, &context.key, audit::Closing::Of(name.as_str()))?;
+            }
             if let Some(event) = &change.event {
                 let subject = row.owner().subject();
                 let subject =

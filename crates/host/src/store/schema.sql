@@ -43,6 +43,17 @@ CREATE TABLE grants (
     PRIMARY KEY (plugin, publisher, permission)
 ) STRICT, WITHOUT ROWID;
 
+-- What lay at the place of a grant over files when a person consented to it, as JSON. A grant without a row is one of the
+-- time before places were kept: it gets one when its plugin is started next.
+CREATE TABLE grant_places (
+    plugin TEXT NOT NULL,
+    publisher TEXT NOT NULL,
+    permission TEXT NOT NULL,
+    pin TEXT NOT NULL,
+    PRIMARY KEY (plugin, publisher, permission),
+    FOREIGN KEY (plugin, publisher, permission) REFERENCES grants (plugin, publisher, permission) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE consents (
     plugin TEXT NOT NULL REFERENCES plugins (name) ON DELETE CASCADE,
     publisher TEXT NOT NULL,
@@ -203,3 +214,19 @@ CREATE TABLE tokens (
     seal BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tokens_by_plugin ON tokens (plugin);
+
+-- Refusals of a window that have no record of their own. They become records when the window is over.
+CREATE TABLE denials_open (
+    plugin TEXT NOT NULL,
+    publisher TEXT NOT NULL,
+    -- Since 1970, in lengths of a window.
+    window INTEGER NOT NULL,
+    layer TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    object TEXT NOT NULL,
+    grant_text TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    first_at_ms INTEGER NOT NULL,
+    last_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (plugin, publisher, window, layer, operation, object, grant_text)
+) STRICT, WITHOUT ROWID;

@@ -1,6 +1,6 @@
 //! The seal of a plugin: a code over everything that decides what it may do.
 //!
-//! It covers the plugin's row, its packages with their manifests, its grants and its consents. It is checked whenever
+//! It covers the plugin's row, its packages with their manifests, its grants with their places, and its consents. It is checked whenever
 //! grants are read for a start and before each change, and made again after it. A row that was written by hand therefore
 //! stops the plugin, and is never made good by a later change.
 
@@ -21,6 +21,8 @@ const PACKAGES: &str = "SELECT digest, plugin, publisher, version, manifest FROM
      UNION SELECT pending_digest FROM plugins WHERE name = ?1) ORDER BY digest";
 const GRANTS: &str = "SELECT plugin, publisher, permission, granted_by, granted_at_ms FROM grants WHERE plugin = ?1 \
      ORDER BY publisher, permission";
+const PLACES: &str = "SELECT plugin, publisher, permission, pin FROM grant_places WHERE plugin = ?1 \
+     ORDER BY publisher, permission";
 const CONSENTS: &str = "SELECT plugin, publisher, digest, asked, granted, consented_by, consented_at_ms FROM consents \
      WHERE plugin = ?1 ORDER BY publisher, digest";
 
@@ -28,6 +30,10 @@ fn compute(connection: &Connection, key: &Key, name: &str) -> rusqlite::Result<[
     let mut columns: Vec<Vec<u8>> = Vec::new();
     for sql in [PLUGIN, PACKAGES, GRANTS, CONSENTS] {
         collect(connection, sql, [name], &mut columns)?;
+    }
+    // Seals of the time before there were places still fit, as long as there is none.
+    if connection.prepare_cached(PLACES)?.exists([name])? {
+        collect(connection, PLACES, [name], &mut columns)?;
     }
     Ok(key.mac(PURPOSE, columns.iter().map(Vec::as_slice)))
 }

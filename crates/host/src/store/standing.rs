@@ -1,5 +1,6 @@
 //! Where a plugin stands now, for comparing what runs with it; and whether anything was written since the last look.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use ringfence_api::{ErrorCode, Permission, PluginName, PluginState};
@@ -8,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::fault::Fault;
 use super::{Inner, Owner, Store, database, grants, plugins, seal};
 use crate::Error;
+use crate::pin::Pin;
 
 /// What decides whether a plugin may run on as it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(crate) struct Standing {
     pub(crate) state_reason: Option<String>,
     /// What is granted.
     pub(crate) grants: Vec<Permission>,
+    /// What these opened at the consent, by their text.
+    pub(crate) pins: BTreeMap<String, Pin>,
     /// Which row this was read from.
     pub(crate) mark: Mark,
 }
@@ -86,9 +90,11 @@ impl Changes {
             seal::check(transaction, &store.key, name)?;
             let row = plugins::require(transaction, name)?;
             let owner = row.owner();
-            let grants = grants::of_owner(transaction, &owner)?.into_iter().map(|grant| grant.permission);
+            let grants = grants::of_owner(transaction, &owner)?;
+            let pinned = grants.iter().filter_map(|row| Some((row.permission.to_string(), row.pin.clone()?)));
             Ok(Seen::At(Standing {
-                grants: grants.collect(),
+                pins: pinned.collect(),
+                grants: grants.into_iter().map(|grant| grant.permission).collect(),
                 owner,
                 digest: row.package.digest,
                 state: row.state,

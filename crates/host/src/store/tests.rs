@@ -38,6 +38,7 @@ fn consent(digest: &str, granted: &[&str]) -> Consent {
         digest: digest.to_owned(),
         asked: permissions(&["file:read", "env:read=LANG"]),
         granted: permissions(granted),
+        places: Places::new(),
         by: "ada".into(),
     }
 }
@@ -90,8 +91,10 @@ fn grants_are_added_and_taken_back() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();
     store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
-    store.grant(&name("notes"), permissions(&["env:read=LANG", "file:read=/a"]), "ada").unwrap();
-    store.grant(&name("notes"), permissions(&["file:read=/a"]), "bob").unwrap();
+    store
+        .grant(&name("notes"), permissions(&["env:read=LANG", "file:read=/a"]), Places::new(), "ada")
+        .unwrap();
+    store.grant(&name("notes"), permissions(&["file:read=/a"]), Places::new(), "bob").unwrap();
     assert_eq!(granted(&store, "notes"), ["env:read=LANG", "file:read=/a"]);
     let revoked =
         store.revoke(&name("notes"), permissions(&["file:read=/a", "file:read=/b"]), "ada").unwrap();
@@ -99,7 +102,7 @@ fn grants_are_added_and_taken_back() {
     assert_eq!(granted(&store, "notes"), ["env:read=LANG"]);
 
     let many: Vec<_> = (0..1_001).map(|n| format!("env:read=V{n}").parse().unwrap()).collect();
-    assert_eq!(store.grant(&name("notes"), many, "ada").unwrap_err().code(), ErrorCode::Quota);
+    assert_eq!(store.grant(&name("notes"), many, Places::new(), "ada").unwrap_err().code(), ErrorCode::Quota);
     assert_eq!(granted(&store, "notes"), ["env:read=LANG"]);
 }
 
@@ -126,7 +129,7 @@ fn rows_that_were_edited_by_hand_stop_the_plugin() {
         let refused = [
             store.trusted(&name("notes")).map(drop),
             // A later change must not make the edit good.
-            store.grant(&name("notes"), permissions(&["env:read=LANG"]), "ada").map(drop),
+            store.grant(&name("notes"), permissions(&["env:read=LANG"]), Places::new(), "ada").map(drop),
             store.set_state(&name("notes"), StateChange::to(PluginState::Inactive)).map(drop),
         ];
         for answer in refused {

@@ -287,6 +287,7 @@ impl Store {
                         .execute((name.as_str(), owner.publisher(), now_ms()))?;
                 }
             }
+            audit::close_denials(transaction, &context.key, audit::Closing::Of(name.as_str()))?;
             history::clear(transaction, name.as_str())?;
             tokens::revoke_of_plugin(transaction, context, &name, &by)?;
             transaction.prepare_cached("DELETE FROM plugins WHERE name = ?1")?.execute([name.as_str()])?;

@@ -40,6 +40,75 @@ fn a_path_that_is_not_shown_is_named_with_its_grant() {
     assert!(exec.explain(false).run_captured().report.denials.is_empty());
 }
 
+/// A script in a directory that it may read, which asks for the file beside that directory; where the refusal says that it did.
+fn location(program: &str, name: &str, code: &str, more: impl Fn(&mut Exec)) -> Option<String> {
+    let (_made, root) = directory();
+    let shown = root.join("shown");
+    std::fs::create_dir(&shown).unwrap();
+    std::fs::write(root.join("secret"), "x").unwrap();
+    let script = shown.join(name);
+    std::fs::write(&script, code.replace("SECRET", root.join("secret").to_str().unwrap())).unwrap();
+    let mut exec = Exec::new(program.split(' ').chain([script.to_str().unwrap()]));
+    exec.directory("/");
+    exec.grant(format!("file:read={}/**", shown.display())).variable("LC_ALL", "C").explain(true);
+    more(&mut exec);
+    let report = exec.run_captured().report;
+    let denial = report.denials.iter().find(|denial| denial.object.ends_with("/secret"));
+    let denial = denial.unwrap_or_else(|| panic!("{:?}", report.denials));
+    assert!(
+        !report.denials.iter().any(|denial| denial.object.contains("ringfence/")),
+        "{:?}",
+        report.denials
+    );
+    let granted = exec.grant(denial.grant.clone().unwrap()).run_captured().report;
+    assert!(
+        !granted.denials.iter().any(|denial| denial.object.ends_with("/secret")),
+        "{:?}",
+        granted.denials
+    );
+    denial.location.as_ref().map(|location| location.replace(shown.to_str().unwrap(), "."))
+}
+
+#[test]
+fn the_line_of_a_python_program_that_asked_is_told() {
+    let code = "import pathlib\ndef look():\n    return pathlib.Path('SECRET').read_text()\ntry:\n    look()\nexcept OSError:\n    pass\n";
+    let told = |program: &str| location(program, "a.py", code, |_| {});
+    assert_eq!(
+        told("/usr/bin/python3").as_deref(),
+        Some("./a.py:3"),
+        "the program's own line, not that of the library"
+    );
+    // Told to look at no variable, it says nothing, and the refusal is told all the same.
+    assert_eq!(told("/usr/bin/python3 -I"), None);
+    let relative = "import os\nos.chdir('/tmp')\nopen('SECRET')\n";
+    assert_eq!(location("/usr/bin/python3", "a.py", relative, |_| {}).as_deref(), Some("./a.py:3"));
+    // By way of a shell, and beside what the caller sets.
+    let shell = |exec: &mut Exec| {
+        exec.grant("subprocess:execute");
+    };
+    let by_shell = location("/bin/sh", "a.sh", "/usr/bin/python3 -c \"\n\nopen('SECRET')\"\nexit 0\n", shell);
+    assert_eq!(by_shell.as_deref(), Some("<string>:3"));
+}
+
+#[test]
+fn the_line_of_a_node_program_that_asked_is_told() {
+    if lacks("node") {
+        return;
+    }
+    let code = "import { readFileSync } from 'node:fs';\nfunction look() {\n  return readFileSync('SECRET');\n}\ntry { look(); } catch {}\n";
+    assert_eq!(location("/usr/bin/node", "a.mjs", code, |_| {}).as_deref(), Some("./a.mjs:3"));
+    let code = "const fs = require('fs');\n\nfs.promises.readFile('SECRET').catch(() => {});\n";
+    assert_eq!(location("/usr/bin/node", "a.cjs", code, |_| {}).as_deref(), Some("./a.cjs:3"));
+}
+
+/// Whoever lies about a line changes what is shown of the line, and nothing else.
+#[test]
+fn a_program_that_lies_about_its_line_lies_about_its_line_alone() {
+    let code = "import os\nos.access('/.ringfence/at/7/5//fakeSECRET', 0)\nos.access('/.ringfence/at/99999999999999999999/1/aSECRET', 0)\n\
+                os.access('/.ringfence/at/7/999999999/aSECRET', 0)\ntry:\n    open('SECRET')\nexcept OSError:\n    pass\n";
+    assert_eq!(location("/usr/bin/python3", "a.py", code, |_| {}).as_deref(), Some("/fake:7"));
+}
+
 #[test]
 fn starting_a_process_is_a_refusal_with_its_grant() {
     for explain in [false, true] {

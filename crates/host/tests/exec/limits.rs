@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringfence::config::LimitsBackend;
 use ringfence::exec::{Captured, Exec, exit_status};
 use ringfence_api::{ErrorCode, RunStatus, Violation};
-use ringfence_testkit::{host_uid, lacks, say};
+use ringfence_testkit::{host_uid, lacks, missing};
 
 use crate::{command, directory, sh, stderr};
 
@@ -24,7 +24,7 @@ fn with_each(run: impl Fn(LimitsBackend)) {
             Some(error) => {
                 assert_eq!(error.code, ErrorCode::NotEnforceable, "{error:?}");
                 assert_ne!((host_uid(), backend), (0, LimitsBackend::Sampler));
-                say(&format!("skipped: needs {} delegated to uid {}", backend.as_str(), host_uid()));
+                missing(&format!("{} for uid {}", backend.as_str(), host_uid()), "no directory is delegated");
             }
         }
     }
@@ -157,7 +157,7 @@ fn strict_starts_nothing_where_only_a_sampler_can_hold_the_limits() {
         Some(error) => {
             assert_eq!(error.code, ErrorCode::NotEnforceable);
             assert!(error.message.contains("--strict refuses it"), "{error:?}");
-            say("skipped: needs a cgroup for this user");
+            missing("a cgroup for this user", "no directory is delegated");
         }
     }
 }

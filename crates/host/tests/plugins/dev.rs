@@ -21,7 +21,7 @@ async fn what_is_refused_comes_with_the_line_of_the_manifest_that_would_allow_it
     assert_eq!(dev.reload().await.unwrap().tools, ["read"]);
     assert!(dev.call("read", json!({"path": secret})).await.is_err());
     let line = loop {
-        if let Some(Heard::Event(Event { kind: EventKind::Denial { denial }, .. })) = events.next().await
+        if let Some(Heard::Event(Event { kind: EventKind::Denial { denial, .. }, .. })) = events.next().await
             && denial.object == secret.display().to_string()
         {
             break manifest_line(&denial).unwrap();

@@ -20,7 +20,7 @@ const ENDS: [&str; 4] = ["stop", "crash", "violation", "start_failed"];
 async fn told(events: &mut Subscription, plugin: &str) -> (EndKind, String, Option<Violation>) {
     let wait = async {
         loop {
-            if let Some(Heard::Event(Event { plugin: whose, kind, .. })) = events.next().await
+            if let Some(Heard::Event(Event { plugin: Some(whose), kind, .. })) = events.next().await
                 && let EventKind::Ended { how, reason, violation, .. } = kind
                 && whose.as_str() == plugin
             {

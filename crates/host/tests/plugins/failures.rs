@@ -45,7 +45,7 @@ async fn denials_are_counted_once_each_however_often_they_are_looked_at() {
     let first = until(&mut events, 1, |kind| matches!(kind, EventKind::Denial { .. })).await;
     rig.host.deactivate("forker").await.unwrap();
     let others = until(&mut events, 1, |kind| matches!(kind, EventKind::Ended { .. })).await;
-    let count = |kind: &EventKind| if let EventKind::Denial { denial } = kind { denial.count } else { 0 };
+    let count = |kind: &EventKind| if let EventKind::Denial { denial, .. } = kind { denial.count } else { 0 };
     assert_eq!(first.iter().chain(&others).map(count).sum::<u64>(), 4, "listeners add up: {others:?}");
     let denials = rig.host.denials("forker").await.unwrap();
     let fork = denials.iter().find(|denial| denial.grant.as_deref() == Some("subprocess:execute")).unwrap();

@@ -21,7 +21,7 @@ pub(crate) use granted::GRANTS;
 use super::{CompileError, INSIDE_ID, USER_NAME, right};
 use crate::encode::{Records, Writer};
 use crate::kernel::Facts;
-use crate::plan::{Plan, Processes};
+use crate::plan::{NOTES, Plan, Processes};
 use crate::wire::{build, source};
 
 /// Not readable for the program by Landlock alone: proof that Landlock is on.
@@ -92,6 +92,9 @@ impl Root {
     pub(super) fn of(plan: &Plan, facts: &Facts, scratch_bytes: u64) -> Result<Self, CompileError> {
         let mut root = Self::base(facts);
         root.java(plan);
+        for (name, text) in &plan.notes {
+            root.file(&Path::new(NOTES.trim_start_matches('/')).join(name), 0o444, text.as_bytes());
+        }
         root.steps.add().u32(build::PROC).text(OsStr::new("proc"));
         // A grant of /tmp itself shows the host's; shared memory then has a place of its own.
         let granted = plan.mounts.iter().any(|mount| mount.source.path() == Path::new("/tmp"));

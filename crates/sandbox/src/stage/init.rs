@@ -167,8 +167,10 @@ fn supervise(request: &Request<'_>, handles: &Handles<'_>, started: &Started) ->
     let listener = started.listener.unwrap_or(Fd(-1));
     let mut entries = [entry(handles.control), entry(handles.host), entry(started.signals), entry(listener)];
     loop {
-        if calls::poll(&mut entries, -1).is_err() {
-            continue;
+        match calls::poll(&mut entries, watcher.patience_ms()) {
+            Ok(0) => watcher.rest(),
+            Ok(_) => {}
+            Err(_) => continue,
         }
         let [control, host, signals, reports] = &mut entries;
         if reports.got & READABLE != 0 {

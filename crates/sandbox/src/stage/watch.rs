@@ -19,6 +19,11 @@ const PATH_BYTES: usize = 2048;
 const TEXT_BYTES: usize = 2 * PATH_BYTES;
 /// How many different denials are told apart in one run; further ones are counted together.
 const DENIALS_MAX: usize = 128;
+/// Repeated denials that are told at once before there is a moment of quiet. Whoever repeats them in a loop costs the host no
+/// more; what is not told at once is told as a count.
+const REPEATS_AT_ONCE: u32 = 32;
+/// How long nothing must be reported before that begins anew, in milliseconds.
+pub(super) const QUIET_MS: i32 = 100;
 /// How many counts go into one message.
 const COUNTS_IN_MESSAGE: usize = 256;
 
@@ -34,6 +39,8 @@ struct Seen {
     key: u64,
     number: i32,
     count: u32,
+    /// How many of them the host knows of.
+    told: u32,
 }
 
 /// Counts denials and remembers what was observed.
@@ -44,6 +51,8 @@ pub(crate) struct Watcher {
     processes: bool,
     denials: [Seen; DENIALS_MAX],
     denials_used: usize,
+    /// Repeats that may still be told at once.
+    at_once: u32,
     /// What was only watched; `None` unless asked for.
     observed: Option<Table>,
     lost: u32,
@@ -51,11 +60,19 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     pub(crate) fn new(control: Fd, request: &Request<'_>) -> Self {
-        let nothing = Seen { key: 0, number: 0, count: 0 };
+        let nothing = Seen { key: 0, number: 0, count: 0, told: 0 };
         // The table is taken only by the runs that need it; an idle PID 1 stays small.
         let observed = if request.has(flag::OBSERVE) { Table::new() } else { None };
         let processes = request.has(flag::PROCESSES);
-        Self { control, processes, denials: [nothing; DENIALS_MAX], denials_used: 0, observed, lost: 0 }
+        Self {
+            control,
+            processes,
+            denials: [nothing; DENIALS_MAX],
+            denials_used: 0,
+            at_once: REPEATS_AT_ONCE,
+            observed,
+            lost: 0,
+        }
     }
 
     /// Takes one report, answers it, and passes on what is new.
@@ -112,13 +129,21 @@ impl Watcher {
             .find(|seen| seen.key == key && seen.number == number)
         {
             seen.count = seen.count.saturating_add(1);
+            // Told before the program gets its answer, so the host knows what it was doing. See below for not waiting.
+            if self.at_once > 0 {
+                self.at_once -= 1;
+                let numbers = [event::DENIED, number.cast_unsigned(), 1, low(key), high(key)];
+                if send_event(self.control, &numbers, &[], false).is_ok() {
+                    seen.told = seen.told.saturating_add(1);
+                }
+            }
             return;
         }
         let numbers = [event::DENIED, number.cast_unsigned(), 1, low(key), high(key)];
         match self.denials.get_mut(self.denials_used) {
             // Not waiting: a program must not be slowed by a host that reads later.
             Some(slot) if send_event(self.control, &numbers, about, false).is_ok() => {
-                *slot = Seen { key, number, count: 1 };
+                *slot = Seen { key, number, count: 1, told: 1 };
                 self.denials_used += 1;
             }
             _ => self.lost = self.lost.saturating_add(1),
@@ -192,13 +217,31 @@ impl Watcher {
         let _host_gone = send_event(self.control, &numbers, about, true);
     }
 
+    /// How long to wait for the next report before [`Watcher::rest`]; -1 for as long as it takes.
+    pub(crate) fn patience_ms(&self) -> i32 {
+        if self.at_once < REPEATS_AT_ONCE { QUIET_MS } else { -1 }
+    }
+
+    /// Nothing was reported for a while: the counts are told, and repeats are told at once again.
+    pub(crate) fn rest(&mut self) {
+        self.at_once = REPEATS_AT_ONCE;
+        self.tell_repeats(false);
+    }
+
+    /// Tells how often what the host knows of came again without its knowing.
+    fn tell_repeats(&mut self, wait: bool) {
+        for seen in self.denials.iter_mut().take(self.denials_used).filter(|seen| seen.count > seen.told) {
+            let more = seen.count - seen.told;
+            let numbers = [event::REPEATED, seen.number.cast_unsigned(), more, low(seen.key), high(seen.key)];
+            if send_event(self.control, &numbers, &[], wait).is_ok() {
+                seen.told = seen.count;
+            }
+        }
+    }
+
     /// Tells the final counts. The program has ended, so the host is waiting for this.
     pub(crate) fn finish(&mut self) {
-        for seen in self.denials.iter().take(self.denials_used).filter(|seen| seen.count > 1) {
-            let numbers =
-                [event::DENIED, seen.number.cast_unsigned(), seen.count, low(seen.key), high(seen.key)];
-            let _host_gone = send_event(self.control, &numbers, &[], true);
-        }
+        self.tell_repeats(true);
         self.tell_counts();
         if self.lost > 0 {
             let _host_gone = send_event(self.control, &[event::LOST, self.lost], &[], true);

@@ -23,7 +23,7 @@ pub(super) struct AuditQuery {
     /// Only this event, such as `consent`.
     #[serde(default)]
     event: Option<String>,
-    /// Only of this request.
+    /// Only of this request, and refusals that may belong to it (`possible_calls` of the record).
     #[serde(default)]
     correlation_id: Option<String>,
     /// Only from this time on, in milliseconds since 1970.

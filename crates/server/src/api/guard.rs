@@ -32,6 +32,11 @@ const CORRELATION_MAX_BYTES: usize = 64;
 /// refused for what others have tried.
 const WRONG_TOKENS: (f64, f64) = (1_000.0, 10.0);
 
+/// In the audit trail: a token was used more often than it may be.
+const TOO_MANY_REQUESTS: &str = "too many requests of the token";
+/// The same for whoever has none that holds.
+const TOO_MANY_WRONG: &str = "too many requests without a valid token";
+
 /// The correlation id of a request that no token comes with.
 #[derive(Clone, Debug)]
 pub(crate) struct Correlation(pub(crate) String);
@@ -181,6 +186,8 @@ impl Guard {
     /// `rate_limited` when there are too many.
     pub(crate) fn count(&self, token: &TokenId) -> Result<(), Failure> {
         if self.requests.as_ref().is_some_and(|all| !all.take(token.as_str())) {
+            // Counted with others of its kind: a flood is a few records.
+            self.host.acting_as(format!("token {token}"), None).access_denied(TOO_MANY_REQUESTS, "");
             return Err(Failure::new(ErrorCode::RateLimited, "this token sends too many requests"));
         }
         Ok(())
@@ -193,6 +200,7 @@ impl Guard {
             self.host.access_denied(what, "");
             return unauthenticated();
         }
+        self.host.access_denied(TOO_MANY_WRONG, "");
         Failure::new(ErrorCode::RateLimited, "too many requests without a valid token came from there")
             .hint("a valid token is taken at any time")
     }

@@ -80,6 +80,7 @@ pub(crate) struct Api {
     pub(crate) leases: lease::Leases,
     /// Looks through the whole audit trail or all packages, a few at once.
     pub(crate) long_looks: Semaphore,
+    pub(crate) told_strangers: health::ToldStrangers,
     /// Packages that are coming in.
     pub(crate) uploads: Semaphore,
     /// What was begun and is not done yet.
@@ -117,6 +118,7 @@ impl Api {
             keys: idempotency::Keys::default(),
             leases: lease::Leases::default(),
             long_looks: Semaphore::new(options.limits.long_looks),
+            told_strangers: health::ToldStrangers::default(),
             uploads: Semaphore::new(options.limits.uploads),
             acts: watch::Sender::new(0),
             versions: version::Turns::default(),

@@ -8,7 +8,7 @@ use ringfence::host::UpgradeOptions;
 use ringfence::lifecycle::LogLine;
 use ringfence::metrics::ResourceSample;
 use ringfence::plugin::{Consent, Installed, KeepData, PluginDetails, PluginSummary, Scan, Upgraded};
-use ringfence_api::{Denial, ErrorCode, Permission, PluginState, Role};
+use ringfence_api::{Denial, ErrorCode, Permission, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -167,19 +167,21 @@ pub(super) async fn scan(asked: Asked<(), ()>) -> Result<Found<Scan>, Failure> {
 }
 
 pub(super) async fn activate(asked: Asked<(), ()>) -> Result<Found<PluginSummary>, Failure> {
-    if asked.caller.role < Role::Admin {
-        let plugin = asked.host.show(asked.name()).await?;
-        if plugin.state == PluginState::Quarantined {
-            let message = format!(
-                "{} is quarantined, and the role {} does not release it",
-                plugin.name,
-                Role::Operator
-            );
-            return Err(Failure::new(ErrorCode::Quarantined, message)
-                .hint("an administrator reads the reason and activates it"));
-        }
+    let name = asked.name();
+    if asked.caller.role >= Role::Admin {
+        return Ok(Found(asked.host.activate(name).await?));
     }
-    Ok(Found(asked.host.activate(asked.name()).await?))
+    // The host refuses, and not a look before: what is put into quarantine in between stays there.
+    match asked.host.activate_unless_quarantined(name).await {
+        Ok(plugin) => Ok(Found(plugin)),
+        Err(error) if error.code() == ErrorCode::Quarantined => {
+            let message =
+                format!("{name} is quarantined, and the role {} does not release it", Role::Operator);
+            Err(Failure::new(ErrorCode::Quarantined, message)
+                .hint("an administrator reads the reason and activates it"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) async fn deactivate(asked: Asked<(), ()>) -> Result<Found<PluginSummary>, Failure> {

@@ -171,7 +171,9 @@ pub(super) async fn everything(asked: Asked<(), ()>) -> Result<Events, Failure> 
 /// Gives whether anybody listens.
 async fn tell(sender: &mpsc::Sender<Bytes>, heard: &Heard, own: Option<&PluginName>) -> bool {
     let frame = match heard {
-        Heard::Event(event) if own.is_some_and(|own| *own != event.plugin) => return !sender.is_closed(),
+        Heard::Event(event) if own.is_some_and(|own| event.plugin.as_ref() != Some(own)) => {
+            return !sender.is_closed();
+        }
         Heard::Event(event) => frame_of(event),
         Heard::Missed(count) => Frame::of("missed", None, &json!({"count": count})),
     };

@@ -14,9 +14,10 @@ use super::view::{Next, Page};
 use crate::api::Failure;
 
 /// What can stand in a record.
-const EVENTS: [&str; 27] = [
+const EVENTS: [&str; 29] = [
     "install",
     "consent",
+    "pin",
     "revoke",
     "config",
     "upgrade",
@@ -34,6 +35,7 @@ const EVENTS: [&str; 27] = [
     "call",
     "call_summary",
     "denial",
+    "denial_summary",
     "token_create",
     "token_revoke",
     "prune",

@@ -112,10 +112,10 @@ fn row(record: &AuditRecord, of_one: OfOne) -> Markup {
 
 fn event(event: &str) -> Markup {
     let class = match event {
-        "denial" | "crash" | "violation" | "start_failed" | "quarantine" | "access_denied" | "audit_gap"
-        | "dev_unsandboxed" => "bad",
-        "consent" | "revoke" | "upgrade" | "rollback" | "uninstall" | "token_create" | "token_revoke"
-        | "prune" => "wait",
+        "denial" | "denial_summary" | "crash" | "violation" | "start_failed" | "quarantine"
+        | "access_denied" | "audit_gap" | "dev_unsandboxed" => "bad",
+        "consent" | "pin" | "revoke" | "upgrade" | "rollback" | "uninstall" | "token_create"
+        | "token_revoke" | "prune" => "wait",
         _ => "idle",
     };
     html! { span class={ "badge " (class) } { (shown(event)) } }

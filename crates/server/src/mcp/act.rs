@@ -73,18 +73,22 @@ impl Act<'_> {
     async fn activate(&self, arguments: Map<String, Value>) -> Result<Answer, Error> {
         let arguments::Named { name } = arguments::read(arguments)?;
         self.owns(&name)?;
-        match self.state(&name).await? {
-            PluginState::Installed => return Err(self.consent_required(&name).await?),
-            PluginState::Quarantined => {
-                let message = format!("{name} is in quarantine, and only a person releases it");
-                let hint = format!(
-                    "ask a person to look at it with `ringfence show {name}`, and then to run `ringfence activate {name}`"
-                );
-                return Err(Error::new(ErrorCode::Quarantined, message).with_hint(hint));
-            }
-            _ => {}
+        if self.state(&name).await? == PluginState::Installed {
+            return Err(self.consent_required(&name).await?);
         }
-        Answer::of(&Changed::of(&self.host.activate(&name).await?, self.page))
+        // The host refuses, and not a look before: what is put into quarantine in between stays there.
+        let activated = self.host.activate_unless_quarantined(&name).await.map_err(|error| {
+            if error.code() != ErrorCode::Quarantined {
+                return error;
+            }
+            let name = shown(&name);
+            let hint = format!(
+                "ask a person to look at it with `ringfence show {name}`, and then to run `ringfence activate {name}`"
+            );
+            Error::new(ErrorCode::Quarantined, format!("{name} is in quarantine, and only a person releases it"))
+                .with_hint(hint)
+        });
+        Answer::of(&Changed::of(&activated?, self.page))
     }
 
     async fn deactivate(&self, arguments: Map<String, Value>) -> Result<Answer, Error> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ringfence::audit::AuditFilter;
 use ringfence_api::Role;
 use serde_json::{Value, json};
 
@@ -64,9 +65,19 @@ fn api_01_without_a_token_that_holds_every_route_says_the_same() {
     assert_eq!(rig.send(&get("/nothing")).refusal(), (404, "not_found".to_owned()));
 }
 
+/// How many refusals of a kind the audit trail has. The host is ended for it, which writes what is only counted.
+fn refusals_of(rig: &mut Rig, reason: &str) -> u64 {
+    rig.stop_server();
+    rig.runtime.block_on(rig.host.clone().shutdown());
+    let filter = AuditFilter { event: Some("access_denied".to_owned()), ..AuditFilter::default() };
+    let page = rig.runtime.block_on(rig.host.audit(&filter, None, 1_000)).unwrap();
+    let same = page.records.iter().filter(|record| record.body["reason"] == reason);
+    same.filter_map(|record| record.body["count"].as_u64()).sum()
+}
+
 #[test]
 fn api_01_a_flood_of_wrong_tokens_is_held_up_and_the_owner_is_not() {
-    let rig = Rig::new();
+    let mut rig = Rig::new();
     let wrong = get("/plugins").token("rf_nobody_nothing");
     let mut statuses = Vec::new();
     for _ in 0..1_500 {
@@ -75,16 +86,23 @@ fn api_01_a_flood_of_wrong_tokens_is_held_up_and_the_owner_is_not() {
     assert!(statuses.iter().take(900).all(|status| *status == 401));
     assert_eq!(statuses.last(), Some(&429));
     assert_eq!(rig.send(&get("/plugins")).status, 200);
+    // All of them are on the record, most of them as counts: a host that ends writes those.
+    let count = |status: u16| statuses.iter().filter(|known| **known == status).count() as u64;
+    let (wrong, held_up) = (count(401), count(429));
+    assert_eq!(refusals_of(&mut rig, "a wrong token"), wrong);
+    assert_eq!(refusals_of(&mut rig, "too many requests without a valid token"), held_up);
 }
 
 #[test]
 fn api_01_one_token_that_asks_too_often_is_held_up_and_another_is_not() {
-    let rig = Rig::with(|options| options.requests_per_second = Some(5));
+    let mut rig = Rig::with(|options| options.requests_per_second = Some(5));
     let (_, busy) = rig.token(Role::Viewer, None, None);
     let statuses: Vec<u16> = (0..40).map(|_| rig.send_as(&busy, &get("/plugins")).status).collect();
     assert!(statuses.iter().take(10).all(|status| *status == 200), "{statuses:?}");
     assert!(statuses.contains(&429), "{statuses:?}");
     assert_eq!(rig.send(&get("/plugins")).status, 200);
+    let held_up = statuses.iter().filter(|status| **status == 429).count() as u64;
+    assert_eq!(refusals_of(&mut rig, "too many requests of the token"), held_up);
     let lifted = Rig::with(|options| options.requests_per_second = None);
     assert!((0..40).all(|_| lifted.send(&get("/plugins")).status == 200), "the twin");
 }
@@ -116,6 +134,46 @@ fn only_health_answers_strangers_and_says_one_word() {
     assert_eq!(request("POST", "/health").send(rig.address).status, 401);
     let known = rig.send(&get("/health")).ok();
     assert_eq!((&known["status"], &known["reasons"]), (&json!("ok"), &json!([])));
+}
+
+#[test]
+fn health_tells_everybody_the_truth_and_the_reason_to_whoever_has_a_token() {
+    let rig = Rig::new();
+    let strangers = || get("/health").send(rig.address).ok();
+    let reasons = || rig.send(&get("/health")).ok()["reasons"].to_string();
+    let becomes = |word: &str| {
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while strangers() != json!({"status": word}) {
+            assert!(std::time::Instant::now() < end, "{}", reasons());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    becomes("ok");
+    // A policy that cannot be used.
+    std::fs::write(rig.host.home().policy_file(), "deny = [").unwrap();
+    becomes("degraded");
+    assert!(reasons().contains("policy"), "{}", reasons());
+    std::fs::remove_file(rig.host.home().policy_file()).unwrap();
+    let fine = "default = \"allow\"\n";
+    std::fs::write(rig.host.home().policy_file(), fine).unwrap();
+    becomes("ok");
+    // Limits that the configuration takes away.
+    let mut config = ringfence::Config::default();
+    config.plugins.memory_bytes = None;
+    rig.host.reconfigure(config);
+    becomes("degraded");
+    assert!(reasons().contains("no limit of memory"), "{}", reasons());
+    rig.host.reconfigure(ringfence::Config::default());
+    becomes("ok");
+    // An audit trail whose end was cut off: the anchor beside it says so.
+    let id = rig.token(Role::Viewer, None, None).0;
+    rig.send(&crate::client::delete(&format!("/tokens/{id}"))).ok();
+    let home = rig.path("home");
+    std::fs::write(home.join("audit.anchor"), vec![0_u8; 64]).unwrap();
+    let verdict = rig.send(&get("/audit/verify")).ok();
+    assert_ne!(verdict["first_bad"], json!(null), "{verdict}");
+    becomes("degraded");
+    assert!(reasons().contains("audit trail was found damaged"), "{}", reasons());
 }
 
 #[test]

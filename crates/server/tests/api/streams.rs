@@ -120,3 +120,78 @@ fn a_stream_ends_with_the_token_that_opened_it_and_others_go_on() {
     rig.active("p", "", &["hi"], "def hi(a):\n    return 'hi'\n");
     assert_eq!(goes_on.until("started")["plugin"], "p");
 }
+
+#[test]
+fn a_stream_tells_who_changes_what_in_this_process_and_in_another() {
+    let rig = Rig::new();
+    let mut stream = Stream::open(&rig, &get("/stream").token(&rig.admin));
+    let head = "permissions: [{permission: 'env:read=LANG', reason: x}]\nconfig_schema: {type: object, properties: {a: {type: integer}}}\n";
+    let package = rig.package("p", "1.0.0", head, &["hi"], "def hi(a):\n    return 'hi'\n");
+    let body = json!({"path": package, "grant_requested": true});
+    let install = post("/plugins", &body).header("X-Correlation-Id", "deploy-9");
+    rig.send(&install).ok();
+    let installed = stream.until("installed");
+    assert_eq!((&installed["plugin"], &installed["kind"]["version"]), (&json!("p"), &json!("1.0.0")));
+    assert_eq!(installed["correlation_id"], "deploy-9");
+    assert!(installed["kind"]["by"].as_str().unwrap().starts_with("token "), "{installed}");
+    let granted = stream.until("granted");
+    assert_eq!(granted["kind"]["permissions"], json!(["env:read=LANG"]));
+    let config = crate::client::put("/plugins/p/config", &json!({"a": 1}));
+    rig.send(&config).ok();
+    assert_eq!(stream.until("configured")["kind"]["keys"], json!(["a"]));
+    let (id, _) = rig.token(Role::Viewer, None, None);
+    let made = stream.until("token_created");
+    assert_eq!((&made["kind"]["id"], made.get("plugin")), (&json!(id), None), "for all: {made}");
+    rig.send(&crate::client::request("DELETE", &format!("/tokens/{id}"))).ok();
+    assert_eq!(stream.until("token_revoked")["kind"]["id"], json!(id));
+
+    // Another process of the home: a second host, which shares nothing but the disk.
+    let home = ringfence::Home::at(rig.path("home"));
+    let other = rig.runtime.block_on(ringfence::Host::builder().home(home).build()).unwrap();
+    let revoke = vec!["env:read=LANG".parse().unwrap()];
+    rig.runtime.block_on(other.revoke("p", &revoke)).unwrap();
+    assert_eq!(stream.until("revoked")["kind"]["permissions"], json!(["env:read=LANG"]));
+    let next = rig.package("p", "1.1.0", "", &["hi"], "def hi(a):\n    return 'hi'\n");
+    let upgrade = post("/plugins/p/upgrade", &json!({"path": next}));
+    rig.send(&upgrade).ok();
+    while stream.until("upgrade")["kind"]["step"] != "committed" {}
+    rig.send(&crate::client::request("POST", "/plugins/p/rollback")).ok();
+    assert_eq!(stream.until("rolled_back")["kind"]["to"], "1.0.0");
+    std::fs::write(rig.host.home().policy_file(), "default = \"allow\"\n").unwrap();
+    let policy = stream.until("policy_changed");
+    assert_eq!((&policy["kind"]["state"], policy.get("plugin")), (&json!("in_force"), None));
+    rig.runtime.block_on(other.uninstall("p", ringfence::plugin::KeepData::No)).unwrap();
+    assert_eq!(stream.until("uninstalled")["kind"]["data_kept"], false);
+    rig.runtime.block_on(other.shutdown());
+}
+
+#[test]
+fn a_request_is_followed_to_what_the_sandbox_refused_in_it() {
+    let rig = Rig::new();
+    let code = "import os\nfrom ringfence import HostError, host\ndef fork(a):\n    try:\n        os.fork()\n    except OSError:\n        return 'refused'\ndef ask(a):\n    try:\n        host.read_file('/nowhere')\n    except HostError as error:\n        return error.code\ndef onRequest(ctx):\n    fork({})\n";
+    let head = "hooks:\n  - {event: onRequest, kind: mutator}\n";
+    rig.active("p", head, &["fork", "ask"], code);
+    let call = |tool: &str| post("/plugins/p/call", &json!({"tool": tool}));
+    for (request, id, layer) in [
+        (call("fork"), "kernel-1", "seccomp"),
+        (call("ask"), "host-1", "host_api"),
+        (post("/hooks/onRequest", &json!({"body": {}})), "hook-1", "seccomp"),
+    ] {
+        let answer = rig.send(&request.header("X-Correlation-Id", id));
+        assert_eq!(answer.status, 200, "{id}");
+        let found = || {
+            let page = rig.send(&get(&format!("/audit?correlation_id={id}"))).ok();
+            let records = page["records"].as_array().unwrap().clone();
+            records.into_iter().find(|record| record["event"] == "denial")
+        };
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let record = loop {
+            if let Some(record) = found() {
+                break record;
+            }
+            assert!(std::time::Instant::now() < end, "{id}: no denial under it");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert_eq!((&record["plugin"], &record["body"]["layer"]), (&json!("p"), &json!(layer)), "{record}");
+    }
+}

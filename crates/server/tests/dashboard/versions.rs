@@ -243,3 +243,39 @@ fn a_plugin_is_uninstalled_after_its_name_was_typed() {
     admin.act("/dashboard/plugins/p/uninstall", &[("name", "p")]);
     assert_eq!(again(&rig), json!(null), "the twin: not kept");
 }
+
+#[test]
+fn pkg_18_a_version_by_another_publisher_says_whose_it_is() {
+    let rig = Rig::new();
+    rig.active("p", "author: ada\n", &["hi"], CODE);
+    let package = |version: &str, author: &str| {
+        let path = rig.package("p", version, &format!("author: {author}\n"), &["hi"], CODE);
+        path.to_str().unwrap().to_owned()
+    };
+    let mut admin = Browser::with_role(&rig, Role::Admin);
+    let bare = |page: &str| page.replace("<bdi>", "").replace("</bdi>", "");
+    let asked = admin.act("/dashboard/plugins/p/upgrade", &[("path", &package("1.1.0", "eve"))]);
+    for part in [
+        "by another publisher, unsigned:eve instead of unsigned:ada",
+        "eve (not signed) instead of ada (not signed)",
+    ] {
+        assert!(bare(&asked).contains(part), "{part}: {asked}");
+    }
+    for page in ["/dashboard/plugins/p", "/dashboard/plugins/p/upgrade"] {
+        let shown = bare(&admin.open(page));
+        assert!(
+            shown.contains("it is by another publisher, eve (not signed) instead of ada"),
+            "{page}: {shown}"
+        );
+    }
+    let change = json!({"from_publisher": "unsigned:ada", "to_publisher": "unsigned:eve"});
+    assert_eq!(rig.send(&get("/plugins/p")).ok()["pending"]["publisher_change"], change);
+    assert_eq!(version(&rig), "1.0.0");
+    let form = value_of(&asked, "version").unwrap();
+    assert!(
+        admin.act("/dashboard/plugins/p/grants", &[("version", &form)]).contains("p is version 1.1.0 now")
+    );
+    // The twin: the next one by the same publisher asks nobody.
+    let next = admin.act("/dashboard/plugins/p/upgrade", &[("path", &package("1.2.0", "eve"))]);
+    assert!(next.contains("p is version 1.2.0 now") && !next.contains("another publisher"), "{next}");
+}

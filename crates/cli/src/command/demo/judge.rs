@@ -225,7 +225,7 @@ async fn last_words(host: &Host, plugin: &str, within: Duration) -> Result<Optio
 async fn end_of(host: &Host, plugin: &str, events: &mut Subscription) -> bool {
     while let Some(heard) = events.next().await {
         match heard {
-            Heard::Event(Event { plugin: whose, kind: EventKind::Ended { .. }, .. })
+            Heard::Event(Event { plugin: Some(whose), kind: EventKind::Ended { .. }, .. })
                 if whose.as_str() == plugin =>
             {
                 return true;

@@ -5,6 +5,7 @@
 
 pub(crate) mod judge;
 mod kernel;
+pub(crate) mod site;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,7 @@ pub(crate) struct Explainer {
     counted_in: Vec<(usize, usize)>,
     /// Observations of refusals that are not listed.
     unlisted: Vec<usize>,
+    sites: site::Sites,
 }
 
 impl Explainer {
@@ -98,14 +100,26 @@ impl Explainer {
     fn judge_new(&mut self, sandbox: &Sandbox, translated: &Translated) {
         let view = self.view.get_or_insert_with(|| view(translated));
         for (index, observation) in sandbox.observations().iter().enumerate().skip(self.judged) {
+            if self.sites.take(&observation.object) {
+                continue;
+            }
+            let location = self.sites.of(&observation.object).cloned();
             let network = wanted_listening(&observation.object, observation.operation);
             let acts = view.acts(observation);
             let files = acts.iter().filter_map(|act| judged(act, translated));
-            for denial in network.into_iter().chain(files) {
+            for mut denial in network.into_iter().chain(files) {
+                denial.location.clone_from(&location);
                 let same =
                     |known: &Denial| (&known.operation, &known.object) == (&denial.operation, &denial.object);
                 match self.judgements.iter().position(same) {
-                    Some(known) => self.counted_in.push((index, known)),
+                    Some(known) => {
+                        self.counted_in.push((index, known));
+                        if let Some(known) = self.judgements.get_mut(known)
+                            && known.location.is_none()
+                        {
+                            known.location = denial.location;
+                        }
+                    }
                     None if self.judgements.len() < DENIALS_MAX => {
                         self.counted_in.push((index, self.judgements.len()));
                         self.judgements.push(denial);

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::exec::explain::judge::{Act, Need, Place, View, is_private};
 use crate::exec::explain::{grant_for, wanted_listening};
 use crate::exec::floor;
-use crate::exec::request::Exec;
+use crate::exec::request::{Exec, Stdin};
 use crate::exec::run::{Capture, Captured, Sink};
 use crate::exec::translate::{Translated, file_op, lexical};
 use crate::exec::{Listeners, Stream};
@@ -172,33 +172,40 @@ impl Exec {
             return Err(Error::new(ErrorCode::Internal, "a run that was watched left nothing to learn from"));
         };
         let mut learned = learned(self, outcome.report, seen, &directory);
-        if options.minimise {
-            self.minimise(&mut learned, sink);
-        }
+        self.try_out(&mut learned, sink, options);
         Ok(learned)
     }
 
-    /// Drops the lines without which the command ends and prints the same.
-    fn minimise(&self, learned: &mut Learned, sink: &mut dyn Sink) {
+    /// Runs the command with exactly the list, so that it is known to be enough, and leaves out what can be.
+    fn try_out(&self, learned: &mut Learned, sink: &mut dyn Sink, options: LearnOptions) {
         if learned.report.exit_code != Some(0) {
-            learned.notes.push("nothing was left out by trying: the command did not succeed".to_owned());
+            if options.minimise {
+                learned.notes.push("nothing was left out by trying: the command did not succeed".to_owned());
+            }
+            return;
+        }
+        if self.stdin == Stdin::Pass {
+            learned
+                .notes
+                .push("the list was not tried out: standard input was read in the first run".to_owned());
             return;
         }
         let mut trials = Trials { sink, cancelled: false };
-        let whole = self.enough(learned, &mut trials);
-        if trials.cancelled {
-            learned.notes.push(CANCELLED.to_owned());
-            return;
-        }
-        let Some(whole) = whole else {
-            learned.notes.push(
-                "nothing was left out by trying: with exactly these grants the command did not succeed again"
+        match self.enough(learned, &mut trials) {
+            _ if trials.cancelled => learned.notes.push(CANCELLED.to_owned()),
+            None => learned.notes.push(
+                "with exactly these grants the command did not succeed again: something is missing"
                     .to_owned(),
-            );
-            return;
-        };
+            ),
+            Some(whole) if options.minimise => self.minimise(learned, &whole, &mut trials),
+            Some(_) => {}
+        }
+    }
+
+    /// Drops the lines without which the command ends and prints the same.
+    fn minimise(&self, learned: &mut Learned, whole: &Captured, trials: &mut Trials<'_>) {
         // A command that prints something else each time is judged by its status alone.
-        let second = self.again(&learned.grants, learned.working_directory.as_deref(), &mut trials);
+        let second = self.again(&learned.grants, learned.working_directory.as_deref(), trials);
         let prints_the_same = second.stdout == whole.stdout;
         let mut kept = 0;
         for _ in 0..learned.grants.len().min(MINIMISE_LINES_MAX) {
@@ -207,7 +214,7 @@ impl Exec {
             }
             let mut fewer = learned.grants.clone();
             let line = fewer.remove(kept);
-            let tried = self.again(&fewer, learned.working_directory.as_deref(), &mut trials);
+            let tried = self.again(&fewer, learned.working_directory.as_deref(), trials);
             if trials.cancelled {
                 break;
             }

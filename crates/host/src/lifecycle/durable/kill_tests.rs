@@ -9,7 +9,7 @@ use super::check::check;
 use super::upgrade::Staged;
 use super::*;
 use crate::lock::{HomeLock, LifecycleLock};
-use crate::store::{AuditFilter, Consent, KeepData, Store, UpgradeGrants};
+use crate::store::{AuditFilter, Consent, KeepData, Places, Store, UpgradeGrants};
 use crate::{Error, Home};
 use ringfence_api::PluginName;
 use std::collections::BTreeMap;
@@ -88,7 +88,13 @@ fn install_archive(store: &Store, dir: &Path) -> Result<(), Error> {
 
 fn consent(store: &Store, digest: &str) -> Result<(), Error> {
     let granted = vec!["file:read=/srv/**".parse().unwrap()];
-    let consent = Consent { digest: digest.to_owned(), asked: granted.clone(), granted, by: "ada".into() };
+    let consent = Consent {
+        digest: digest.to_owned(),
+        asked: granted.clone(),
+        granted,
+        places: Places::new(),
+        by: "ada".into(),
+    };
     store.consent(&name(), consent).map(drop)
 }
 
@@ -153,7 +159,9 @@ fn carry_out(dir: &Path, step: &str) -> Result<(), Error> {
             let digest = store.plugin(&name())?.unwrap().package.digest;
             consent(&store, &digest)
         }
-        "grant" => store.grant(&name(), vec!["env:read=LANG".parse().unwrap()], "ada").map(drop),
+        "grant" => {
+            store.grant(&name(), vec!["env:read=LANG".parse().unwrap()], Places::new(), "ada").map(drop)
+        }
         "revoke" => store.revoke(&name(), vec!["file:read=/srv/**".parse().unwrap()], "ada").map(drop),
         "config" => {
             let owner = store.plugin(&name())?.unwrap().owner();

@@ -5,7 +5,7 @@ use super::install::Placed;
 use super::upgrade::Staged;
 use super::*;
 use crate::package::verified;
-use crate::store::{Consent, KeepData, PackageRow, Store, UpgradeGrants};
+use crate::store::{Consent, KeepData, PackageRow, Places, Store, UpgradeGrants};
 use crate::{Error, Home};
 use ringfence_api::{ErrorCode, Manifest, Permission, PluginName};
 use std::fs;
@@ -68,7 +68,13 @@ impl Place {
 
     fn consent(&self, digest: &str, granted: &str) -> Consent {
         let granted = vec![granted.parse().unwrap()];
-        Consent { digest: digest.to_owned(), asked: granted.clone(), granted, by: "ada".into() }
+        Consent {
+            digest: digest.to_owned(),
+            asked: granted.clone(),
+            granted,
+            places: Places::new(),
+            by: "ada".into(),
+        }
     }
 
     #[track_caller]
@@ -194,7 +200,7 @@ fn grants_that_are_kept_are_those_that_are_still_asked_for() {
     let place = Place::new();
     let old = place.install("1.0.0", "Ada").unwrap().row;
     place.store.consent(&name(), place.consent(&old.package.digest, "file:read=/srv/a/**")).unwrap();
-    place.store.grant(&name(), vec!["env:read=LANG".parse().unwrap()], "ada").unwrap();
+    place.store.grant(&name(), vec!["env:read=LANG".parse().unwrap()], Places::new(), "ada").unwrap();
     let package = place.package("1.1.0", "Ada", &["file:read=/srv/a/**"]);
     let pending = place.upgrade(&package, false).unwrap().row.pending.unwrap();
     commit_upgrade(&place.store, &name(), &pending.digest, place.keep(), &"ada".into()).unwrap();

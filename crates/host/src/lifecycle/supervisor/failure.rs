@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringfence_api::ErrorCode;
+use ringfence_api::{ErrorCode, Violation};
 
+use super::super::ending::Exit;
 use super::super::restart::{CRASHES_MAX, backoff};
 use super::super::state::Move;
 use super::super::target::{Occasion, Target};
@@ -51,6 +52,23 @@ impl Owner {
         self.record_what_is_due().await;
     }
 
+    /// A crash that comes to light only as it is stopped. It counts like any other, and may be the one too many; nothing is tried
+    /// again, and its state is that of whoever stopped it.
+    pub(super) async fn count_late(&self, target: &Arc<Target>, exit: &Exit) {
+        let mut failure = Failure {
+            target: Arc::clone(target),
+            by: Move::Deactivate,
+            reason: exit.reason(),
+            hopeless: exit.violation == Some(Violation::Protocol),
+            again: false,
+            crashes: None,
+            tries: 0,
+        };
+        if let Err(error) = self.count(&mut failure).await {
+            tracing::error!(plugin = %self.name, error = %error.chain(), "a crash could not be recorded");
+        }
+    }
+
     /// Fails closed: what the store does not take is tried again after a wait, and nothing is started before.
     pub(super) async fn record_what_is_due(&mut self) {
         let Some(mut failure) = self.unrecorded.take() else { return };
@@ -73,21 +91,30 @@ impl Owner {
 
     /// Whether it may be tried again.
     async fn record(&self, failure: &mut Failure) -> Result<bool, Error> {
-        let Failure { target, by, reason, hopeless, crashes, .. } = failure;
+        if !self.count(failure).await? {
+            return Ok(false);
+        }
+        let Failure { target, by, reason, .. } = failure;
+        let told = (*by != Move::Deactivate).then_some(reason.as_str());
+        self.context.try_move(&target.name, *by, told).await.map(|_| true)
+    }
+
+    /// Counts it. False when it was one too many: then the plugin is in quarantine.
+    async fn count(&self, failure: &mut Failure) -> Result<bool, Error> {
+        let Failure { target, reason, hopeless, crashes, .. } = failure;
         let count = match crashes {
             Some(count) => *count,
             None => *crashes.insert(self.context.record_crash(&target.name, reason).await?),
         };
-        if *hopeless || count > CRASHES_MAX {
-            let why = match hopeless {
-                true => reason.clone(),
-                false => format!("it crashed {count} times in ten minutes; the last time {reason}"),
-            };
-            self.context.quarantined(target, &why).await?;
-            return Ok(false);
+        if !*hopeless && count <= CRASHES_MAX {
+            return Ok(true);
         }
-        let told = (*by != Move::Deactivate).then_some(reason.as_str());
-        self.context.try_move(&target.name, *by, told).await.map(|_| true)
+        let why = match hopeless {
+            true => reason.clone(),
+            false => format!("it crashed {count} times in ten minutes; the last time {reason}"),
+        };
+        self.context.quarantined(target, &why).await?;
+        Ok(false)
     }
 
     fn try_later(&mut self) {

@@ -14,6 +14,7 @@ use ringfence_policy::{CanonicalPath, Effect, PathPattern, Rule, RuleSet};
 use ringfence_sandbox::tree::{self, Dir, EntryKind, Status};
 use serde::Serialize;
 
+use crate::exec::held::Holding;
 use crate::exec::translate::{file_op, lexical};
 
 /// Top-level directories of which every sandbox has its own: a grant of everything does not open the host's.
@@ -79,6 +80,8 @@ fn root(pattern: &PathPattern, path: &CanonicalPath) -> Option<Root> {
 pub(super) enum Fault {
     /// A link stands on the way, or in place of the file; this is where it leads. To be judged anew.
     Elsewhere(PathBuf),
+    /// The granted directory is not the one that was granted.
+    Replaced(PathBuf),
     /// It is not something for which this is done.
     Refused(&'static str),
     TooLarge(String),
@@ -127,8 +130,8 @@ impl Spot {
     /// Opens the directory in which the path's last name is, below `root`, and takes on the rights that the sandbox has there.
     ///
     /// # Errors
-    /// [`Fault::Elsewhere`] for a link; [`Fault::Refused`] for what is the kernel's own; [`Fault::Io`].
-    pub(super) fn enter(root: &Root, path: &Path, last: Last) -> Result<Self, Fault> {
+    /// [`Fault::Elsewhere`] for a link; [`Fault::Replaced`] for another directory in the place of the root; [`Fault::Refused`] for what is the kernel's own; [`Fault::Io`].
+    pub(super) fn enter(root: &Root, path: &Path, last: Last, holding: &Holding) -> Result<Self, Fault> {
         let above = match root {
             Root::Tree(directory) => directory.as_path(),
             Root::File => path.parent().unwrap_or(Path::new("/")),
@@ -140,6 +143,9 @@ impl Spot {
             opened => opened?,
         };
         let owner = top.own_status()?;
+        if matches!(root, Root::Tree(_)) && !holding.is(above, owner.identity) {
+            return Err(Fault::Replaced(above.to_owned()));
+        }
         if matches!(root, Root::Tree(_)) && ringfence_sandbox::is_root() {
             tree::act_on_files_as(owner.uid, owner.gid)?;
         }
@@ -395,17 +401,20 @@ mod tests {
     #[test]
     fn a_kernel_file_is_not_served_even_by_its_name() {
         for path in ["/proc/version", "/proc/self/environ", "/sys/kernel/uevent_seqnum"] {
-            let entered = Spot::enter(&Root::File, path.as_ref(), Last::Followed);
+            let entered = Spot::enter(&Root::File, path.as_ref(), Last::Followed, &Holding::default());
             let refused = match entered {
                 // The way through /proc/self is a link, and judged anew.
-                Err(Fault::Elsewhere(next)) => Spot::enter(&Root::File, &next, Last::Followed).unwrap_err(),
+                Err(Fault::Elsewhere(next)) => {
+                    Spot::enter(&Root::File, &next, Last::Followed, &Holding::default()).unwrap_err()
+                }
                 entered => entered.unwrap_err(),
             };
             assert!(matches!(refused, Fault::Refused(why) if why.contains("kernel")), "{path}: {refused:?}");
         }
         let own = tempfile::tempdir().unwrap();
         std::fs::write(own.path().join("file"), "content").unwrap();
-        let spot = Spot::enter(&Root::File, &own.path().join("file"), Last::Followed).unwrap();
+        let spot =
+            Spot::enter(&Root::File, &own.path().join("file"), Last::Followed, &Holding::default()).unwrap();
         assert_eq!(spot.read(7).unwrap(), b"content");
         assert!(matches!(spot.read(6).unwrap_err(), Fault::TooLarge(_)));
     }
@@ -415,7 +424,9 @@ mod tests {
         let own = tempfile::tempdir().unwrap();
         std::fs::create_dir(own.path().join("directory")).unwrap();
         std::fs::write(own.path().join("file"), "before").unwrap();
-        let at = |name: &str| Spot::enter(&Root::File, &own.path().join(name), Last::Followed).unwrap();
+        let at = |name: &str| {
+            Spot::enter(&Root::File, &own.path().join(name), Last::Followed, &Holding::default()).unwrap()
+        };
         assert!(matches!(at("directory").write(b"x").unwrap_err(), Fault::Refused("is a directory")));
         let spot = at("file");
         // It becomes a directory between the look and the rename.
@@ -440,7 +451,8 @@ mod tests {
         std::fs::create_dir(own.path().join("directory")).unwrap();
         std::fs::write(own.path().join(OsStr::from_bytes(b"\xff")), "").unwrap();
         let place = own.path().to_owned();
-        let enter = move || Spot::enter(&Root::Tree(place.clone()), &place, Last::Followed);
+        let enter =
+            move || Spot::enter(&Root::Tree(place.clone()), &place, Last::Followed, &Holding::default());
         // On a thread of its own, because as root it gives rights away.
         let spot = std::thread::spawn(enter).join().unwrap().unwrap();
         let may_read = |path: &Path| !path.ends_with("secret");

@@ -15,6 +15,8 @@ use crate::store::key::{DIGEST_BYTES, Key, hex, same};
 
 /// The most records of one page.
 pub const PAGE_MAX: usize = 1_000;
+/// The most records of [`news`].
+const NEWS_MAX: usize = 256;
 /// The longest publisher in a record, in bytes.
 const PUBLISHER_MAX_BYTES: usize = 512;
 /// What the digest begins with: the version of the form.
@@ -62,6 +64,21 @@ impl Stored {
             hash: row.get(7)?,
             mac: row.get(8)?,
         })
+    }
+
+    fn into_record(self) -> AuditRecord {
+        // Only a record that was edited is no JSON; it is shown as the text it is.
+        let body = serde_json::from_str(&self.body).unwrap_or_else(|_| Value::from(self.body.as_str()));
+        AuditRecord {
+            seq: self.seq,
+            at_ms: self.at_ms,
+            event: self.event,
+            plugin: self.plugin,
+            publisher: self.publisher,
+            correlation_id: self.correlation_id,
+            body,
+            hash: hex(&self.hash),
+        }
     }
 
     /// Digest over the one before and every column, each with its length.
@@ -185,7 +202,7 @@ pub struct AuditFilter {
     pub plugin: Option<String>,
     /// Only this event, such as `consent`.
     pub event: Option<String>,
-    /// Only of this request.
+    /// Only of this request, and refusals of which it is not certain that they belong to another one.
     pub correlation_id: Option<String>,
     /// Only from this time on, in milliseconds since 1970.
     pub since_ms: Option<i64>,
@@ -266,9 +283,12 @@ pub(in crate::store) fn list(
         Some(_) => format!("seq > max(?6, {cut})"),
         None => format!("?6 IS NULL AND seq > {cut}"),
     };
+    // A record that was edited may be no JSON.
+    let possibly = "event = 'denial' AND instr(body, '\"possible_calls\"') > 0 AND json_valid(body) \
+                    AND EXISTS (SELECT 1 FROM json_each(body, '$.possible_calls') WHERE value = ?4)";
     let sql = format!(
         "SELECT {COLUMNS} FROM audit WHERE {from} AND {of_plugin} \
-         AND (?3 IS NULL OR event = ?3) AND (?4 IS NULL OR correlation_id = ?4) AND (?5 IS NULL OR at_ms >= ?5) \
+         AND (?3 IS NULL OR event = ?3) AND (?4 IS NULL OR correlation_id = ?4 OR {possibly}) AND (?5 IS NULL OR at_ms >= ?5) \
          AND {before} AND {behind} \
          ORDER BY seq {order} LIMIT ?8"
     );
@@ -288,23 +308,40 @@ pub(in crate::store) fn list(
     )?;
     let mut records = Vec::new();
     for stored in rows {
-        let stored = stored?;
-        // Only a record that was edited is no JSON; it is shown as the text it is.
-        let body = serde_json::from_str(&stored.body).unwrap_or_else(|_| Value::from(stored.body.as_str()));
-        records.push(AuditRecord {
-            seq: stored.seq,
-            at_ms: stored.at_ms,
-            event: stored.event,
-            plugin: stored.plugin,
-            publisher: stored.publisher,
-            correlation_id: stored.correlation_id,
-            body,
-            hash: hex(&stored.hash),
-        });
+        records.push(stored?.into_record());
     }
     let more = records.len() > limit;
     records.truncate(limit);
     Ok(AuditPage { records, more })
+}
+
+/// The last record of a gap behind the last seal.
+pub(in crate::store) fn last_gap(connection: &Connection) -> Result<Option<i64>, Fault> {
+    // They belong to no plugin, which an index knows.
+    let last = connection
+        .prepare_cached(
+            "SELECT event, seq FROM audit WHERE plugin = '' AND event IN ('audit_gap', 'seal') ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(last.filter(|(event, _)| event == "audit_gap").map(|(_, seq)| seq))
+}
+
+/// What was done to plugins, tokens and the policy since a record, and the record to go on from. At most 256 at once.
+pub(in crate::store) fn news(connection: &Connection, after: i64) -> Result<(Vec<AuditRecord>, i64), Fault> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM audit WHERE seq > ?1 AND event IN ('install', 'uninstall', 'consent', 'revoke', \
+         'config', 'upgrade', 'rollback', 'release', 'token_create', 'token_revoke', 'policy') ORDER BY seq LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map((after, i64::try_from(NEWS_MAX).unwrap_or(i64::MAX)), Stored::read)?;
+    let records: Vec<AuditRecord> =
+        rows.map(|stored| stored.map(Stored::into_record)).collect::<Result<_, _>>()?;
+    let last = match records.last().filter(|_| records.len() == NEWS_MAX) {
+        Some(last) => last.seq,
+        None => head(connection)?.seq,
+    };
+    Ok((records, last))
 }
 
 /// What checking the chain found.

@@ -16,10 +16,15 @@ mod chain;
 mod cut;
 mod export;
 mod flush;
+mod ledger;
 mod queue;
 mod seal;
+mod shares;
 mod text;
+mod totals;
 
+#[cfg(test)]
+mod denial_tests;
 #[cfg(test)]
 mod prune_tests;
 #[cfg(test)]
@@ -27,17 +32,19 @@ mod tests;
 
 pub(super) use anchor::Anchor;
 pub use chain::{AuditFilter, AuditOrder, AuditPage, AuditRecord, AuditVerdict, BadRecord, PAGE_MAX};
-pub(super) use chain::{append, gap, list, respect_anchor, verify};
+pub(super) use chain::{append, gap, last_gap, list, news, respect_anchor, verify};
 pub use cut::{AuditKeep, AuditPruned};
 pub(super) use cut::{cut, first_there, last_to_go, remove, size};
 pub use export::ExportCheck;
-pub(super) use flush::start as start_flushing;
+pub(super) use flush::{Closing, close_denials, start as start_flushing};
+pub(crate) use ledger::{Kind, Ledger, Room, Told};
 pub(crate) use queue::{Act, CallMeter, Full, Outcome};
 pub(super) use queue::{AuditQueue, Item};
 pub use seal::{AuditSealed, SealedState, SealedTrail};
 pub(super) use seal::{seal, sealed};
+pub(crate) use shares::Refused;
 
-use ringfence_api::{Denial, PluginName};
+use ringfence_api::PluginName;
 use serde::Serialize;
 
 use crate::policy::PolicyState;
@@ -75,8 +82,10 @@ impl Subject {
 pub(crate) enum AuditEvent {
     /// A package entered the store and became a plugin.
     Install { version: String, digest: String, source: String, by: String },
-    /// A person granted permissions.
-    Consent { digest: String, asked: Vec<String>, granted: Vec<String>, by: String },
+    /// A person granted permissions; `places` says of those over files where they led.
+    Consent { digest: String, asked: Vec<String>, granted: Vec<String>, places: Vec<String>, by: String },
+    /// Grants of the time before places were kept: what lay there at this start is what they open from now on.
+    Pin { places: Vec<String> },
     /// A person took permissions back.
     Revoke { permissions: Vec<String>, by: String },
     /// A person wants it to be active; what came of that follows.
@@ -92,8 +101,24 @@ pub(crate) enum AuditEvent {
     Call { method: String, tool: String },
     /// More calls than get a record each, within one second since 1970.
     CallSummary { method: String, second: i64, count: u64 },
-    /// Something was refused to a plugin.
-    Denial { layer: String, operation: String, object: String, grant: Option<String>, count: u64 },
+    /// Something was refused to a plugin, so often. With times, the record stands for equal refusals between them that have
+    /// no records of their own. `possible_calls`: which of these calls it belongs to is not known, and the correlation id is
+    /// that of the start.
+    Denial {
+        layer: String,
+        operation: String,
+        object: String,
+        grant: Option<String>,
+        count: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first_at_ms: Option<i64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_at_ms: Option<i64>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        possible_calls: Vec<String>,
+    },
+    /// More different refusals of one operation than are listed singly.
+    DenialSummary { layer: String, operation: String, count: u64, first_at_ms: i64, last_at_ms: i64 },
     /// A plugin broke a limit or a rule, and was ended for it or by it; `detail` has the limit and what was measured.
     Violation {
         violation: String,
@@ -153,14 +178,18 @@ pub(crate) enum AuditEvent {
     AuditGap { anchored: Option<i64>, found: i64 },
 }
 
-impl From<&Denial> for AuditEvent {
-    fn from(denial: &Denial) -> Self {
+impl From<&Refused> for AuditEvent {
+    fn from(refused: &Refused) -> Self {
+        let denial = &refused.denial;
         Self::Denial {
             layer: denial.layer.clone(),
             operation: denial.operation.clone(),
             object: denial.object.clone(),
             grant: denial.grant.clone(),
             count: denial.count,
+            first_at_ms: None,
+            last_at_ms: None,
+            possible_calls: refused.possible_calls.clone(),
         }
     }
 }

@@ -5,22 +5,32 @@
 //! and is tried again; after [`FAILING_GRACE`] callers are refused, and those who wait are told so in bounded time.
 //!
 //! Above [`CALLS_PER_SECOND_MAX`] a second for one plugin and method the calls are only counted. The count is committed as
-//! often as records are, and becomes one record when its second is over.
+//! often as records are, and becomes one record when its second is over. Refusals are counted in the same way: see
+//! [`ledger`](super::ledger) for which. Where a call waits for room, a refusal is kept as a count: it has happened already.
+//!
+//! No plugin has more than [`SHARE_MAX`] records here, so that one that floods is the one that waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ringfence_api::{Denial, ErrorCode};
+use ringfence_api::ErrorCode;
 
+use super::ledger::{Counted, Room, Told};
+use super::shares::{Refused, Shares};
+use super::totals::Totals;
 use super::{AuditEvent, Subject};
 use crate::Error;
-use crate::metrics::{CALL_BUCKETS_US, CallBucket, CallLatency, MethodMetrics};
+use crate::metrics::MethodMetrics;
 use crate::store::Owner;
 use crate::store::now_ms;
 
 /// Records that wait for the disk: 50 ms of 200 plugins that each reach their rate, twice.
 const QUEUE_MAX: usize = 20_000;
+/// Records of one plugin among them: what it makes in more than a second at its rate with calls and hooks alone.
+const SHARE_MAX: usize = QUEUE_MAX / 8;
+/// How long equal refusals are counted together, in milliseconds.
+pub(crate) const DENIAL_WINDOW_MS: i64 = 10_000;
 /// Calls of one plugin and method within a second that each have a record of their own.
 pub(crate) const CALLS_PER_SECOND_MAX: u32 = 1_000;
 /// How long the thread gathers before it writes. With the time of a commit it stays below 50 ms.
@@ -63,7 +73,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 7] =
+    pub(super) const ALL: [Self; 7] =
         [Self::Ok, Self::Failed, Self::Invalid, Self::Timeout, Self::Cancelled, Self::Refused, Self::Crashed];
 
     /// The word in columns and JSON.
@@ -84,6 +94,8 @@ impl Outcome {
 #[derive(Debug)]
 struct Meter {
     owner: Owner,
+    /// Where the plugin stands in [`State::shares`].
+    share: usize,
     method: Arc<str>,
     second: i64,
     begun: u32,
@@ -93,47 +105,6 @@ struct Meter {
     /// Endings beyond the rate: how many and how long, by outcome.
     ended_over: [(u64, Duration); Outcome::ALL.len()],
     totals: Totals,
-}
-
-/// How the calls of one plugin and method have ended since the store was opened.
-#[derive(Clone, Copy, Debug, Default)]
-struct Totals {
-    outcomes: [u64; Outcome::ALL.len()],
-    /// Those that took no longer than each end of [`CALL_BUCKETS_US`] and longer than the one before, and the rest.
-    buckets: [u64; CALL_BUCKETS_US.len() + 1],
-    total_us: u64,
-}
-
-impl Totals {
-    fn add(&mut self, outcome: Outcome, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let places = Outcome::ALL.into_iter().zip(&mut self.outcomes);
-        for (_, count) in places.filter(|(place, _)| *place == outcome) {
-            *count += 1;
-        }
-        if let Some(count) = self.buckets.get_mut(CALL_BUCKETS_US.partition_point(|end| *end < us)) {
-            *count += 1;
-        }
-        self.total_us = self.total_us.saturating_add(us);
-    }
-
-    fn told(&self, method: &str) -> MethodMetrics {
-        let words = Outcome::ALL.into_iter().map(|outcome| outcome.as_str().to_owned());
-        let ends = CALL_BUCKETS_US.into_iter().map(Some).chain([None]);
-        let mut count = 0;
-        let buckets = ends
-            .zip(self.buckets)
-            .map(|(le_us, more)| {
-                count += more;
-                CallBucket { le_us, count }
-            })
-            .collect();
-        MethodMetrics {
-            method: method.to_owned(),
-            outcomes: words.zip(self.outcomes).collect(),
-            latency: CallLatency { count, total_us: self.total_us, buckets },
-        }
-    }
 }
 
 /// One thing to write.
@@ -154,8 +125,10 @@ pub(in crate::store) enum Item {
         duration: Duration,
         at_ms: i64,
     },
-    /// A refusal.
-    Denied { owner: Owner, correlation_id: Arc<str>, denial: Denial, at_ms: i64 },
+    /// A refusal that has a record of its own.
+    Denied { owner: Owner, refused: Refused, at_ms: i64 },
+    /// Refusals that have none.
+    DeniedCounted { owner: Owner, counted: Counted },
     /// Anything else.
     Event { subject: Subject, event: AuditEvent, at_ms: i64 },
 }
@@ -165,9 +138,11 @@ struct State {
     items: Vec<Item>,
     /// Taken by the thread and not on the disk yet.
     in_flight: usize,
+    /// What each plugin has here, and what was refused to it.
+    shares: Shares,
     meters: Vec<Meter>,
     by_name: HashMap<(Owner, Arc<str>), usize>,
-    /// Some meter counted beyond its rate since the last batch.
+    /// Some meter counted beyond its rate since the last batch, or some refusal was counted.
     counted: bool,
     sleeping: bool,
     refusing: bool,
@@ -213,8 +188,10 @@ impl AuditQueue {
             Some(index) => *index,
             None => {
                 let index = state.meters.len();
+                let share = state.shares.place(owner);
                 state.meters.push(Meter {
                     owner: owner.clone(),
+                    share,
                     method: Arc::clone(&method),
                     second: 0,
                     begun: 0,
@@ -240,6 +217,28 @@ impl AuditQueue {
         state.items.push(item);
         self.wake(state);
         Ok(())
+    }
+
+    /// Notes a refusal. It is never lost: without room, or if there are too many, it is counted, and the count is written.
+    pub(in crate::store) fn denied(&self, owner: &Owner, refused: Refused, at_ms: i64) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let share = state.shares.place(owner);
+        let room = if state.is_full_for(share) { Room::Full } else { Room::Free };
+        let mut left = Vec::new();
+        if let Some(plugin) = state.shares.get_mut(share) {
+            match plugin.ledger.note(&refused.denial, &refused.request, at_ms, room, &mut left) {
+                Told::Singly(_) => {
+                    plugin.waiting += 1;
+                    state.items.push(Item::Denied { owner: owner.clone(), refused, at_ms });
+                }
+                Told::Counted => state.counted = true,
+            }
+        }
+        state
+            .items
+            .extend(left.into_iter().map(|counted| Item::DeniedCounted { owner: owner.clone(), counted }));
+        self.wake(guard);
     }
 
     /// Waits until everything that was put in before is on the disk.
@@ -270,6 +269,11 @@ impl AuditQueue {
         drop(state);
         all.values_mut().for_each(|methods| methods.sort_by(|a, b| a.method.cmp(&b.method)));
         all
+    }
+
+    /// Whether nothing more is taken.
+    pub(in crate::store) fn is_refusing(&self) -> bool {
+        self.lock().is_full()
     }
 
     /// Records that are not on the disk yet.
@@ -316,6 +320,7 @@ impl AuditQueue {
         let mut batch = std::mem::take(&mut state.items);
         state.take_counts(&mut batch);
         state.in_flight = batch.len();
+        state.shares.taken();
         Some(batch)
     }
 
@@ -323,6 +328,7 @@ impl AuditQueue {
     pub(in crate::store) fn done(&self) {
         let mut state = self.lock();
         state.in_flight = 0;
+        state.shares.written();
         state.refusing = false;
         drop(state);
         self.shared.drained.notify_all();
@@ -341,6 +347,11 @@ impl State {
         self.closed || self.refusing || self.items.len() + self.in_flight >= QUEUE_MAX
     }
 
+    /// Whether a plugin has no room, though others may.
+    fn is_full_for(&self, share: usize) -> bool {
+        self.is_full() || self.shares.held(share) >= SHARE_MAX
+    }
+
     fn is_empty(&self) -> bool {
         self.items.is_empty() && !self.counted
     }
@@ -354,6 +365,7 @@ impl State {
             for meter in &mut self.meters {
                 meter.take_counts(batch);
             }
+            self.shares.take_denials(batch);
         }
     }
 }
@@ -414,7 +426,8 @@ impl CallMeter {
         let place = &*self.inner;
         let mut guard = place.queue.lock();
         let state = &mut *guard;
-        if state.is_full() {
+        let Some(share) = state.meters.get(place.index).map(|meter| meter.share) else { return Err(Full) };
+        if state.is_full_for(share) {
             return Err(Full);
         }
         let Some(meter) = state.meters.get_mut(place.index) else { return Err(Full) };
@@ -424,6 +437,7 @@ impl CallMeter {
             meter.over += 1;
             state.counted = true;
         } else {
+            state.shares.add(share);
             state.items.push(Item::Call {
                 owner: place.owner.clone(),
                 method: Arc::clone(&place.method),
@@ -472,7 +486,8 @@ impl CallMeter {
         let place = &*self.inner;
         let mut guard = place.queue.lock();
         let state = &mut *guard;
-        let full = state.is_full();
+        let Some(share) = state.meters.get(place.index).map(|meter| meter.share) else { return };
+        let full = state.is_full_for(share);
         let Some(meter) = state.meters.get_mut(place.index) else { return };
         meter.turn(at_ms.div_euclid(1_000), &mut state.items);
         meter.ended = meter.ended.saturating_add(1);
@@ -485,6 +500,7 @@ impl CallMeter {
             }
             state.counted = true;
         } else {
+            state.shares.add(share);
             state.items.push(Item::Ended {
                 owner: place.owner.clone(),
                 method: Arc::clone(&place.method),

@@ -273,34 +273,6 @@ fn above_the_rate_calls_are_counted_and_none_is_lost() {
 }
 
 #[test]
-fn denials_are_recorded_and_counted_together() {
-    let (_dir, home) = home();
-    let store = Store::open(&home).unwrap();
-    store.add_plugin(package("notes", "1.0.0", "Ada"), "ada").unwrap();
-    let mut denial = Denial::new("landlock", "open");
-    denial.object = "/etc/shadow".to_owned();
-    denial.grant = Some("file:read=/etc/shadow".to_owned());
-    for _ in 0..3 {
-        store.denied(&owner(), &Arc::from("c"), denial.clone()).unwrap();
-    }
-    for number in 0..1_005 {
-        let object = format!("/x/{number}");
-        store.denied(&owner(), &Arc::from(""), Denial { object, ..denial.clone() }).unwrap();
-    }
-    store.flush(WAIT).unwrap();
-    let rows = store.denials(&name("notes")).unwrap();
-    assert_eq!(rows.len(), 1_000, "the oldest kinds are gone");
-    store.denied(&owner(), &Arc::from(""), denial.clone()).unwrap();
-    store.denied(&owner(), &Arc::from(""), denial.clone()).unwrap();
-    store.flush(WAIT).unwrap();
-    let rows = store.denials(&name("notes")).unwrap();
-    let row = rows.iter().find(|row| row.denial.object == "/etc/shadow").unwrap();
-    assert!(row.denial.count >= 2 && row.denial.grant == denial.grant, "{row:?}");
-    let filter = AuditFilter { event: Some("denial".into()), ..Default::default() };
-    assert!(store.audit_list(&filter, None, 1_000).unwrap().more);
-}
-
-#[test]
 fn a_database_that_others_hold_makes_callers_wait_and_then_refuses_and_loses_nothing() {
     let (_dir, home) = home();
     let store = Store::open(&home).unwrap();

@@ -50,7 +50,7 @@ async fn draw_versions(seen: &Seen, wrong: Option<maud::Markup>, path: &str) -> 
         @if let Some(wrong) = wrong { (wrong) }
         @if let Some(pending) = &details.pending {
             div.notice.warned {
-                p { "Version " (shown(&pending.version)) " waits: it asks for more than is allowed. "
+                p { "Version " (shown(&pending.version)) " waits: " (super::why_it_waits(pending)) " "
                     a href={ (ROOT) "/plugins/" (name) "/grants" } { "Look at what it asks for" } "." }
                 @if seen.may("abandonUpgrade") {
                     (seen.form(&format!("/plugins/{name}/upgrade/abandon"), html! {
@@ -147,7 +147,12 @@ fn told(seen: &Seen, upgraded: &Value) -> Next {
         return done_but(home(seen), format!("Version {to} did not come up, and {from} is back: {why}"));
     }
     if upgraded["done"] == json!(false) {
-        let text = format!("Version {to} asks for more. {from} goes on running until you decide.");
+        let change = &upgraded["publisher_change"];
+        let why = match (change["from_publisher"].as_str(), change["to_publisher"].as_str()) {
+            (Some(before), Some(now)) => format!("is by another publisher, {now} instead of {before}"),
+            _ => "asks for more".to_owned(),
+        };
+        let text = format!("Version {to} {why}. {from} goes on running until you decide.");
         return done_but(format!("{}/grants", home(seen)), text);
     }
     match from == to {

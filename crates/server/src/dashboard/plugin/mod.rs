@@ -11,7 +11,7 @@ pub(super) mod permissions;
 pub(super) mod resources;
 
 use maud::{Markup, html};
-use ringfence::plugin::PluginDetails;
+use ringfence::plugin::{PendingUpgrade, PluginDetails};
 use ringfence_api::PluginState;
 
 use super::seen::Seen;
@@ -43,6 +43,19 @@ const TABS: [(Tab, &str, &str, &str); 8] = [
     (Tab::Logs, "/logs", "Logs", "pluginLogs"),
     (Tab::Versions, "/upgrade", "Versions", "showPlugin"),
 ];
+
+/// Why a version waits for consent, as the end of a sentence.
+pub(super) fn why_it_waits(pending: &PendingUpgrade) -> Markup {
+    html! {
+        @match &pending.publisher_change {
+            Some(change) => {
+                "it is by another publisher, " (part::publisher(&change.to_publisher)) " instead of " (part::publisher(&change.from_publisher))
+                @if !pending.wider.is_empty() { ", and asks for more than is allowed" } "."
+            }
+            None => { "it asks for more than is allowed." }
+        }
+    }
+}
 
 /// One page of a plugin: its head, its tabs, and what the page is about.
 pub(crate) fn page(seen: &Seen, details: &PluginDetails, tab: Tab, body: &Markup) -> Page {

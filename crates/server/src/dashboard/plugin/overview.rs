@@ -40,7 +40,7 @@ fn waits(details: &PluginDetails) -> Markup {
     html! {
         @if let Some(pending) = &details.pending {
             div.notice.warned {
-                p { "Version " (shown(&pending.version)) " waits: it asks for more. " a href=(address) { "Look at what it asks for" } "." }
+                p { "Version " (shown(&pending.version)) " waits: " (super::why_it_waits(pending)) " " a href=(address) { "Look at what it asks for" } "." }
             }
         }
     }

@@ -46,16 +46,13 @@ struct Drawn<'a> {
     details: &'a PluginDetails,
     version: String,
     chosen: Option<&'a Chosen>,
-    /// Where the paths of permissions lead, in the order of what is asked for.
-    leads: Vec<Option<String>>,
 }
 
 async fn draw(seen: &Seen, chosen: Option<&Chosen>, wrong: Option<Markup>) -> Result<Page, Failure> {
     // The version first: what changes in between makes it too old, not too new.
     let version = seen.ask("getGrants", Question::default()).await?.version.unwrap_or_default();
     let details = seen.host.show(seen.name()).await?;
-    let leads = leads(details.asks.all()).await;
-    let drawn = Drawn { seen, details: &details, version, chosen, leads };
+    let drawn = Drawn { seen, details: &details, version, chosen };
     let asks_first = details.state == PluginState::Installed || details.pending.is_some();
     let body = html! {
         @if let Some(wrong) = wrong { (wrong) }
@@ -87,6 +84,12 @@ impl Drawn<'_> {
             h2 id="question" { (title) }
             @if self.details.pending.is_some() {
                 p { "Version " (shown(&self.details.version)) " stays in place until you decide." }
+            }
+            @if let Some(change) = &asks.publisher_change {
+                div.notice.warned {
+                    p { "It is by another publisher: " (part::publisher(&change.to_publisher)) " instead of " (part::publisher(&change.from_publisher))
+                        ". What was allowed to the other one is not allowed to it." }
+                }
             }
             p { strong { (asks.name) " " (shown(&asks.version)) } ", by " (part::publisher(&asks.publisher)) ", "
                 @if asks.is_empty() { "asks for no permission." } @else { "wants to:" } }
@@ -207,7 +210,8 @@ impl Drawn<'_> {
                             @if item.granted { " " span.badge.good { "allowed" } }
                         }
                         @if let Some(reason) = &item.reason { p { "The author says: “" (shown(reason)) "”" } }
-                        @if let Some(leads) = self.leads.get(number).and_then(Option::as_ref) { p { (shown(leads)) } }
+                        @if let Some(leads) = item.leads() { p { (shown(&leads)) } }
+                        @for warning in &item.warnings { p.why { (long(warning)) } }
                         @if let Some(hook) = self.hook(&item.permission) { p { (hook) } }
                         @if let Some(note) = &item.policy { (policy(note)) }
                     }
@@ -277,6 +281,7 @@ impl Drawn<'_> {
                 th scope="row" {
                     (shown(&grant.meaning)) (grant.enforced.remark())
                     p.faint { code { (shown(&text)) } }
+                    @if let Some(place) = &grant.place { p.why { (long(&place.line())) } }
                     @if let Some(note) = &grant.policy { (policy(note)) }
                 }
                 td data-label="Since" { (time(grant.granted_at_ms)) }
@@ -306,9 +311,9 @@ fn command(asks: &ConsentRequest) -> Markup {
     html! { @for (number, word) in asks.command.iter().enumerate() { @if number > 0 { " " } (long(word)) } }
 }
 
-/// Where the paths lead, if elsewhere than they say. Looked at with the rights of the daemon, and followed by nobody.
-async fn leads(permissions: Vec<Permission>) -> Vec<Option<String>> {
-    tokio::task::spawn_blocking(move || permissions.iter().map(lead).collect()).await.unwrap_or_default()
+/// Where the path leads, if elsewhere than it says. Looked at with the rights of the daemon, and followed by nobody.
+async fn leads(permission: Permission) -> Option<String> {
+    tokio::task::spawn_blocking(move || lead(&permission)).await.ok().flatten()
 }
 
 fn lead(permission: &Permission) -> Option<String> {
@@ -466,7 +471,7 @@ pub(crate) async fn ask_for_one(act: Act) -> Result<Next, Failure> {
     only_after_consent(&details)?;
     let asked = Asked::new(wanted.clone(), details.runtime, false, None);
     let text = wanted.to_string();
-    let leads = leads(vec![wanted]).await.into_iter().next().flatten();
+    let leads = leads(wanted).await;
     let name = &details.name;
     let body = html! {
         section.card aria-labelledby="one" {

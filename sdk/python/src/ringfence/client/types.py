@@ -46,6 +46,9 @@ Permission = str
 PermissionName = Union[Literal["file:read", "file:write", "file:delete", "network:request", "network:listen", "subprocess:execute", "hook:register", "config:read", "config:write", "database:read", "database:write", "env:read", "event:post", "profile:read"], str]
 """The name of a permission."""
 
+PlaceState = Literal["open", "missing", "closed", "misfit"]
+"""Whether a grant over files opens its place."""
+
 PluginName = str
 """The name of a plugin: `[a-z0-9-]{1,100}`, kebab-case, so no hyphen first, last or doubled."""
 
@@ -113,6 +116,10 @@ class Asked(_AskedNeeded, total=False):
 
     # What the administrator's policy takes of it; null: nothing.
     policy: "Optional[PolicyNote]"
+    # Where it leads on this machine; null for what is over no files, and where it opens just what is written.
+    place: "Optional[GrantPlace]"
+    # What it reaches beyond what is written, such as files with a name elsewhere, or what is executed later.
+    warnings: "List[str]"
 
 
 class AuditPage(TypedDict):
@@ -199,29 +206,24 @@ class CallBody(_CallBodyNeeded, total=False):
     timeout_ms: "Optional[int]"
 
 
-class ConsentRequest(TypedDict):
+class _ConsentRequestNeeded(TypedDict):
+    name: "PluginName"
+    version: "str"
+    publisher: "str"
+    digest: "str"
+    runtime: "Runtime"
+    description: "Optional[str]"
+    command: "List[str]"
+    asked: "List[Asked]"
+    cannot: "List[str]"
+    scan: "ScanReport"
+
+
+class ConsentRequest(_ConsentRequestNeeded, total=False):
     """What is asked of whoever installs or upgrades a plugin."""
 
-    # The plugin.
-    name: "PluginName"
-    # Its version.
-    version: "str"
-    # Who made it, as far as that is proven: `unsigned:` and what the manifest claims.
-    publisher: "str"
-    # The digest of the package that is consented to.
-    digest: "str"
-    # How it runs.
-    runtime: "Runtime"
-    # What it is for, in the author's words, escaped and cut.
-    description: "Optional[str]"
-    # The command that will be executed, whole.
-    command: "List[str]"
-    # What it asks for.
-    asked: "List[Asked]"
-    # What it can not do, whatever it tries.
-    cannot: "List[str]"
-    # What the scan says of its code; empty until `ConsentRequest::with_scan`.
-    scan: "ScanReport"
+    # Who made the version that is in place, where that is somebody else.
+    publisher_change: "Optional[PublisherChange]"
 
 
 class CreatedToken(TypedDict):
@@ -262,6 +264,9 @@ class Denial(_DenialNeeded, total=False):
     # What to know before the grant is given, such as that the object is protected; left out where there is nothing to
     # say.
     warning: "Optional[str]"
+    # Which line of the program asked for it, `FILE:LINE`, as its interpreter says and nothing proves; left out where it
+    # does not say.
+    location: "Optional[str]"
 
 
 class _DiscoveredPackageNeeded(TypedDict):
@@ -466,6 +471,20 @@ class GrantInfo(_GrantInfoNeeded, total=False):
 
     # What the administrator's policy takes of it; null: nothing.
     policy: "Optional[PolicyNote]"
+    # Where it leads on this machine; null for what is over no files, and where it opens just what is written.
+    place: "Optional[GrantPlace]"
+
+
+class _GrantPlaceNeeded(TypedDict):
+    path: "str"
+    state: "PlaceState"
+
+
+class GrantPlace(_GrantPlaceNeeded, total=False):
+    """Where a grant over files leads."""
+
+    # Why not.
+    why: "Optional[str]"
 
 
 class GrantsBody(TypedDict):
@@ -705,15 +724,17 @@ class Manifest(_ManifestNeeded, total=False):
     wire: "Wire"
 
 
-class PendingUpgrade(TypedDict):
+class _PendingUpgradeNeeded(TypedDict):
+    version: "str"
+    digest: "str"
+    wider: "List[Permission]"
+
+
+class PendingUpgrade(_PendingUpgradeNeeded, total=False):
     """An upgrade that waits for consent."""
 
-    # The version that waits.
-    version: "str"
-    # Its package.
-    digest: "str"
-    # What it asks for beyond what is granted.
-    wider: "List[Permission]"
+    # Who made it, where that is somebody else than before.
+    publisher_change: "Optional[PublisherChange]"
 
 
 class _PermissionRequestNeeded(TypedDict):
@@ -797,6 +818,17 @@ class PreviousVersion(TypedDict):
     version: "str"
     # Its package.
     digest: "str"
+
+
+class PublisherChange(TypedDict):
+    """A version of a plugin by another publisher than the version before: it needs consent whatever it asks for, and what
+    was granted to the other one is not granted to it.
+    """
+
+    # Who made the version before, as far as that is proven.
+    from_publisher: "str"
+    # Who made the new one, as far as that is proven.
+    to_publisher: "str"
 
 
 class ResourceSample(TypedDict):
@@ -1043,6 +1075,8 @@ class _UpgradedNeeded(TypedDict):
 class Upgraded(_UpgradedNeeded, total=False):
     """What came of an upgrade or a rollback."""
 
+    # Who made the new version, where that is somebody else than before.
+    publisher_change: "Optional[PublisherChange]"
     # What the scan says of the code of the new version; null after a rollback, and where only consent was given.
     scan: "Optional[ScanReport]"
 
@@ -1052,11 +1086,12 @@ __all__ = [
     "CallBody", "ConfigDocument", "ConsentRequest", "CreatedToken", "DashboardLink", "Denial", "DiscoveredPackage",
     "EnforcedLayer", "Enforcement", "ErrorBody", "ErrorCode", "ErrorDetail", "ErrorDocument", "EventBody",
     "EventReceiver", "EventReport", "ExecAnswer", "ExecBody", "ExecLimitsBody", "Execution", "ExecutionPage",
-    "FoundPackages", "GrantInfo", "GrantsBody", "HandlerResult", "Health", "HealthAnswer", "HookBody",
+    "FoundPackages", "GrantInfo", "GrantPlace", "GrantsBody", "HandlerResult", "Health", "HealthAnswer", "HookBody",
     "HookDeclaration", "HookInfo", "HookKind", "HookOutcome", "InstallBody", "Installed", "Latency", "LatencyBucket",
     "LimitsInfo", "LimitsRequest", "LogLine", "LogSource", "Manifest", "OnFailure", "OnMemory", "PendingUpgrade",
-    "Permission", "PermissionName", "PermissionRequest", "PluginDetails", "PluginName", "PluginState", "PluginSummary",
-    "PolicyEffect", "PolicyNote", "PreviousVersion", "ReceiverOutcome", "ResourceSample", "Role", "RunAnswer", "RunId",
-    "RunReport", "RunState", "RunStatus", "RunSummary", "RunsAnswer", "Runtime", "ScanFinding", "ScanNotRead",
-    "ScanPlace", "ScanRan", "ScanReport", "ScanSeverity", "SealedState", "SealedTrail", "TokenBody", "TokenId",
-    "TokenInfo", "ToolDeclaration", "TraceEntry", "UpgradeBody", "Upgraded", "Verdict", "Violation", "Wire"]
+    "Permission", "PermissionName", "PermissionRequest", "PlaceState", "PluginDetails", "PluginName", "PluginState",
+    "PluginSummary", "PolicyEffect", "PolicyNote", "PreviousVersion", "PublisherChange", "ReceiverOutcome",
+    "ResourceSample", "Role", "RunAnswer", "RunId", "RunReport", "RunState", "RunStatus", "RunSummary", "RunsAnswer",
+    "Runtime", "ScanFinding", "ScanNotRead", "ScanPlace", "ScanRan", "ScanReport", "ScanSeverity", "SealedState",
+    "SealedTrail", "TokenBody", "TokenId", "TokenInfo", "ToolDeclaration", "TraceEntry", "UpgradeBody", "Upgraded",
+    "Verdict", "Violation", "Wire"]
