@@ -232,12 +232,12 @@ fn install_few(scene: &Scene) {
 
 /// Plugins for what stands in a manifest once: as many strings in each field as are shown of it. How many plugins there are.
 fn install_many(scene: &Scene) -> usize {
-    let mut fields =
+    let [descriptions, authors, licenses] =
         [Field::Description, Field::Author, Field::License].map(|field| joined(&field.declared()));
-    let count = fields.iter().map(Vec::len).max().unwrap();
-    fields.iter_mut().for_each(|texts| texts.resize(count, "none".to_owned()));
+    let count = descriptions.len().max(authors.len()).max(licenses.len());
     for number in 0..count {
-        let [description, author, license] = [0, 1, 2].map(|field: usize| &fields[field][number]);
+        let [description, author, license] = [&descriptions, &authors, &licenses]
+            .map(|texts| texts.get(number).map_or("none", String::as_str));
         let manifest = json!({
             "description": description, "author": author, "license": license, "tools": [{"name": "hi"}]
         });
