@@ -1,8 +1,9 @@
 //! Migrations, and what the files are.
 
 use super::*;
-use crate::store::Store;
-use crate::store::tests::{home, package};
+use crate::store::audit::AuditFilter;
+use crate::store::tests::{consent, home, name, package, permissions};
+use crate::store::{DATA_BYTES_MAX, DATA_KEYS_MAX, Places, Store};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 /// Every table, index and trigger with its text, without white space.
@@ -141,28 +142,75 @@ fn a_migration_keeps_a_copy_and_one_that_fails_goes_on_from_where_it_was() {
     assert!(Store::open(&home).unwrap_err().message().contains("newer version"));
 }
 
-#[test]
-fn the_first_schema_becomes_the_newest_with_everything_in_it() {
-    let (_dir, home) = home();
-    let layout = {
-        let store = Store::open(&home).unwrap();
-        store.layout().clone()
-    };
-    for file in ["state.db", "state.db-wal", "state.db-shm", "audit.anchor"] {
-        std::fs::remove_file(home.path().join(file)).ok();
-    }
-    prepare_with(&layout, &Migrations::from_slice(&MIGRATIONS[..1])).unwrap();
+/// Makes of a home's database one with this earlier schema, with everything in it that this schema has a place for.
+fn made_older(layout: &Layout, version: usize) {
+    let full = layout.database().with_extension("full");
+    Connection::open(layout.database()).unwrap().pragma_update(None, "journal_mode", "DELETE").unwrap();
+    std::fs::rename(layout.database(), &full).unwrap();
+    prepare_with(layout, &Migrations::from_slice(&MIGRATIONS[..version])).unwrap();
     let connection = Connection::open(layout.database()).unwrap();
-    connection
-        .execute_batch(
-            "INSERT INTO packages VALUES ('00', 'notes', 'unsigned:Ada', '1.0.0', '{}', '/x', 0, NULL); \
-             INSERT INTO plugins VALUES ('notes', 'unsigned:Ada', '00', 'inactive', NULL, 0, 0, 0, NULL, NULL, NULL, NULL);",
-        )
-        .unwrap();
-    drop(connection);
-    let store = Store::open(&home).unwrap();
-    assert_eq!(store.plugins().unwrap().len(), 1);
-    assert!(store.tokens().unwrap().is_empty());
-    assert_eq!(store.audit_verify().unwrap().first_bad, None);
-    assert!(layout.backups().join("state-schema-1.db").is_file(), "the copy of before");
+    connection.pragma_update(None, "foreign_keys", false).unwrap();
+    connection.execute("ATTACH ?1 AS whole", [full.to_str().unwrap()]).unwrap();
+    let texts = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    for table in texts("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'") {
+        let columns = texts(&format!(
+            "SELECT old.name FROM pragma_table_info('{table}', 'main') AS old \
+             JOIN pragma_table_info('{table}', 'whole') AS new ON old.name = new.name"
+        ));
+        let columns = columns.join(", ");
+        let copy = format!("INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM whole.{table}");
+        connection.execute(&copy, []).unwrap();
+    }
+    connection.execute("DETACH whole", []).unwrap();
+    std::fs::remove_file(full).unwrap();
+}
+
+/// What stands in a store, as far as every schema has it.
+fn content(store: &Store) -> String {
+    let (notes, owner) = (name("notes"), store.plugin(&name("notes")).unwrap().unwrap().owner());
+    let grants: Vec<String> = store.grants(&notes).unwrap().iter().map(|row| row.permission.to_string()).collect();
+    let trail = store.audit_list(&AuditFilter::default(), None, 100).unwrap();
+    let events: Vec<(i64, String)> = trail.records.iter().map(|record| (record.seq, record.event.clone())).collect();
+    format!(
+        "{:?}\n{grants:?}\n{:?}\n{:?}\n{:?}\n{events:?}\n{:?}",
+        store.trusted(&notes).unwrap().plugin,
+        store.trusted(&notes).unwrap().consent,
+        store.data_get(&owner, "key").unwrap(),
+        store.config(&owner).unwrap(),
+        store.crashes(&notes).unwrap().len(),
+    )
+}
+
+#[test]
+fn every_earlier_schema_becomes_the_newest_with_everything_in_it() {
+    for version in 1..SCHEMA_VERSION {
+        let (_dir, home) = home();
+        let store = Store::open(&home).unwrap();
+        let package = package("notes", "1.0.0", "Ada");
+        store.add_plugin(package.clone(), "ada").unwrap();
+        let consent = consent(&package.digest, &["env:read=LANG"]);
+        let owner = store.consent(&name("notes"), consent).unwrap().owner();
+        store.data_put(&owner, "key", b"value".to_vec(), DATA_BYTES_MAX, DATA_KEYS_MAX).unwrap();
+        store.set_config(&owner, serde_json::json!({"a": 1}), None, "ada").unwrap();
+        store.add_crash(&name("notes"), "it exited with status 3", Duration::from_secs(600)).unwrap();
+        store.flush(Duration::from_secs(10)).unwrap();
+        let before = content(&store);
+        assert!(before.contains("env:read=LANG") && before.contains("consent"), "{before}");
+        let layout = store.layout().clone();
+        drop(store);
+        made_older(&layout, version);
+
+        let store = Store::open(&home).unwrap();
+        assert_eq!(content(&store), before, "from schema {version}");
+        assert_eq!(store.audit_verify().unwrap().first_bad, None, "from schema {version}");
+        assert!(store.broken_seals().unwrap().is_empty(), "from schema {version}");
+        assert!(layout.backups().join(format!("state-schema-{version}.db")).is_file(), "the copy of before");
+        // And it goes on from there.
+        store.grant(&name("notes"), permissions(&["env:read=HOME"]), Places::new(), "ada").unwrap();
+        assert_eq!(store.grants(&name("notes")).unwrap().len(), 2);
+    }
 }

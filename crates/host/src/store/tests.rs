@@ -33,7 +33,7 @@ pub(crate) fn permissions(texts: &[&str]) -> Vec<Permission> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn consent(digest: &str, granted: &[&str]) -> Consent {
+pub(crate) fn consent(digest: &str, granted: &[&str]) -> Consent {
     Consent {
         digest: digest.to_owned(),
         asked: permissions(&["file:read", "env:read=LANG"]),
