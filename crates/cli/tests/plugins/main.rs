@@ -31,6 +31,7 @@ mod mcp_hostile;
 mod mcp_outside;
 mod outside;
 mod pages;
+mod peers;
 mod plugin_types;
 mod policy;
 mod serve;

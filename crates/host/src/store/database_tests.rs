@@ -156,13 +156,16 @@ fn made_older(layout: &Layout, version: usize) {
         let rows = statement.query_map([], |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
     };
-    for table in texts("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'") {
+    for table in
+        texts("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    {
         let columns = texts(&format!(
             "SELECT old.name FROM pragma_table_info('{table}', 'main') AS old \
              JOIN pragma_table_info('{table}', 'whole') AS new ON old.name = new.name"
         ));
         let columns = columns.join(", ");
-        let copy = format!("INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM whole.{table}");
+        let copy =
+            format!("INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM whole.{table}");
         connection.execute(&copy, []).unwrap();
     }
     connection.execute("DETACH whole", []).unwrap();
@@ -172,9 +175,11 @@ fn made_older(layout: &Layout, version: usize) {
 /// What stands in a store, as far as every schema has it.
 fn content(store: &Store) -> String {
     let (notes, owner) = (name("notes"), store.plugin(&name("notes")).unwrap().unwrap().owner());
-    let grants: Vec<String> = store.grants(&notes).unwrap().iter().map(|row| row.permission.to_string()).collect();
+    let grants: Vec<String> =
+        store.grants(&notes).unwrap().iter().map(|row| row.permission.to_string()).collect();
     let trail = store.audit_list(&AuditFilter::default(), None, 100).unwrap();
-    let events: Vec<(i64, String)> = trail.records.iter().map(|record| (record.seq, record.event.clone())).collect();
+    let events: Vec<(i64, String)> =
+        trail.records.iter().map(|record| (record.seq, record.event.clone())).collect();
     format!(
         "{:?}\n{grants:?}\n{:?}\n{:?}\n{:?}\n{events:?}\n{:?}",
         store.trusted(&notes).unwrap().plugin,
