@@ -1,8 +1,8 @@
-"""The `mcp` SDK from PyPI as a client of `ringfence mcp`: lists every tool, calls every tool, and is refused where it must be.
+"""The `mcp` SDK from PyPI as a client of the management server: lists every tool, calls every tool, and is refused where it must be.
 
 Arguments: the program, the package of the plugin `notes`, and how to speak: `session` (the SDK's `ClientSession`, which both
 lines of the SDK have), or a mode of the `Client` of 2.x (`auto`, `legacy`, or a revision). The SDK itself checks each answer
-against the output schema of its tool.
+against the output schema of its tool. The server is `ringfence mcp`, or the daemon's at MCP_URL, with the token MCP_TOKEN.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 RINGFENCE, PACKAGE, MODE = sys.argv[1:4]
+URL = os.environ.get("MCP_URL")
 TOOLS = [
     "plugin_list", "plugin_install", "plugin_activate", "plugin_deactivate", "plugin_uninstall", "plugin_configure",
     "plugin_executions", "plugin_scan",
@@ -68,11 +69,24 @@ async def life(client):
     await call(client, "plugin_uninstall", named, "not_found")
 
 
+def server():
+    """A transport to the server that is to be spoken to."""
+    if URL is None:
+        return stdio_client(StdioServerParameters(command=RINGFENCE, args=["mcp"], env=dict(os.environ)))
+    from mcp.client.streamable_http import streamable_http_client
+
+    try:
+        import httpx2 as http
+    except ImportError:
+        import httpx as http
+    headers = {"Authorization": "Bearer " + os.environ["MCP_TOKEN"]}
+    return streamable_http_client(URL, http_client=http.AsyncClient(headers=headers, timeout=60))
+
+
 async def main():
-    server = StdioServerParameters(command=RINGFENCE, args=["mcp"], env=dict(os.environ))
     if MODE == "session":
-        async with stdio_client(server) as (read, write):
-            async with ClientSession(read, write) as session:
+        async with server() as streams:
+            async with ClientSession(*streams[:2]) as session:
                 answer = await session.initialize()
                 assert field(answer, "protocolVersion", "protocol_version") == "2025-11-25", answer
                 await session.send_ping()
@@ -80,7 +94,7 @@ async def main():
         return
     from mcp import Client
 
-    async with Client(server, mode=MODE) as client:
+    async with Client(server(), mode=MODE) as client:
         wanted = "2025-11-25" if MODE == "legacy" else "2026-07-28"
         assert client.protocol_version == wanted, client.protocol_version
         await life(client)

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::daemon::Daemon;
 use crate::outside::{installed, run};
 use crate::world::World;
 
@@ -28,16 +29,50 @@ fn python(package: &str) -> Option<PathBuf> {
     Some(place.join("bin/python"))
 }
 
-/// Runs the whole life of a plugin with the SDK.
+/// A daemon that offers the same tools over HTTP, and a token of an administrator for it.
+struct OverHttp {
+    daemon: Daemon,
+    token: String,
+}
+
+impl OverHttp {
+    /// It takes packages from where this world has them.
+    fn start(world: &World, package: &str) -> Self {
+        let from = std::path::Path::new(package).parent().unwrap();
+        let config = format!("[server]\ninstall_from = [\"{}\"]\n", from.display());
+        world.done(&["list"]);
+        std::fs::write(world.path("home").join("config.toml"), config).unwrap();
+        let daemon = Daemon::start(world);
+        let made = world.json(&["token", "create", "--role", "admin"]);
+        Self { daemon, token: made["token"].as_str().unwrap().to_owned() }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/mcp/admin", self.daemon.address())
+    }
+}
+
+/// Runs the whole life of a plugin with the SDK: over standard input and output, and over HTTP.
 fn sdk(package: &str, mode: &str) {
+    for over_http in [false, true] {
+        sdk_by(package, mode, over_http);
+    }
+}
+
+fn sdk_by(package: &str, mode: &str, over_http: bool) {
     let Some(world) = World::new() else { return };
     let Some(python) = python(package) else { return };
+    let notes = world.notes();
+    let http = over_http.then(|| OverHttp::start(&world, &notes));
     let mut client = Command::new(python);
-    client.arg(CLIENT).args([crate::world::RINGFENCE, &world.notes(), mode]);
+    client.arg(CLIENT).args([crate::world::RINGFENCE, &notes, mode]);
+    if let Some(http) = &http {
+        client.env("MCP_URL", http.url()).env("MCP_TOKEN", &http.token);
+    }
     let output = client.env("RINGFENCE_HOME", world.path("home")).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{package} {mode}: {said}");
-    assert_eq!(output.stdout, b"all tools answered\n", "{package} {mode}: {said}");
+    assert!(output.status.success(), "{package} {mode}, over HTTP: {over_http}: {said}");
+    assert_eq!(output.stdout, b"all tools answered\n", "{package} {mode}, over HTTP: {over_http}: {said}");
 }
 
 #[test]
@@ -62,6 +97,7 @@ struct Inspector<'a> {
     place: PathBuf,
     world: &'a World,
     era: &'a str,
+    http: Option<OverHttp>,
 }
 
 impl Inspector<'_> {
@@ -71,15 +107,14 @@ impl Inspector<'_> {
         let mut command = Command::new(bin.join("node"));
         command.arg(bin.join("mcp-inspector")).arg("--cli");
         command.args(["-e", &format!("RINGFENCE_HOME={}", self.world.path("home").display())]);
-        command.args([
-            crate::world::RINGFENCE,
-            "mcp",
-            "--protocol-era",
-            self.era,
-            "--format",
-            "json",
-            "--quiet",
-        ]);
+        match &self.http {
+            None => command.args([crate::world::RINGFENCE, "mcp"]),
+            Some(http) => {
+                let token = format!("Authorization: Bearer {}", http.token);
+                command.args(["--transport", "http", "--server-url", &http.url(), "--header", &token])
+            }
+        };
+        command.args(["--protocol-era", self.era, "--format", "json", "--quiet"]);
         // What it keeps of servers goes into the world.
         command.args(words).env("HOME", self.world.path("data"));
         let output = command.output().unwrap();
@@ -109,9 +144,10 @@ fn the_inspector_lists_and_calls_every_tool_in_both_eras() {
         run("npm-packages", npm.args(INSPECTOR))
     });
     let Some(place) = place else { return };
-    for era in ["legacy", "modern"] {
+    for (era, over_http) in [("legacy", false), ("modern", false), ("legacy", true), ("modern", true)] {
         let Some(world) = World::new() else { return };
-        inspected(&Inspector { place: place.clone(), world: &world, era });
+        let http = over_http.then(|| OverHttp::start(&world, &world.notes()));
+        inspected(&Inspector { place: place.clone(), world: &world, era, http });
     }
 }
 
