@@ -83,6 +83,11 @@ mod pin;
 mod private_file;
 mod store;
 
+/// The page for applications: its examples compile, as those of this crate do.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct Embedding;
+
 pub use ringfence_sandbox::{resident, stream};
 
 pub use config::Config;
