@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringfence::event::{EventKind, Heard};
-use ringfence::metrics::{ExecutionFilter, Metrics, PluginMetrics};
+use ringfence::metrics::{ExecutionFilter, Metrics, PluginMetrics, ResourceSample};
 use ringfence::plugin::KeepData;
 use ringfence_api::PluginState;
 
@@ -106,24 +106,27 @@ async fn what_runs_is_sampled_and_the_samples_are_listed_oldest_first() {
     rig.host.shutdown().await;
 }
 
+/// This figure of the plugin's newest sample, as soon as it is `enough`.
+async fn sampled(rig: &Rig, of: fn(&ResourceSample) -> u64, enough: u64) -> u64 {
+    let seen = async {
+        loop {
+            let last = rig.host.resources("p", 1).await.unwrap();
+            if let Some(figure) = last.first().map(of).filter(|figure| *figure >= enough) {
+                return figure;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap()
+}
+
 #[tokio::test]
 async fn the_tasks_of_a_sample_are_those_that_the_plugin_has() {
     let crowd = "import threading, time\n\ndef crowd(a):\n    for _ in range(5):\n        \
                  threading.Thread(target=time.sleep, args=(120,), daemon=True).start()\n";
     let rig = Rig::new().await;
     rig.active("p", "", &["crowd"], crowd).await;
-    let tasks = async |enough: u64| {
-        let counted = async {
-            loop {
-                let last = rig.host.resources("p", 1).await.unwrap();
-                if let Some(sample) = last.first().filter(|sample| sample.tasks >= enough) {
-                    return sample.tasks;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap()
-    };
+    let tasks = async |enough: u64| sampled(&rig, |sample| sample.tasks, enough).await;
     let before = tasks(1).await;
     assert!(before < 10, "an idle plugin has {before}");
     rig.call("p", "crowd").await.unwrap();
@@ -143,18 +146,7 @@ async fn what_a_plugin_writes_to_storage_is_counted() {
         return;
     }
     rig.active("p", "", &["write"], code).await;
-    let written = async |enough: u64| {
-        let counted = async {
-            loop {
-                let last = rig.host.resources("p", 1).await.unwrap();
-                if let Some(sample) = last.first().filter(|sample| sample.written_bytes >= enough) {
-                    return sample.written_bytes;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), counted).await.unwrap()
-    };
+    let written = async |enough: u64| sampled(&rig, |sample| sample.written_bytes, enough).await;
     let before = written(0).await;
     assert!(before < WRITTEN, "an idle plugin has written {before}");
     rig.call("p", "write").await.unwrap();
