@@ -83,6 +83,11 @@ impl Pin {
         Self { path: path.to_string(), seen: None, plantable }
     }
 
+    /// The same for a program that was granted by a name of which there was none.
+    pub(crate) fn missing_name(name: &std::ffi::OsStr) -> Self {
+        Self { path: name.to_string_lossy().into_owned(), seen: None, plantable: false }
+    }
+
     /// Whether this is the path that was consented to.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         CanonicalPath::new(path).is_ok_and(|path| path.to_string() == self.path)

@@ -126,6 +126,43 @@ fn fs_25_what_was_consented_to_was_replaced() {
     }
 }
 
+/// Whoever consents to a variable has not looked at what lies at the place of another grant by now.
+#[test]
+fn fs_25_a_consent_to_something_else_is_none_to_what_was_put_there() {
+    for who in users() {
+        let Some(place) = place(who) else { return };
+        place.world.mkdir("srv/pub");
+        place.world.put("srv/pub/key", "public");
+        let over_files = format!("file:read={}/**", srv(&place, "pub"));
+        let asks = json!({"permissions": [over_files, {"permission": "env:read=LANG", "optional": true}]});
+        let package = place.hostile("hostile", &asks, "good");
+        place.done(&["install", &package, "--grant", &over_files]);
+        place.done(&["activate", "hostile"]);
+        assert_eq!(
+            read(&place, "hostile", &srv(&place, "pub/key"))[0],
+            Some("public".to_owned()),
+            "the control"
+        );
+        fs::rename(srv(&place, "pub"), srv(&place, "kept")).unwrap();
+        fs::rename(srv(&place, "private"), srv(&place, "pub")).unwrap();
+        place.done(&["deactivate", "hostile"]);
+        for words in [
+            &["activate", "hostile", "--grant", "env:read=LANG"][..],
+            &["activate", "hostile", "--grant-requested"],
+        ] {
+            let error = place.refused(words, 4, "permission_denied");
+            assert!(
+                error["message"].as_str().unwrap().contains("was consented to"),
+                "{words:?} as {who:?}: {error}"
+            );
+        }
+        // The twin: named, it is consented to.
+        place.done(&["grant", "hostile", &over_files]);
+        place.done(&["activate", "hostile", "--grant", "env:read=LANG"]);
+        assert_eq!(read(&place, "hostile", &srv(&place, "pub/key"))[0], Some("the private key".to_owned()));
+    }
+}
+
 #[test]
 fn fs_25_a_place_that_was_edited_by_hand_starts_nothing() {
     for edit in [

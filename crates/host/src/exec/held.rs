@@ -101,6 +101,8 @@ pub(crate) struct Holding {
     pub(crate) taken: BTreeMap<String, Pin>,
     /// Directories and files as they were found.
     places: Vec<(PathBuf, Seen)>,
+    /// Single files that may be read and that a plugin could put another one in the place of: each must be that very one.
+    watched: Vec<PathBuf>,
     /// Programs granted by path or name: the text of the rule, and what was consented to.
     programs: Vec<(String, Pin)>,
     /// By the text of the grant.
@@ -113,10 +115,24 @@ impl Holding {
         self.places.iter().filter(|(place, _)| place == path).all(|(_, seen)| seen.is_inode(identity))
     }
 
-    /// What a program must be that only this rule allows; `None`: the rule names no single program.
-    pub(crate) fn program(&self, rule: &Rule) -> Option<&Pin> {
+    /// The directories on the way to `path` that must be those that were found.
+    pub(crate) fn on_the_way<'h>(&'h self, path: &'h Path) -> impl Iterator<Item = &'h Path> {
+        let places = self.places.iter().filter(|(_, seen)| seen.directory).map(|(place, _)| place.as_path());
+        places.filter(move |place| path.starts_with(place))
+    }
+
+    /// What the file at `path` must be to be read; `None` where no plugin can have put another one there.
+    pub(crate) fn very(&self, path: &Path) -> Option<Seen> {
+        let watched = self.watched.iter().any(|watched| watched == path);
+        let mut places = self.places.iter().filter(|(place, _)| watched && place == path);
+        places.next().map(|(_, seen)| seen.clone())
+    }
+
+    /// Whether a program may be run that this rule allows: what it names alone must be what was consented to.
+    pub(crate) fn lets_run(&self, rule: &Rule, found: &Resolved) -> bool {
         let text = rule.text();
-        self.programs.iter().find(|(known, _)| *known == text).map(|(_, pin)| pin)
+        let pin = self.programs.iter().find(|(known, _)| *known == text).map(|(_, pin)| pin);
+        pin.map_or_else(|| !names_one_program(rule), |pin| pin.is_program(found))
     }
 }
 
@@ -223,12 +239,7 @@ impl<'p> Holder<'p> {
 
     /// The grant was let through, and this is what is left of it.
     pub(super) fn let_through(&mut self, text: &str, rule: &Rule) {
-        let programs = *rule.permission_name() == PermissionName::SubprocessExecute;
-        let single = rule.path().map_or_else(
-            || rule.name_pattern().is_some_and(|name| name.as_exact().is_some()),
-            PathPattern::is_exact,
-        );
-        if programs && single {
+        if names_one_program(rule) {
             let pin = self.pins.by_grant.get(text).or_else(|| self.holding.taken.get(text)).cloned();
             self.holding.programs.extend(pin.map(|pin| (rule.text(), pin)));
         }
@@ -243,9 +254,13 @@ impl<'p> Holder<'p> {
         if self.pins.by_grant.contains_key(text) {
             return;
         }
-        let pin = program(&named).and_then(|found| Pin::of_program(&found));
-        let pin = pin.or_else(|| Some(Pin::missing(&CanonicalPath::new(&named).ok()?, false)));
-        self.holding.taken.extend(pin.map(|pin| (text.to_owned(), pin)));
+        // What is not there now is not what somebody puts there later.
+        let missing = || match CanonicalPath::new(&named) {
+            Ok(path) => Pin::missing(&path, false),
+            Err(_) => Pin::missing_name(&named),
+        };
+        let pin = program(&named).and_then(|found| Pin::of_program(&found)).unwrap_or_else(missing);
+        self.holding.taken.insert(text.to_owned(), pin);
     }
 
     /// The place of a grant that was consented to.
@@ -337,6 +352,11 @@ impl<'p> Holder<'p> {
     }
 
     fn open(&mut self, way: Way, found: &Resolved) -> Look {
+        let alone = way.op == Some(FileOp::Read) && !found.is_directory();
+        let anothers = self.trees.around(found.path()).is_some();
+        if alone && anothers && !self.written.iter().any(|path| path == found.path()) {
+            self.holding.watched.push(found.path().to_owned());
+        }
         self.holding.places.extend(Seen::of(found).map(|seen| (found.path().to_owned(), seen)));
         self.stands(&way, PlaceState::Open);
         Look::Open(Some(found.path().to_owned()))
@@ -394,6 +414,15 @@ impl<'p> Holder<'p> {
         }
         Ok(self.holding)
     }
+}
+
+/// Whether the rule is about starting one program, by its path or its name.
+fn names_one_program(rule: &Rule) -> bool {
+    let single = rule.path().map_or_else(
+        || rule.name_pattern().is_some_and(|name| name.as_exact().is_some()),
+        PathPattern::is_exact,
+    );
+    single && *rule.permission_name() == PermissionName::SubprocessExecute
 }
 
 fn named(name: &[u8]) -> std::ffi::OsString {

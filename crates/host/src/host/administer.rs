@@ -125,7 +125,9 @@ impl Host {
                 let asked = super::inspect::asked_now(&context, &wanted)?;
                 let granted = chosen(&asked, consent, &wanted)?;
                 let row = context.row(&wanted)?;
-                let places = super::inspect::judge_grants(&context, &row.package, &granted, &by)?;
+                // A consent to something else is none to what lies at the place of an old grant by now.
+                let kept = context.trusted(&wanted).map(|trusted| trusted.grants).unwrap_or_default();
+                let places = super::inspect::judge_grants(&context, &row.package, &granted, &kept, &by)?;
                 let (digest, asked) = (asked.digest.clone(), asked.all());
                 let record = crate::store::Consent { digest, asked, granted, places, by };
                 store.consent(&wanted, record).map(drop)
@@ -293,7 +295,7 @@ impl Host {
         let before = store
             .run(move |store| {
                 let row = context.row(&wanted)?;
-                let places = super::inspect::judge_grants(&context, &row.package, &permissions, &by)?;
+                let places = super::inspect::judge_grants(&context, &row.package, &permissions, &[], &by)?;
                 store.grant(&wanted, permissions, places, &by)?;
                 if row.state == PluginState::Installed && row.pending.is_none() {
                     complete_consent(&context, &wanted, &by)?;

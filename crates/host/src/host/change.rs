@@ -323,7 +323,9 @@ impl Host {
                 }
                 let asked = super::inspect::asked_now(&context, &name)?;
                 let granted = super::administer::chosen(&asked, consent, &name)?;
-                let places = super::inspect::judge_grants(&context, &pending, &granted, &by)?;
+                // As in any consent, what was granted before keeps its place; another publisher has been granted nothing.
+                let kept = if same_publisher { context.trusted(&name)?.grants } else { Vec::new() };
+                let places = super::inspect::judge_grants(&context, &pending, &granted, &kept, &by)?;
                 Ok(UpgradeGrants::Consented(crate::store::Consent {
                     digest: asked.digest.clone(),
                     asked: asked.all(),

@@ -496,15 +496,16 @@ fn asked_by(package: &PackageRow) -> Result<Vec<Permission>, Error> {
 
 /// Whether these grants can be held for this version of a plugin. What cannot is refused before it is recorded.
 ///
-/// Gives where they lead now.
+/// Gives where they lead: as it was when it was consented to for what is granted already (`kept`), and now for what is not.
 ///
 /// # Errors
 /// `policy_denied` for the first of which the policy leaves nothing; `permission_denied` for one that goes through a link which a
-/// plugin can change; `invalid_permission`, `floor`, `path_not_found`, `usage`.
+/// plugin can change, or for a kept one of which another thing is there by now; `invalid_permission`, `floor`, `path_not_found`, `usage`.
 pub(super) fn judge_grants(
     context: &Context,
     package: &PackageRow,
     permissions: &[Permission],
+    kept: &[GrantRow],
     by: &Actor,
 ) -> Result<Places, Error> {
     let manifest = package.manifest()?;
@@ -512,7 +513,8 @@ pub(super) fn judge_grants(
     let (directory, data) = (layout.package(&package.digest), layout.data_dir(&manifest.name));
     let name = &manifest.name;
     let policy = context.policy.require_for(name.as_str())?;
-    let pins = Arc::new(places::fresh(context, name, permissions)?);
+    let kept = places::by_grant(kept);
+    let pins = Arc::new(Pins { by_grant: kept.clone(), ..places::fresh(context, name, permissions)? });
     let granted = (permissions, Some(&pins));
     let Resolution { judged, holding, .. } =
         effective(context, &manifest, &directory, &data, granted, &policy)?;
@@ -530,7 +532,11 @@ pub(super) fn judge_grants(
         let error = context.refused_by_policy(subject, "grant", permission.to_string(), error);
         first.get_or_insert(error);
     }
-    let Some(error) = first else { return Ok(holding.taken) };
+    let Some(error) = first else {
+        let mut places = holding.taken;
+        places.extend(kept);
+        return Ok(places);
+    };
     Err(match left[..] {
         [] => error.with_hint("no grant overrides the policy; its line must change"),
         _ => error.with_hint(format!("leave it out; the policy lets these be granted: {}", left.join(", "))),

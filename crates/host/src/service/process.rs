@@ -147,7 +147,7 @@ fn is_granted_program(target: &Target, request: &Request, found: &Resolved) -> b
         rule.effect() == Effect::Allow && RuleSet::new(vec![(*rule).clone()]).decide(request).is_allowed()
     };
     let mut allowing = target.rules.rules().iter().filter(allows);
-    allowing.any(|rule| target.holding.program(rule).is_none_or(|pin| pin.is_program(found)))
+    allowing.any(|rule| target.holding.lets_run(rule, found))
 }
 
 fn not_found(error: &ResolveError, asking: &Asking<'_>, object: &str) -> RpcError {

@@ -405,12 +405,34 @@ impl Store {
             if revoked.is_empty() {
                 return Ok(revoked);
             }
+            forget_before(transaction, &name, &revoked)?;
             let event = AuditEvent::Revoke { permissions: texts(&revoked), by: by.text() };
             audit::append(transaction, &context.key, now_ms(), &by.subject(&row.owner()), &event)?;
             plugins::changed(transaction, context, &name)?;
             Ok(revoked)
         })
     }
+}
+
+/// What was taken back does not come back with the version before.
+fn forget_before(
+    transaction: &Transaction<'_>,
+    name: &PluginName,
+    revoked: &[Permission],
+) -> Result<(), Fault> {
+    let saved: Option<String> = transaction
+        .prepare_cached("SELECT previous_grants FROM plugins WHERE name = ?1")?
+        .query_row([name.as_str()], |row| row.get(0))?;
+    let Some(saved) = saved else { return Ok(()) };
+    let mut grants: Vec<GrantRow> = serde_json::from_str(&saved)
+        .map_err(|e| Error::new(ErrorCode::Internal, "the kept grants cannot be read").with_source(e))?;
+    grants.retain(|grant| !revoked.contains(&grant.permission));
+    let text = serde_json::to_string(&grants)
+        .map_err(|e| Error::new(ErrorCode::Internal, "the kept grants cannot be written").with_source(e))?;
+    transaction
+        .prepare_cached("UPDATE plugins SET previous_grants = ?2 WHERE name = ?1")?
+        .execute((name.as_str(), text))?;
+    Ok(())
 }
 
 /// Consent is to one package: what was looked at must be what is there.

@@ -53,6 +53,56 @@ async fn fs_25_the_host_opens_the_directory_that_was_granted_and_no_other_one() 
     rig.host.shutdown().await;
 }
 
+/// Who may write and delete in a directory and read one file of it, or those of one kind, could put others in their place.
+#[tokio::test]
+async fn fs_25_the_host_reads_the_file_that_was_granted_and_no_other_one() {
+    let rig = Rig::new().await;
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let at = |below: &str| place.path().join(below);
+    let (out, texts) = (at("out"), at("out/texts"));
+    fs::create_dir_all(&texts).unwrap();
+    fs::create_dir(at("out/private")).unwrap();
+    for (name, content) in
+        [("one", "mine"), ("texts/a.txt", "text"), ("private/a.txt", "secret"), ("secret", "secret")]
+    {
+        fs::write(out.join(name), content).unwrap();
+    }
+    let out = out.display();
+    let all = [
+        format!("file:write={out}/**"),
+        format!("file:delete={out}/**"),
+        format!("file:read={out}/one"),
+        format!("file:read={out}/texts/*.txt"),
+    ];
+    rig.askers(&all, "").await;
+    let read =
+        async |name: &str, below: &str| rig.ask(name, "read_file", json!([format!("{out}/{below}")])).await;
+    for name in ASKERS {
+        assert_eq!(read(name, "one").await, json!({"result": "mine"}), "the control");
+        assert_eq!(read(name, "texts/a.txt").await, json!({"result": "text"}), "the control");
+        assert_eq!(read(name, "secret").await["code"], "permission_denied");
+    }
+    // As a plugin can do it in its sandbox.
+    fs::rename(at("out/one"), at("out/kept")).unwrap();
+    fs::hard_link(at("out/secret"), at("out/one")).unwrap();
+    fs::rename(&texts, at("out/kept-texts")).unwrap();
+    fs::rename(at("out/private"), &texts).unwrap();
+    for name in ASKERS {
+        for below in ["one", "texts/a.txt"] {
+            let refused = read(name, below).await;
+            assert_eq!(refused["code"], "permission_denied", "{below}: {refused}");
+        }
+    }
+    fs::rename(at("out/kept"), at("out/one")).unwrap();
+    fs::rename(&texts, at("out/private")).unwrap();
+    fs::rename(at("out/kept-texts"), &texts).unwrap();
+    for name in ASKERS {
+        assert_eq!(read(name, "one").await, json!({"result": "mine"}), "the twin: put back");
+        assert_eq!(read(name, "texts/a.txt").await, json!({"result": "text"}), "the twin: put back");
+    }
+    rig.host.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_consent_to_another_place_is_taken_up_by_what_runs() {
     let rig = Rig::new().await;
@@ -81,9 +131,12 @@ async fn a_consent_to_another_place_is_taken_up_by_what_runs() {
     let refused = rig.host.activate("reader").await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::PermissionDenied, "{refused}");
     rig.recorded("start_failed", &["was consented to"]).await;
-    rig.host.consent("reader", Consent::Requested).await.unwrap();
+    // Whoever consents to all that it asks for has been shown where each grant leads, but not asked about this one.
+    let refused = rig.host.consent("reader", Consent::Requested).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::PermissionDenied, "{refused}");
+    rig.host.grant("reader", &[grant.parse().unwrap()]).await.unwrap();
     rig.host.activate("reader").await.unwrap();
-    assert_eq!(read().await.unwrap(), "old", "a consent to all of it mends it, too");
+    assert_eq!(read().await.unwrap(), "old", "named, it is consented to anew");
     rig.recorded("consent", &["inode", notes.to_str().unwrap()]).await;
     rig.host.shutdown().await;
 }

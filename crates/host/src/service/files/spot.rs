@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::exec::held::Holding;
 use crate::exec::translate::{file_op, lexical};
+use crate::pin::Seen;
 
 /// Top-level directories of which every sandbox has its own: a grant of everything does not open the host's.
 const OWN_TOP_LEVEL: [&[u8]; 4] = [b"proc", b"dev", b"tmp", b"sys"];
@@ -124,6 +125,8 @@ pub(super) struct Spot {
     path: PathBuf,
     /// Whom a new file is given to, where this thread has kept all rights.
     heir: Option<(u32, u32)>,
+    /// What a single file must be to be read, where a plugin could put another one in its place.
+    very: Option<Seen>,
 }
 
 impl Spot {
@@ -146,6 +149,16 @@ impl Spot {
         if matches!(root, Root::Tree(_)) && !holding.is(above, owner.identity) {
             return Err(Fault::Replaced(above.to_owned()));
         }
+        // A wildcard names a directory as well, somewhere above.
+        for directory in holding.on_the_way(path).filter(|directory| *directory != above) {
+            let there = Dir::open_exact(directory).and_then(|opened| opened.own_status());
+            if !there.is_ok_and(|there| holding.is(directory, there.identity)) {
+                return Err(Fault::Replaced(directory.to_owned()));
+            }
+        }
+        if *root == Root::File && !holding.is(above, owner.identity) {
+            return Err(Fault::Replaced(above.to_owned()));
+        }
         if matches!(root, Root::Tree(_)) && ringfence_sandbox::is_root() {
             tree::act_on_files_as(owner.uid, owner.gid)?;
         }
@@ -163,7 +176,8 @@ impl Spot {
             return Err(Fault::Refused("is made up by the kernel, and is not served by the host"));
         }
         let heir = (*root == Root::File && ringfence_sandbox::is_root()).then_some((owner.uid, owner.gid));
-        let spot = Self { directory, name: name.map(OsStr::to_owned), path: path.to_owned(), heir };
+        let (name, very) = (name.map(OsStr::to_owned), holding.very(path));
+        let spot = Self { directory, name, path: path.to_owned(), heir, very };
         if last == Last::Followed
             && let Some(name) = spot.name.as_deref()
             && spot.status(name)?.is_some_and(|status| status.kind == EntryKind::Link)
@@ -201,6 +215,9 @@ impl Spot {
         let (file, status) = self.directory.open_file(name).map_err(|error| self.swapped(error))?;
         if tree::is_kernels_own(&file)? {
             return Err(Fault::Refused("is made up by the kernel, and is not served by the host"));
+        }
+        if self.very.as_ref().is_some_and(|very| !very.is_inode(status.identity)) {
+            return Err(Fault::Replaced(self.path.clone()));
         }
         let too_large = |size: &dyn std::fmt::Display| {
             Fault::TooLarge(format!("has {size} bytes; {bytes_max} are the most that a message takes"))

@@ -66,7 +66,8 @@ impl Sites {
             }
             return true;
         }
-        Path::new(path).starts_with(NOTES)
+        // What it comes to: by way of `..` from there anything can be named.
+        lexical(Path::new(path)).starts_with(NOTES)
     }
 
     /// The line that asked for this path first.
@@ -113,6 +114,7 @@ mod tests {
         assert_eq!(sites.of(&object("/srv/a")), None);
         assert!(sites.take(&object("/etc/ringfence/python/sitecustomize.py")));
         assert!(!sites.take(&object("/etc/passwd")));
+        assert!(!sites.take(&object("/etc/ringfence/../../srv/secret")));
         assert!(!sites.take(&object("/.ringfence")));
     }
 
