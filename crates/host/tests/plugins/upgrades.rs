@@ -38,6 +38,22 @@ async fn a_version_that_asks_for_more_waits_while_the_old_one_runs_on() {
 }
 
 #[tokio::test]
+async fn a_rollback_gives_again_what_was_granted_and_not_what_was_taken_back() {
+    let rig = Rig::new().await;
+    let both = "permissions: ['env:read=LANG', 'env:read=HOME']\n";
+    rig.active("p", both, &["which"], V1).await;
+    let second = rig.python_package("p", "2.0.0", both, &["which"], V2);
+    assert!(rig.host.upgrade(&second, Consent::Absent, UpgradeOptions::default()).await.unwrap().done);
+    rig.host.revoke("p", &["env:read=HOME".parse().unwrap()]).await.unwrap();
+    assert_eq!(rig.host.rollback("p").await.unwrap().to_version, "1.0.0");
+    assert_eq!(rig.call("p", "which").await.unwrap(), 1);
+    let granted = rig.host.grants("p").await.unwrap();
+    let granted: Vec<String> = granted.iter().map(|grant| grant.permission.to_string()).collect();
+    assert_eq!(granted, ["env:read=LANG"]);
+    rig.host.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_consent_is_to_the_package_that_was_looked_at_and_to_no_other() {
     let rig = Rig::new().await;
     rig.active("p", "", &["which"], V1).await;
