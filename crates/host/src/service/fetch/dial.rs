@@ -24,6 +24,8 @@ use crate::rpc::RpcError;
 
 /// How long one address is tried before the next.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long after the deadline of its request a connection is closed that nobody has closed before.
+const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A connection, with TLS or without.
 #[derive(Debug)]
@@ -106,9 +108,11 @@ pub(super) async fn send(
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection) = handshake.map_err(|error| failed(&told(&error)))?;
-    // Ends when the answer was read or dropped, and at the deadline at the latest.
+    // Ends when the answer was read or dropped, as it is at the deadline. A while later at the latest: at the same moment whoever
+    // reads could hear of a connection that was closed, and not that it took too long.
+    let latest = deadline + AFTER_DEADLINE;
     tokio::spawn(async move {
-        if let Ok(Err(error)) = tokio::time::timeout_at(deadline.into(), connection).await {
+        if let Ok(Err(error)) = tokio::time::timeout_at(latest.into(), connection).await {
             tracing::debug!(error = %error, "a connection to a server ended with an error");
         }
     });
