@@ -136,6 +136,15 @@ impl Field {
     fn declared(self) -> Vec<String> {
         self.strings().iter().map(|text| declared(text)).collect()
     }
+
+    /// Whether the string of this index is put there. Three fields stand once in a manifest, so that three or four strings take a plugin
+    /// and a page: of these a quarter is taken, with everything that runs and everything around it, and all with
+    /// `RINGFENCE_STRINGS=all`, which takes minutes.
+    fn has(self, index: usize) -> bool {
+        let is_whole = || std::env::var_os("RINGFENCE_STRINGS").is_some_and(|wish| wish == "all");
+        let stands_once = matches!(self, Self::Description | Self::Author | Self::License);
+        (index / PAYLOADS.len() + index % PAYLOADS.len()).is_multiple_of(4) || !stands_once || is_whole()
+    }
 }
 
 /// What no page may show, in its text and in its attributes.
@@ -233,7 +242,10 @@ fn install_few(scene: &Scene) {
 /// Plugins for what stands in a manifest once: as many strings in each field as are shown of it. How many plugins there are.
 fn install_many(scene: &Scene) -> usize {
     let [descriptions, authors, licenses] =
-        [Field::Description, Field::Author, Field::License].map(|field| joined(&field.declared()));
+        [Field::Description, Field::Author, Field::License].map(|field| {
+            let all = field.declared().into_iter().enumerate();
+            joined(&all.filter(|(index, _)| field.has(*index)).map(|(_, text)| text).collect::<Vec<_>>())
+        });
     let count = descriptions.len().max(authors.len()).max(licenses.len());
     for number in 0..count {
         let [description, author, license] = [&descriptions, &authors, &licenses]
@@ -420,7 +432,9 @@ fn web_01_five_hundred_hostile_strings_in_every_field_run_nothing_and_hide_nothi
             .iter()
             .enumerate()
             .filter(|(number, text)| {
-                text.contains("ran.push(") && !look.seen.contains(&(field.first() + number))
+                text.contains("ran.push(")
+                    && field.has(*number)
+                    && !look.seen.contains(&(field.first() + number))
             })
             .map(|(_, text)| text)
             .collect();
