@@ -168,12 +168,13 @@ test('a stream that breaks off goes on with the next daemon of the home', needs,
   let second;
   for await (const { name, data } of stream) {
     kinds.push(data.kind?.event ?? name);
-    if (kinds.length === 1) {
+    // What was done before the start is told as well, a moment later.
+    if (second === undefined && kinds.at(-1) === 'started') {
       await first.close();
       second = await Host.start({ binary: BINARY, home });
     }
     if (kinds.includes('missed') && kinds.at(-1) === 'started') break;
   }
-  assert.equal(kinds[0], 'started');
+  assert.ok(kinds.indexOf('started') < kinds.indexOf('missed'), kinds.join());
   await second.close();
 });

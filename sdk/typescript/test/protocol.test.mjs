@@ -193,6 +193,8 @@ test('where the pipes cannot be opened again, what JavaScript prints still goes 
   const plugin = await start(t, source, { sockets: true });
   assert.equal(await plugin.call('noise'), 'fine');
   assert.deepEqual(plugin.unexpected, []);
+  // The log is another pipe: it may be read a moment after the answer.
+  for (let n = 0; n < 200 && plugin.stderr.length < 8; n += 1) await new Promise((done) => setTimeout(done, 10));
   assert.equal(plugin.stderr, 'a\nb\nc\nd\n');
 });
 
