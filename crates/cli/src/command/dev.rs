@@ -213,7 +213,11 @@ fn tell_event(Event { kind, .. }: &Event) {
 
 fn denied(denial: &Denial) -> String {
     let object = shown(&denial.object);
-    let what = format!("denied: {} {object} (by {})", one_line(&denial.operation), one_line(&denial.layer));
+    let by = one_line(&denial.layer);
+    let mut what = format!("denied: {} {object} (by {by})", one_line(&denial.operation));
+    if let Some(location) = &denial.location {
+        what.push_str(&format!("\n  asked for at {}", one_line(location)));
+    }
     let warning = denial.warning.as_deref().map(|warning| format!("\n  warning: {}", one_line(warning)));
     match manifest_line(denial) {
         Some(line) => format!(

@@ -77,7 +77,8 @@ impl Around {
 
 /// A denial with as much of its texts as a record keeps.
 pub(super) fn bounded(denial: Denial) -> Denial {
-    Denial { warning: denial.warning.clone(), ..Kind::of(&denial).denial(denial.count) }
+    let Denial { warning, location, .. } = denial.clone();
+    Denial { warning, location, ..Kind::of(&denial).denial(denial.count) }
 }
 
 /// What listeners were told of the refusals of one run.
