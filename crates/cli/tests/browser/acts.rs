@@ -155,7 +155,8 @@ fn pages_follow_what_happens_by_themselves() {
         "/dashboard/plugins/keeper/resources",
         &|| {
             chromium.eval(&format!("window.first = {table}.innerText"));
-            scene.world.run(&["call", "keeper", "add"]);
+            // Enough to be seen in figures that are rounded.
+            scene.world.run(&["call", "keeper", "grow"]);
         },
         &format!("{table}.innerText !== window.first"),
     );

@@ -139,12 +139,13 @@ impl Scene {
     /// What a host looks like that is used.
     pub(crate) fn furnish(&self) {
         let guard = "import sys\n\ndef onRequest(ctx):\n    if ctx['body'].get('bad'):\n        return {'blocked': True, 'reason': 'bad words'}\n\n\
-            def add(a):\n    print('added a note', file=sys.stderr)\n    return 1\n\ndef fail(a):\n    raise ValueError('no such note')\n";
+            def add(a):\n    print('added a note', file=sys.stderr)\n    return 1\n\ndef fail(a):\n    raise ValueError('no such note')\n\n\
+            def grow(a):\n    global kept\n    kept = b'x' * 20_000_000\n    return 1\n";
         let manifest = json!({
             "description": "Keeps notes, and stops bad words.", "author": "Ada Lovelace", "license": "MIT",
             "permissions": [{"permission": "env:read", "scope": ["LANG"], "reason": "to speak your language"}],
             "hooks": [{"event": "onRequest", "kind": "guard", "priority": 10}],
-            "tools": [{"name": "add", "description": "Adds a note."}, {"name": "fail", "description": "Always fails."}],
+            "tools": [{"name": "add", "description": "Adds a note."}, {"name": "fail", "description": "Always fails."}, {"name": "grow"}],
             "config_schema": {"type": "object", "additionalProperties": false, "properties": {
                 "language": {"type": "string", "title": "Language", "enum": ["de", "fr"], "default": "de"},
                 "key": {"type": "string", "title": "Key", "writeOnly": true}

@@ -49,7 +49,7 @@ pub(crate) struct RunLock {
     path: PathBuf,
     // INVARIANT: the locks belong to these open files.
     held: Mutex<Option<Held>>,
-    package: Mutex<Option<File>>,
+    package: Mutex<Option<Held>>,
 }
 
 /// One shared lock.
@@ -101,8 +101,8 @@ impl RunLocks {
     /// # Errors
     /// As for [`RunLocks::hold`].
     pub(crate) fn hold_package(&self, lock: &RunLock, digest: &str) -> Result<(), Error> {
-        let Held { file, .. } = self.share(&self.package(digest))?;
-        *lock.package.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+        let held = self.share(&self.package(digest))?;
+        *lock.package.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         Ok(())
     }
 
@@ -229,9 +229,9 @@ impl RunLocks {
             Ok(()) | Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        remove()?;
-        remove_file(&path)?;
-        Ok(true)
+        let removed = remove().and_then(|()| remove_file(&path));
+        give_back(&file);
+        removed.map(|()| true)
     }
 }
 
@@ -267,6 +267,19 @@ impl RunLock {
         self.package.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        give_back(&self.file);
+    }
+}
+
+/// Unlocks. Closing the file would do so only when no process that is just being started has it, too: such a one shares it
+/// from its `fork` until its `exec` (flock(2)).
+fn give_back(file: &File) {
+    // What is not locked or cannot be unlocked is closed next, and that is all that can be done.
+    drop(file.unlock());
 }
 
 impl Retired {
@@ -317,10 +330,9 @@ fn is_held(path: &Path) -> io::Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => {
             let is_retired = path.extension().is_none_or(|end| end != "run");
-            if is_retired {
-                remove_file(path)?;
-            }
-            Ok(None)
+            let removed = if is_retired { remove_file(path) } else { Ok(()) };
+            give_back(&file);
+            removed.map(|()| None)
         }
         Err(TryLockError::WouldBlock) => Ok(Some(file)),
         Err(TryLockError::Error(error)) => Err(error),
@@ -457,6 +469,21 @@ mod tests {
         drop(old);
         assert!(!locks.is_run(name.as_str()).unwrap());
         assert_eq!(files(&locks), 0);
+    }
+
+    #[test]
+    fn a_process_that_is_just_being_started_keeps_no_lock() {
+        let (_dir, locks, name) = locks();
+        let lock = locks.hold(&name).unwrap();
+        locks.hold_package(&lock, "abc").unwrap();
+        // As a process has it that was forked and has not called `exec` yet.
+        let copy =
+            |held: &Mutex<Option<Held>>| held.lock().unwrap().as_ref().unwrap().file.try_clone().unwrap();
+        let copies = [copy(&lock.held), copy(&lock.package)];
+        assert!(locks.is_run(name.as_str()).unwrap() && !locks.unless_run("abc", || Ok(())).unwrap());
+        drop(lock);
+        assert!(!locks.is_run(name.as_str()).unwrap() && locks.unless_run("abc", || Ok(())).unwrap());
+        drop(copies);
     }
 
     #[test]
