@@ -82,6 +82,8 @@ pub(super) struct Root {
     linked: BTreeSet<PathBuf>,
     /// Mount points of the host's trees: nothing may be created below.
     foreign: Vec<PathBuf>,
+    /// Grants that are attached elsewhere than at their own path, and where.
+    elsewhere: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Root {
@@ -156,6 +158,7 @@ impl Root {
             made: BTreeSet::new(),
             linked: BTreeSet::new(),
             foreign: Vec::new(),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -327,10 +330,7 @@ impl Root {
     /// mounted over itself, read-only, so that it alone can be executed and cannot be replaced.
     fn program(&mut self, plan: &Plan) -> Result<(), CompileError> {
         for file in plan.program.scripts().iter().chain([plan.program.file()]) {
-            let shown = self
-                .foreign
-                .iter()
-                .any(|mount| file.path().strip_prefix("/").is_ok_and(|path| path.starts_with(mount)));
+            let shown = self.is_foreign(&self.located(file.path().strip_prefix("/").unwrap_or(file.path())));
             let hidden = plan.hidden.iter().any(|hidden| file.path().starts_with(hidden.path()));
             if !shown || hidden {
                 return Err(CompileError::NotVisible { path: file.path().to_owned() });
@@ -342,8 +342,10 @@ impl Root {
         // In a copy it would be another file than the one that was looked at.
         if deepest.is_some_and(|mount| mount.access.changes() && (!mount.access.execute || plan.throw_away)) {
             let source = self.granted_source(file, RDONLY | NOSUID | NODEV);
-            self.attach(source, file.path(), false);
-            self.rule(file.path(), right::READ & right::OF_FILES);
+            let place = self.located(file.path().strip_prefix("/").unwrap_or(file.path()));
+            let place = Path::new("/").join(place);
+            self.attach(source, &place, false);
+            self.rule(&place, right::READ & right::OF_FILES);
         }
         Ok(())
     }

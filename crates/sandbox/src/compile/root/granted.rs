@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{NODEV, NOEXEC, NOSUID, RDONLY, Root, place, write_source};
 use crate::compile::right;
-use crate::plan::Plan;
+use crate::plan::{Access, Mount, Plan};
 use crate::resolve::Resolved;
 use crate::wire::{build, source};
 
@@ -35,7 +35,7 @@ impl Root {
             } else {
                 attributes |= RDONLY;
             }
-            let place = self.place(mount);
+            let place = self.place(mount, &mounts);
             if plan.throw_away && mount.access.changes() {
                 self.copy(found, attributes, &place);
             } else {
@@ -45,7 +45,7 @@ impl Root {
             self.rule(&place, right::of(mount.access, found.is_directory()));
         }
         for (from, to) in &plan.links {
-            let from = from.strip_prefix("/").unwrap_or(from);
+            let from = &self.located(from.strip_prefix("/").unwrap_or(from));
             // Below a link of ours (`/bin`) nothing can be made, and it leads to where the host has the same.
             let below_link = from.ancestors().skip(1).any(|above| self.linked.contains(above));
             if !self.is_foreign(from) && !self.made.contains(from) && !below_link {
@@ -64,8 +64,8 @@ impl Root {
         }
         for hidden in &plan.hidden {
             let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
-            let path = hidden.path().strip_prefix("/").unwrap_or(hidden.path());
-            if self.is_foreign(path) {
+            let path = self.located(hidden.path().strip_prefix("/").unwrap_or(hidden.path()));
+            if self.is_foreign(&path) {
                 let copied = plan.mounts.iter().any(|mount| {
                     plan.throw_away
                         && mount.access.changes()
@@ -107,19 +107,34 @@ impl Root {
     }
 
     /// Where a grant is attached: at its own path, but for one case. Landlock's rules reach down, so below the private /tmp,
-    /// where all is allowed, it could not hold writing against deleting. Such a grant is attached elsewhere, and its path is
-    /// a link.
-    fn place(&mut self, mount: &crate::plan::Mount) -> PathBuf {
+    /// where all is allowed, it could not hold writing against deleting. A grant there that holds such a one, or is one, is
+    /// attached elsewhere with everything in it, and its path is a link.
+    fn place(&mut self, mount: &Mount, all: &[&Mount]) -> PathBuf {
         let path = mount.source.path();
-        let split = mount.access.write != mount.access.delete || !mount.access.read;
-        let below_scratch = path.starts_with("/tmp") && path != Path::new("/tmp");
         let inside = path.strip_prefix("/").unwrap_or(path);
-        if !(mount.access.changes() && split && below_scratch) || self.is_foreign(inside) {
-            return path.to_owned();
+        let located = self.located(inside);
+        let below_scratch = path.starts_with("/tmp") && path != Path::new("/tmp");
+        let is_split = |access: Access| access.changes() && (access.write != access.delete || !access.read);
+        let holds_split =
+            || all.iter().any(|other| other.source.path().starts_with(path) && is_split(other.access));
+        if located != inside || !below_scratch || self.is_foreign(inside) || !holds_split() {
+            return Path::new("/").join(located);
         }
         let place = Path::new(GRANTS).join(self.sources.count().to_string());
         self.symlink(&place, inside);
+        self.elsewhere.push((inside.to_owned(), place.strip_prefix("/").unwrap_or(&place).to_owned()));
         place
+    }
+
+    /// Where in the root this lies, both without the leading slash: what is in a grant that is attached elsewhere is there.
+    pub(super) fn located(&self, inside: &Path) -> PathBuf {
+        let moved = self.elsewhere.iter().find_map(|(from, to)| Some((inside.strip_prefix(from).ok()?, to)));
+        match moved {
+            // Nothing may stand behind the name of a file.
+            Some((rest, to)) if rest.as_os_str().is_empty() => to.clone(),
+            Some((rest, to)) => to.join(rest),
+            None => inside.to_owned(),
+        }
     }
 
     pub(super) fn granted_source(&mut self, found: &Resolved, attributes: u64) -> u32 {
