@@ -272,3 +272,32 @@ fn proc_02_a_granted_program_that_was_replaced_is_not_run() {
         assert_eq!(run(&place)["result"]["stdout"], "new\n", "consented anew as {who:?}");
     }
 }
+
+#[test]
+fn a_pattern_to_write_opens_the_files_that_match_and_new_ones_by_way_of_the_host() {
+    for who in users() {
+        let Some(place) = place(who) else { return };
+        for name in ["old.md", "old.key"] {
+            place.world.put(&format!("srv/out/{name}"), "old");
+        }
+        let wrote = |plugin: &str, name: &str| {
+            let path = srv(&place, &format!("out/{name}"));
+            let itself = json!({"how": "write", "path": path});
+            let asked = json!({"how": "host_request", "method": "write_file", "params": {"path": path, "content": "new"}});
+            [itself, asked].map(|act| {
+                let run = place.run(&["call", plugin, "act", &act.to_string(), "--json"]);
+                run.code == Some(0) && document(&run)["error"].is_null()
+            })
+        };
+        active(&place, "hostile", &["file:read=SRVout/**", "file:write=SRVout/*.md"]);
+        assert_eq!(wrote("hostile", "old.md"), [true, true], "as {who:?}");
+        assert_eq!(wrote("hostile", "new.md"), [false, true], "as {who:?}");
+        assert_eq!(wrote("hostile", "old.key"), [false, false], "as {who:?}");
+        assert_eq!(wrote("hostile", "new.key"), [false, false], "as {who:?}");
+        assert_eq!(fs::read_to_string(place.world.path("srv/out/old.key")).unwrap(), "old");
+        // The twin.
+        active(&place, "whole", &["file:read=SRVout/**", "file:write=SRVout/**"]);
+        assert_eq!(wrote("whole", "old.key"), [true, true], "as {who:?}");
+        assert_eq!(wrote("whole", "newer.key"), [true, true], "as {who:?}");
+    }
+}
