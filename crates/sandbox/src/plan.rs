@@ -281,6 +281,7 @@ impl Plan {
     }
 
     /// Hides what is at `path` below a mount: an empty directory, or an empty file that cannot be read, is in its place.
+    /// A mount below `path` lies on top of it: the way there can be gone, and not listed.
     pub fn hide(&mut self, path: Resolved) -> &mut Self {
         self.hidden.push(path);
         self

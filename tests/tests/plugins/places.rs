@@ -301,3 +301,33 @@ fn a_pattern_to_write_opens_the_files_that_match_and_new_ones_by_way_of_the_host
         assert_eq!(wrote("whole", "newer.key"), [true, true], "as {who:?}");
     }
 }
+
+#[test]
+fn a_plugin_that_may_read_everything_has_its_own_and_nothing_else_of_the_home() {
+    for who in users() {
+        let Some(place) = place(who) else { return };
+        active(&place, "other", &[]);
+        let text = json!({"how": "write_data", "name": "note"});
+        place.act("other", &text);
+        let others = fs::read_dir(place.home("data/other")).unwrap().next().unwrap().unwrap().path();
+        let reads = |name: &str, path: &std::path::Path| read(&place, name, path.to_str().unwrap());
+        for (name, grant) in [
+            ("all", "file:read".to_owned()),
+            ("wide", format!("file:read={}/**", place.world.path("").display())),
+        ] {
+            active(&place, name, &[&grant]);
+            assert_eq!(
+                read(&place, name, &srv(&place, "private/key"))[0].as_deref(),
+                Some("the private key"),
+                "as {who:?}"
+            );
+            for path in [place.home("state.key"), place.home("state.db"), others.clone()] {
+                assert!(path.exists(), "the control: {}", path.display());
+                assert_eq!(reads(name, &path), NOTHING, "{} as {who:?}", path.display());
+            }
+            place.act(name, &text);
+            let own = fs::read_dir(place.home("data").join(name)).unwrap().next().unwrap().unwrap().path();
+            assert!(reads(name, &own)[0].is_some(), "its own can be read, as {who:?}");
+        }
+    }
+}

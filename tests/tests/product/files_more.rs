@@ -190,6 +190,20 @@ fn fs_23_a_wide_read_grant_does_not_hold_the_floor() {
         let literal =
             world.probe(&["--ro", "{home}/.ssh/id_ed25519"], &["read", "{home}/.ssh/id_ed25519"]).run();
         assert!(literal.act().ok, "a literal grant opens the floor\n{literal}");
+        // The same within a wide grant: what is named, and nothing beside it.
+        world.put("home/.ssh/other", &world.canary);
+        let flags: &[&str] = &["--ro", "/", "--ro", "{home}/.ssh/id_ed25519"];
+        for (act, goes) in [
+            (&["read", "{home}/.ssh/id_ed25519"], true),
+            (&["read", "{home}/.ssh/other"], false),
+            (&["list", "{home}/.ssh"], false),
+            (&["read", "{home}/state/token"], false),
+        ] {
+            let run = world.probe(flags, act).run();
+            assert_eq!(run.act().ok, goes, "{act:?} as {who:?}\n{run}");
+        }
+        let all = world.probe(&["--ro", "{home}/.ssh"], &["list", "{home}/.ssh"]).run();
+        assert!(all.act().ok, "the control: it can be listed\n{all}");
     }
 }
 

@@ -69,7 +69,6 @@ fn lay_out(set: &RuleSet, missing: Missing, vars: &Vars) -> Result<(Places, Vec<
     }
     places.executable_directories(set, &granted)?;
     places.settle();
-    places.refuse_what_is_covered(&granted)?;
     Ok((places, hints(&granted)))
 }
 
@@ -239,24 +238,6 @@ impl Places {
             }
             above.push((path.clone(), *access));
         }
-    }
-
-    /// A cover lies on top of everything below it, also of what was granted there by name.
-    fn refuse_what_is_covered(&self, granted: &[(Resolved, Access)]) -> Result<(), Error> {
-        for (found, _) in granted {
-            let mut above = found.path().ancestors().skip(1);
-            if let Some(cover) = above.find_map(|above| self.hidden.get(above)) {
-                let message = format!(
-                    "{} cannot be shown: it lies in {}, which is protected or denied and covered as a whole",
-                    found.path().display(),
-                    cover.path().display(),
-                );
-                return Err(Error::new(ErrorCode::NotEnforceable, message).with_hint(
-                    "leave one of the two grants out, or grant the directory as a whole by its name",
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

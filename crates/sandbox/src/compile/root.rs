@@ -331,7 +331,10 @@ impl Root {
     fn program(&mut self, plan: &Plan) -> Result<(), CompileError> {
         for file in plan.program.scripts().iter().chain([plan.program.file()]) {
             let shown = self.is_foreign(&self.located(file.path().strip_prefix("/").unwrap_or(file.path())));
-            let hidden = plan.hidden.iter().any(|hidden| file.path().starts_with(hidden.path()));
+            let deepest = |path: &Path| file.path().starts_with(path).then(|| path.components().count());
+            let hidden = plan.hidden.iter().filter_map(|hidden| deepest(hidden.path())).max();
+            let granted = plan.mounts.iter().filter_map(|mount| deepest(mount.source.path())).max();
+            let hidden = hidden.is_some_and(|hidden| granted.is_none_or(|granted| granted <= hidden));
             if !shown || hidden {
                 return Err(CompileError::NotVisible { path: file.path().to_owned() });
             }

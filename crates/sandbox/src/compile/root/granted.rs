@@ -12,13 +12,15 @@ use crate::wire::{build, source};
 /// What covers a hidden directory or file: made in the root, empty, without any permission.
 const EMPTY_DIRECTORY: &str = ".hidden-directory";
 const EMPTY_FILE: &str = ".hidden-file";
+/// Where the covers are made of directories in which something is granted.
+const COVERS: &str = ".covers";
 /// Where throw-away copies are kept; covered when they are made, and Landlock lets the program do nothing in it.
 const COPIES: &str = ".copies";
 /// Where a grant is attached that cannot be at its own path, under the number of its source.
 pub(crate) const GRANTS: &str = "/.grants";
 
 impl Root {
-    /// The grants, shallow ones first so that a deeper one lies on top, then what is hidden.
+    /// What is granted and what is hidden, shallow ones first so that a deeper one lies on top.
     pub(super) fn grants(&mut self, plan: &Plan, scratch_bytes: u64) {
         if plan.throw_away {
             self.directory(Path::new(COPIES));
@@ -26,24 +28,51 @@ impl Root {
             self.steps.add().u32(build::SCRATCH).text(&size).u64(NOSUID | NODEV).text(OsStr::new(COPIES));
         }
         let mut mounts: Vec<_> = plan.mounts.iter().collect();
-        mounts.sort_by_key(|mount| mount.source.path().components().count());
-        for mount in &mounts {
-            let found = &mount.source;
-            let mut attributes = NOSUID | NODEV;
-            if mount.access.changes() {
-                attributes |= if mount.access.execute { 0 } else { NOEXEC };
-            } else {
-                attributes |= RDONLY;
-            }
-            let place = self.place(mount, &mounts);
-            if plan.throw_away && mount.access.changes() {
-                self.copy(found, attributes, &place);
-            } else {
-                let source = self.granted_source(found, attributes);
-                self.attach(source, &place, found.is_directory());
-            }
-            self.rule(&place, right::of(mount.access, found.is_directory()));
+        mounts.sort_by_key(|mount| depth(mount.source.path()));
+        let mut hidden: Vec<_> = plan.hidden.iter().collect();
+        hidden.sort_by_key(|hidden| depth(hidden.path()));
+        if !hidden.is_empty() || plan.throw_away {
+            place(self.recipe.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
+            place(self.recipe.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
         }
+        let mut hidden = hidden.into_iter().peekable();
+        for mount in &mounts {
+            while let Some(above) = hidden.next_if(|hidden| depth(hidden.path()) < depth(mount.source.path()))
+            {
+                self.cover(plan, above);
+            }
+            self.grant(plan, mount, &mounts);
+        }
+        for rest in hidden {
+            self.cover(plan, rest);
+        }
+        self.links(plan);
+        if plan.throw_away {
+            // The copies have what they are made of by now; there what is hidden would still be listed.
+            let to = self.steps.add().u32(build::COVER).text(OsStr::new(EMPTY_DIRECTORY));
+            to.text(OsStr::new(COPIES)).u64(0).u64(0);
+        }
+    }
+
+    fn grant(&mut self, plan: &Plan, mount: &Mount, all: &[&Mount]) {
+        let found = &mount.source;
+        let mut attributes = NOSUID | NODEV;
+        if mount.access.changes() {
+            attributes |= if mount.access.execute { 0 } else { NOEXEC };
+        } else {
+            attributes |= RDONLY;
+        }
+        let place = self.place(mount, all);
+        if plan.throw_away && mount.access.changes() {
+            self.copy(found, attributes, &place);
+        } else {
+            let source = self.granted_source(found, attributes);
+            self.attach(source, &place, found.is_directory());
+        }
+        self.rule(&place, right::of(mount.access, found.is_directory()));
+    }
+
+    fn links(&mut self, plan: &Plan) {
         for (from, to) in &plan.links {
             let from = &self.located(from.strip_prefix("/").unwrap_or(from));
             // Below a link of ours (`/bin`) nothing can be made, and it leads to where the host has the same.
@@ -52,32 +81,56 @@ impl Root {
                 self.symlink(to, from);
             }
         }
-        if plan.hidden.is_empty() && !plan.throw_away {
+    }
+
+    /// Hides what is there, if anything shows it.
+    fn cover(&mut self, plan: &Plan, hidden: &Resolved) {
+        let path = self.located(hidden.path().strip_prefix("/").unwrap_or(hidden.path()));
+        if !self.is_foreign(&path) {
             return;
         }
-        place(self.recipe.add().u32(build::DIRECTORY).u32(0), Path::new(EMPTY_DIRECTORY));
-        place(self.recipe.add().u32(build::FILE).u32(0), Path::new(EMPTY_FILE)).blob(b"");
-        if plan.throw_away {
-            // The copies have what they are made of by now; there what is hidden would still be listed.
-            let to = self.steps.add().u32(build::COVER).text(OsStr::new(EMPTY_DIRECTORY));
-            to.text(OsStr::new(COPIES)).u64(0).u64(0);
-        }
-        for hidden in &plan.hidden {
-            let cover = if hidden.is_directory() { EMPTY_DIRECTORY } else { EMPTY_FILE };
-            let path = self.located(hidden.path().strip_prefix("/").unwrap_or(hidden.path()));
-            if self.is_foreign(&path) {
-                let copied = plan.mounts.iter().any(|mount| {
-                    plan.throw_away
-                        && mount.access.changes()
-                        && hidden.path().starts_with(mount.source.path())
-                });
-                // An overlay has numbers of its own.
-                let (device, inode) = if copied { (0, 0) } else { hidden.identity() };
-                self.covers.push((self.steps.count(), hidden.path().to_owned()));
-                let to = self.steps.add().u32(build::COVER).text(OsStr::new(cover));
-                to.text(path.as_os_str()).u64(device).u64(inode);
+        let cover = match hidden.is_directory() {
+            true => self.cover_of(plan, hidden.path()),
+            false => PathBuf::from(EMPTY_FILE),
+        };
+        let copied = plan.mounts.iter().any(|mount| {
+            plan.throw_away && mount.access.changes() && hidden.path().starts_with(mount.source.path())
+        });
+        // An overlay has numbers of its own.
+        let (device, inode) = if copied { (0, 0) } else { hidden.identity() };
+        self.covers.push((self.steps.count(), hidden.path().to_owned()));
+        let to = self.steps.add().u32(build::COVER).text(cover.as_os_str());
+        to.text(path.as_os_str()).u64(device).u64(inode);
+    }
+
+    /// What covers this directory: nothing, or the way to what is granted below it, which can be gone and not listed.
+    fn cover_of(&mut self, plan: &Plan, hidden: &Path) -> PathBuf {
+        let cover = Path::new(COVERS).join(self.steps.count().to_string());
+        let mut is_empty = true;
+        for mount in &plan.mounts {
+            let Ok(rest) = mount.source.path().strip_prefix(hidden) else { continue };
+            if rest.as_os_str().is_empty() {
+                continue;
+            }
+            is_empty = false;
+            let target = cover.join(rest);
+            let mut ways: Vec<&Path> = target.ancestors().collect();
+            // The root itself is there.
+            ways.pop();
+            ways.reverse();
+            for way in ways {
+                let is_file = way == target && !mount.source.is_directory();
+                if !self.made.insert(way.to_owned()) {
+                    continue;
+                }
+                if is_file {
+                    place(self.recipe.add().u32(build::FILE).u32(0), way).blob(b"");
+                } else {
+                    place(self.recipe.add().u32(build::DIRECTORY).u32(0o111), way);
+                }
             }
         }
+        if is_empty { PathBuf::from(EMPTY_DIRECTORY) } else { cover }
     }
 
     /// Lays a throw-away copy at `place`: of the directory, or of the one file from a copy of its directory.
@@ -149,4 +202,8 @@ impl Root {
         write_source(self.sources.add(), found.path(), found.identity(), flags, owner, attributes);
         number
     }
+}
+
+fn depth(path: &Path) -> usize {
+    path.components().count()
 }
