@@ -17,6 +17,9 @@ pub(crate) const KINDS_MAX: usize = 100;
 pub(crate) const SINGLE_MAX: usize = 100;
 /// Operations of one plugin that are counted apart where objects are not.
 const OPERATIONS_MAX: usize = 64;
+/// Different refusals of each operation that are known apart and told singly whatever else is refused: who asks a hundred
+/// times for nothing does not hide the one act of another kind.
+const FEW: usize = 4;
 
 /// What makes two refusals equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +98,8 @@ pub(crate) struct Ledger {
     window: i64,
     single: usize,
     kinds: HashMap<Arc<Kind>, Entry>,
+    /// How many of `kinds` each operation has; of [`OPERATIONS_MAX`] operations.
+    operations: HashMap<(String, String), usize>,
     unlisted: HashMap<Arc<Kind>, Entry>,
 }
 
@@ -126,12 +131,13 @@ impl Ledger {
             window: 0,
             single: 0,
             kinds: HashMap::new(),
+            operations: HashMap::new(),
             unlisted: HashMap::new(),
         }
     }
 
     /// Notes a refusal. The first of its kind within a window is told singly, and so is the first of each request that it
-    /// belongs to, as long as there is room. What the window before has left is put into `left`.
+    /// belongs to, as long as there is room; of each operation the first [`FEW`] kinds always. What the window before has left is put into `left`.
     pub(crate) fn note(
         &mut self,
         denial: &Denial,
@@ -144,12 +150,19 @@ impl Ledger {
         if window != self.window {
             self.take(left);
             self.kinds.clear();
+            self.operations.clear();
             self.unlisted.clear();
             (self.window, self.single) = (window, 0);
         }
         let kind = Kind::of(denial);
-        let kind = match self.kinds.get_key_value(&kind) {
-            Some((known, _)) => Arc::clone(known),
+        let mut is_rare = false;
+        let known = self.kinds.get_key_value(&kind).map(|(known, _)| Arc::clone(known));
+        let kind = match known {
+            Some(known) => known,
+            None if self.is_another_of_few(&kind) => {
+                is_rare = true;
+                Arc::new(kind)
+            }
             None if self.kinds.len() < KINDS_MAX => Arc::new(kind),
             None => {
                 let unlisted = self.unlisted_as(&kind);
@@ -158,13 +171,25 @@ impl Ledger {
             }
         };
         let entry = self.kinds.entry(Arc::clone(&kind)).or_default();
-        if room == Room::Free && self.single < SINGLE_MAX && !entry.requests.contains(request) {
+        let has_room = room == Room::Free && (is_rare || self.single < SINGLE_MAX);
+        if has_room && !entry.requests.contains(request) {
             self.single += 1;
             entry.requests.push(Arc::clone(request));
             return Told::Singly(kind);
         }
         entry.add(denial.count, at_ms);
         Told::Counted
+    }
+
+    /// Counts a new kind with its operation. Whether it is among the first [`FEW`] of that.
+    fn is_another_of_few(&mut self, kind: &Kind) -> bool {
+        let operation = (kind.layer.clone(), kind.operation.clone());
+        if self.operations.len() >= OPERATIONS_MAX && !self.operations.contains_key(&operation) {
+            return false;
+        }
+        let known = self.operations.entry(operation).or_default();
+        *known = known.saturating_add(1);
+        *known <= FEW
     }
 
     /// Under what one is counted that is not known apart.
@@ -260,14 +285,25 @@ mod tests {
         assert_eq!(counted.len(), 1);
         assert_eq!((counted[0].kind.object.as_str(), &*counted[0].kind.grant), (UNLISTED_OBJECT, ""));
         assert_eq!((counted[0].kind.operation.as_str(), counted[0].count), ("read_file", many - told as u64));
-        // Operations are bounded, too.
+        // Another operation is told although the room is taken, and its first kinds with it.
         let mut left = Vec::new();
+        for number in 0..2 * FEW {
+            let mut other = denial(&format!("/other/{number}"));
+            "write_file".clone_into(&mut other.operation);
+            let told = ledger.note(&other, &Arc::from(""), 0, Room::Free, &mut left);
+            assert_eq!(matches!(told, Told::Singly(_)), number < FEW, "{number}");
+        }
+        assert_eq!(taken(&mut ledger).iter().map(|counted| counted.count).sum::<u64>(), FEW as u64);
+        // Operations are bounded, too.
         for number in 0..10 * OPERATIONS_MAX {
             let strange = Denial { count: 1, ..Denial::new("seccomp", format!("call {number}")) };
             ledger.note(&strange, &Arc::from(""), 0, Room::Free, &mut left);
         }
         let counted = taken(&mut ledger);
         assert!(counted.len() <= OPERATIONS_MAX + 1, "{}", counted.len());
-        assert_eq!(counted.iter().map(|counted| counted.count).sum::<u64>(), 10 * OPERATIONS_MAX as u64);
+        // Two operations were there before.
+        let singly = OPERATIONS_MAX - 2;
+        let rest = 10 * OPERATIONS_MAX - singly;
+        assert_eq!(counted.iter().map(|counted| counted.count).sum::<u64>(), rest as u64);
     }
 }
