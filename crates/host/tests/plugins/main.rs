@@ -29,6 +29,7 @@ mod measure;
 mod messages;
 mod offers;
 mod others;
+mod own;
 mod places;
 mod policy;
 mod programs;
