@@ -454,6 +454,12 @@ impl Running {
         self.out.so_far()
     }
 
+    /// What came on standard error so far.
+    #[must_use]
+    pub fn told_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.err.so_far()).into_owned()
+    }
+
     /// Writes to standard input that was kept open.
     ///
     /// # Panics

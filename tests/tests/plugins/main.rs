@@ -17,6 +17,7 @@ mod place;
 mod brokers;
 mod configs;
 mod consents;
+mod dev;
 mod hooks;
 mod installs;
 mod manifests;

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{Host, plugin_name};
 use crate::Error;
-use crate::lifecycle::{Instance, Target, Tool, not_active};
+use crate::lifecycle::{Confinement, Instance, Target, Tool, not_active};
 use crate::plugin::CallOptions;
 use crate::rpc::{CallError, CallMeta, RpcError};
 use crate::schema::CompiledSchema;
@@ -255,7 +255,7 @@ impl Host {
                 count: 1,
                 ..ringfence_api::Denial::new("mount", operation(request))
             };
-            self.context().denied(target, Refused::within(denial, correlation_id));
+            self.refused_file(target, denial, correlation_id);
             return made
                 .with_hint(format!("the policy denies it by '{rule}' ({origin}); no grant overrides that"));
         }
@@ -268,8 +268,15 @@ impl Host {
             count: 1,
             ..ringfence_api::Denial::new("mount", operation(request))
         };
-        self.context().denied(target, Refused::within(denial, correlation_id));
+        self.refused_file(target, denial, correlation_id);
         made.with_hint(grant_hint(target.name.as_str(), &grant))
+    }
+
+    /// Whoever runs under observation has been seen at it.
+    fn refused_file(&self, target: &Target, denial: ringfence_api::Denial, correlation_id: &Arc<str>) {
+        if target.sandbox != Confinement::Observed {
+            self.context().denied(target, Refused::within(denial, correlation_id));
+        }
     }
 }
 
@@ -290,7 +297,7 @@ fn not_started(name: &str, limit: Duration) -> Error {
 
 fn operation(request: &Request) -> String {
     match request {
-        Request::File { op, .. } => format!("{op:?}").to_lowercase(),
+        Request::File { op, .. } => op.permission().to_string(),
         _ => "open".to_owned(),
     }
 }
