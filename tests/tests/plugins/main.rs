@@ -20,6 +20,7 @@ mod consents;
 mod dev;
 mod hooks;
 mod installs;
+mod interpreters;
 mod manifests;
 mod packages;
 mod places;
