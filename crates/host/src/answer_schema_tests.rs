@@ -127,6 +127,7 @@ fn details() -> PluginDetails {
             granted_by: "admin".to_owned(),
             policy: Some(note()),
             place: Some(place()),
+            warnings: vec!["it holds .git".to_owned()],
         }],
         network: "none",
         limits: LimitsInfo {

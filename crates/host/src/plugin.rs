@@ -61,6 +61,10 @@ pub struct GrantInfo {
     /// Where it leads on this machine; `None` for what is over no files, and where it opens just what is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<GrantPlace>,
+    /// What writing there reaches beyond the place, as it was found when it was granted: names of files that lie elsewhere too, and
+    /// what is executed later. Said by what grants, and empty where grants are only listed: looking takes some tenths of a second.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Where a grant over files leads.

@@ -398,6 +398,8 @@ export interface GrantInfo {
   policy?: PolicyNote | null;
   /** Where it leads on this machine; null for what is over no files, and where it opens just what is written. */
   place?: GrantPlace | null;
+  /** What writing there reaches beyond the place, as it was found when it was granted: names of files that lie elsewhere too, and what is executed later. */
+  warnings?: string[];
 }
 
 /** Where a grant over files leads. */

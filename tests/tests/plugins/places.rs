@@ -243,6 +243,15 @@ fn fs_08_22_what_writing_would_reach_is_said_at_consent() {
     place.done(&["activate", "hostile", "--grant-requested"]);
     let written = json!({"how": "write", "path": srv(&place, "out/a")});
     assert_eq!(place.act("hostile", &written), "written", "a warning is no denial");
+    // Whoever grants it by name is told, too, and whoever only lists is not kept waiting.
+    active(&place, "other", &[]);
+    let permission = format!("file:write={}/**", srv(&place, "out"));
+    let granted = place.done(&["grant", "other", &permission]);
+    assert_eq!(granted.err().matches(&format!("note: {permission}: ")).count(), 2, "{granted}");
+    assert!(granted.err().contains("git runs the hooks in it"), "{granted}");
+    assert!(!place.done(&["grants", "other"]).err().contains("note:"));
+    let harmless = place.done(&["grant", "other", &format!("file:read={}/**", srv(&place, "out"))]);
+    assert!(!harmless.err().contains("note:"), "the twin: what only reads\n{harmless}");
 }
 
 #[test]

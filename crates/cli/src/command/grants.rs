@@ -131,7 +131,8 @@ fn answer(name: &str, grants: &[GrantInfo]) -> Result<Answer, Error> {
 fn notes(grant: &GrantInfo) -> Vec<String> {
     let permission = one_line(&grant.permission.to_string());
     let place = grant.place.as_ref().map(|place| format!("{permission}: {}", one_line(&place.line())));
-    place.into_iter().chain(policy(grant)).collect()
+    let warnings = grant.warnings.iter().map(|warning| format!("note: {permission}: {}", one_line(warning)));
+    place.into_iter().chain(warnings).chain(policy(grant)).collect()
 }
 
 /// What the policy takes of a grant, in lines.
@@ -159,6 +160,7 @@ mod tests {
             granted_by: "ada".to_owned(),
             policy: None,
             place: None,
+            warnings: Vec::new(),
         };
         let closed = GrantInfo {
             place: Some(GrantPlace {
@@ -172,6 +174,8 @@ mod tests {
             notes(&closed),
             ["file:read=/srv/notes/**: nothing was there; it opens nothing until somebody consents anew"]
         );
+        let warned = GrantInfo { warnings: vec!["it holds .git: hooks".to_owned()], ..grant.clone() };
+        assert_eq!(notes(&warned), ["note: file:read=/srv/notes/**: it holds .git: hooks"]);
         let narrowed = GrantInfo {
             policy: Some(PolicyNote {
                 effect: PolicyEffect::Narrowed,

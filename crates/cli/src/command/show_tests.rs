@@ -59,6 +59,7 @@ fn details() -> PluginDetails {
             granted_by: "ada".to_owned(),
             policy: None,
             place: None,
+            warnings: Vec::new(),
         }],
         network: "none",
         limits: LimitsInfo {

@@ -273,12 +273,12 @@ impl Host {
     pub async fn grants(&self, name: &str) -> Result<Vec<GrantInfo>, Error> {
         let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
         let store = context.store.clone();
-        store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&name)?)).await
+        store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&name)?, &[])).await
     }
 
     /// Grants more. A running plugin is restarted with it; one that runs in another process of this home, as soon as no call
     /// is under way there. Whoever grants all that a plugin cannot do without, while it waits for consent, has consented to it;
-    /// what else it asks for is refused.
+    /// what else it asks for is refused. What is answered has [warnings](GrantInfo::warnings) of what was granted now.
     ///
     /// # Errors
     /// `invalid_permission`, `floor`, `path_not_found` for grants that cannot be held; `policy_denied` for one of which the
@@ -290,7 +290,7 @@ impl Host {
         let plugin = plugin_name(name)?;
         let lock = self.act().await;
         let (context, wanted, by) = (Arc::clone(self.context()), plugin.clone(), self.actor());
-        let permissions = permissions.to_vec();
+        let (permissions, just_now) = (permissions.to_vec(), permissions.to_vec());
         let store = context.store.clone();
         let before = store
             .run(move |store| {
@@ -305,7 +305,9 @@ impl Host {
             .await?;
         self.act_on_consent(&plugin, &before, Others::Told).await?;
         drop(lock);
-        self.grants(name).await
+        let context = Arc::clone(self.context());
+        let store = context.store.clone();
+        store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&plugin)?, &just_now)).await
     }
 
     /// Takes grants back. It acts at once: a running plugin is killed and started again with less, so that no descriptor or

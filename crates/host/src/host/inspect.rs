@@ -245,14 +245,24 @@ pub(super) fn summary(row: &PluginRow) -> Result<PluginSummary, Error> {
 ///
 /// # Errors
 /// `invalid_manifest` when the stored one cannot be read.
-pub(super) fn grant_infos(context: &Context, trusted: &Trusted) -> Result<Vec<GrantInfo>, Error> {
+/// The grants, with warnings of those that were given `just_now`.
+pub(super) fn grant_infos(
+    context: &Context,
+    trusted: &Trusted,
+    just_now: &[Permission],
+) -> Result<Vec<GrantInfo>, Error> {
     let permissions: Vec<Permission> = trusted.grants.iter().map(|grant| grant.permission.clone()).collect();
     let manifest = trusted.plugin.package.manifest()?;
     let pins = Arc::new(places::known(context, trusted.plugin.name(), &trusted.grants, Misfit::Told)?);
     let (judged, standing) = policed(context, &trusted.plugin.package, (&permissions, Some(&pins)))?;
+    let home = vars_of_home(&context.home)?.home().map(|home| home.as_path().to_owned());
     let with_policy = |(number, row): (usize, &GrantRow)| GrantInfo {
         policy: judged.get(number).and_then(policy_note),
         place: standing.get(&row.permission.to_string()).and_then(|found| place(&row.permission, found)),
+        warnings: match (just_now.contains(&row.permission), standing.get(&row.permission.to_string())) {
+            (true, Some(found)) => warnings_of(&row.permission, &found.path, home.as_deref()),
+            _ => Vec::new(),
+        },
         ..grant_info(row, manifest.runtime)
     };
     Ok(trusted.grants.iter().enumerate().map(with_policy).collect())
@@ -313,7 +323,17 @@ fn grant_info(row: &GrantRow, runtime: Runtime) -> GrantInfo {
         granted_by: row.by.clone(),
         policy: None,
         place: None,
+        warnings: Vec::new(),
     }
+}
+
+/// What writing there would reach beyond it.
+fn warnings_of(permission: &Permission, path: &Path, home: Option<&Path>) -> Vec<String> {
+    if *permission.name() != PermissionName::FileWrite {
+        return Vec::new();
+    }
+    let said = crate::consent::place::warnings(path, home);
+    said.iter().map(|line| shown_up_to(line, usize::MAX)).collect()
 }
 
 fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error> {
@@ -322,7 +342,7 @@ fn details(context: &Context, name: &PluginName) -> Result<PluginDetails, Error>
     let trusted = context.trusted(name)?;
     let row = &trusted.plugin;
     let manifest = context.completed(row.package.manifest()?);
-    let grants = grant_infos(context, &trusted)?;
+    let grants = grant_infos(context, &trusted, &[])?;
     let policy = context.policy.about(name.as_str());
     let asked = runtime::effective_limits(&context.config().plugins, &manifest.limits);
     let (_, lowered) = crate::policy::clamp(&asked, &policy.ceilings);
@@ -424,11 +444,9 @@ pub(super) fn consent_request(context: &Context, name: &PluginName) -> Result<Co
 fn warn(context: &Context, package: &PackageRow, asked: &mut ConsentRequest) -> Result<(), Error> {
     let (_, standing) = asked_places(context, package, asked)?;
     let home = vars_of_home(&context.home)?.home().map(|home| home.as_path().to_owned());
-    let open = |item: &&mut Asked| !item.granted && *item.permission.name() == PermissionName::FileWrite;
-    for item in asked.asked.iter_mut().filter(open) {
+    for item in asked.asked.iter_mut().filter(|item| !item.granted) {
         let Some(found) = standing.get(&item.permission.to_string()) else { continue };
-        let said = crate::consent::place::warnings(&found.path, home.as_deref());
-        item.warnings = said.iter().map(|line| shown_up_to(line, usize::MAX)).collect();
+        item.warnings = warnings_of(&item.permission, &found.path, home.as_deref());
     }
     Ok(())
 }

@@ -473,6 +473,9 @@ class GrantInfo(_GrantInfoNeeded, total=False):
     policy: "Optional[PolicyNote]"
     # Where it leads on this machine; null for what is over no files, and where it opens just what is written.
     place: "Optional[GrantPlace]"
+    # What writing there reaches beyond the place, as it was found when it was granted: names of files that lie
+    # elsewhere too, and what is executed later.
+    warnings: "List[str]"
 
 
 class _GrantPlaceNeeded(TypedDict):
