@@ -7,7 +7,6 @@ use serde_json::json;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 const CODE: &str = "import json, os, sys\n\ndef act(a):\n    found = {'prefix': sys.prefix, 'json': json.__file__}\n    \
     for path in a['paths']:\n        try:\n            found[path] = len(open(path, 'rb').read()) > 0\n        \
@@ -29,12 +28,9 @@ fn version_manager(world: &World, version: &str) {
     // What nothing here imports takes longer to copy than all the rest.
     let copy = "import shutil, sys; shutil.copytree(*sys.argv[1:], ignore=shutil.ignore_patterns('test', '__pycache__', \
                 'config-*', 'idlelib', 'lib2to3', 'ensurepip', 'tkinter', 'pydoc_data', 'lib-dynload'))";
-    let copied = Command::new("/usr/bin/python3")
-        .args(["-c", copy])
-        .arg(Path::new("/usr/lib").join(&name))
-        .arg(prefix.join("lib").join(&name))
-        .status();
-    assert!(copied.unwrap().success());
+    let library = |root: &Path| root.join("lib").join(&name).to_string_lossy().into_owned();
+    let (from, to) = (library(Path::new("/usr")), library(&prefix));
+    world.bare_program(&["/usr/bin/python3", "-c", copy, &from, &to]).run().expect_code(0);
     world.put("manager/shims/python3", "#!/bin/sh\necho 'a shim was run' >&2\nexit 9\n");
     fs::set_permissions(world.path("manager/shims/python3"), Permissions::from_mode(0o755)).unwrap();
     world.put("manager/secret", "beside it");
