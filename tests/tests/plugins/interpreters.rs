@@ -14,17 +14,19 @@ const CODE: &str = "import json, os, sys\n\ndef act(a):\n    found = {'prefix': 
     except OSError:\n        found['changed'] = False\n    return found\n";
 
 /// A Python of its own, as pyenv keeps it: `versions/VERSION` with the interpreter and its library, and a shim.
-fn version_manager(world: &World, version: &str) {
-    let real = fs::canonicalize("/usr/bin/python3").unwrap();
-    let name = real.file_name().unwrap().to_str().unwrap().to_owned();
-    let prefix = world.path(&format!("manager/versions/{version}"));
+fn version_manager(world: &World, number: &str) {
+    let version = world
+        .bare_program(&["/usr/bin/python3", "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"])
+        .run();
+    let name = version.out().trim().to_owned();
+    let prefix = world.path(&format!("manager/versions/{number}"));
     for directory in ["manager", "manager/shims", "manager/versions"] {
         world.mkdir(directory);
     }
     for directory in ["", "/bin", "/lib"] {
-        world.mkdir(&format!("manager/versions/{version}{directory}"));
+        world.mkdir(&format!("manager/versions/{number}{directory}"));
     }
-    fs::copy(&real, prefix.join("bin/python3")).unwrap();
+    fs::copy(Path::new("/usr/bin").join(&name), prefix.join("bin/python3")).unwrap();
     // What nothing here imports takes longer to copy than all the rest.
     let copy = "import shutil, sys; shutil.copytree(*sys.argv[1:], ignore=shutil.ignore_patterns('test', '__pycache__', \
                 'config-*', 'idlelib', 'lib2to3', 'ensurepip', 'tkinter', 'pydoc_data', 'lib-dynload'))";
