@@ -97,11 +97,14 @@ def hear():
 
 
 def in_order(requests):
-    """Asks one after another; `$stream` stands for the stream that was opened last."""
+    """Asks one after another; `$stream` stands for the stream that was opened last. What has a third member is cancelled."""
     stream = None
-    for number, (method, params) in enumerate(requests):
+    for number, (method, params, *cancelled) in enumerate(requests):
         params = {name: stream if value == "$stream" else value for name, value in params.items()}
         send({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        if cancelled:
+            time.sleep(cancelled[0])
+            send({"jsonrpc": "2.0", "method": "$/cancel", "params": {"id": number}})
         said = hear()
         stream = (said.get("result") or {}).get("stream", stream)
         yield said

@@ -178,6 +178,16 @@ fn net_16_streams_are_few_bounded_and_nobody_elses() {
         assert_eq!(own[2]["result"], json!({"closed": true}), "as {who:?}: {own:?}");
         assert_eq!(own[3]["error"]["data"]["code"], "not_found", "as {who:?}: {own:?}");
         events.was_left(before + 1);
+        // A read that is cancelled while it waits takes nothing with it.
+        let given_up = json!(["http_fetch_read", {"stream": "$stream"}, 0.3]);
+        let go = json!(["http_fetch", {"url": events.url("/go")}]);
+        let on = place.in_order("hostile", &[open(&url), read(), given_up, go, read()]);
+        assert_eq!(on[2]["error"]["data"]["code"], "cancelled", "as {who:?}: {on:?}");
+        assert_eq!(
+            on[4]["result"],
+            json!({"body": "second\n", "offset": 6, "done": false}),
+            "as {who:?}: {on:?}"
+        );
         // What is never read stays with the server: no more than the kernel's buffers were sent.
         let idle = place.in_order(
             "hostile",

@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::task::AbortHandle;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -25,6 +25,8 @@ use crate::rpc::RpcError;
 
 /// How long one address is tried before the next.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long a connection that nobody holds any more may take to say so to its server. Nothing more is read from it.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection, with TLS or without.
 #[derive(Debug)]
@@ -92,14 +94,10 @@ pub(super) async fn connect(network: &Network, url: &Url, addresses: &[IpAddr]) 
     Err(failed(&format!("{} cannot be reached: {why}", url.authority())))
 }
 
-/// A connection in use. Dropped, it is closed.
+/// A connection in use. It is closed when this is dropped, in order if the server does not hold that up.
 #[derive(Debug)]
-pub(super) struct Connected(AbortHandle);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+pub(super) struct Connected {
+    _held: oneshot::Sender<()>,
 }
 
 /// Sends the request and reads the head of the answer. The body can be read while the connection is held.
@@ -116,13 +114,19 @@ pub(super) async fn send(
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection) = handshake.map_err(|error| failed(&told(&error)))?;
-    // Ends when the answer was read or dropped, and with whoever holds it at the latest.
-    let task = tokio::spawn(async move {
-        if let Err(error) = connection.await {
+    let (held, let_go) = oneshot::channel();
+    let connected = Connected { _held: held };
+    // Ends when the answer was read, and a moment after nobody holds it any more at the latest.
+    tokio::spawn(async move {
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => Some(ended),
+            _ = let_go => tokio::time::timeout(CLOSE_WAIT, connection).await.ok(),
+        };
+        if let Some(Err(error)) = ended {
             tracing::debug!(error = %error, "a connection to a server ended with an error");
         }
     });
-    let connected = Connected(task.abort_handle());
     let response = sender.send_request(request).await.map_err(|error| failed(&told(&error)))?;
     Ok((response, connected))
 }

@@ -11,6 +11,9 @@ use super::servers::{Answer, Server};
 use crate::rig::{Both, Rig};
 
 const PYTHON: &str = r#"
+import os
+import signal
+
 from ringfence import HostError, host
 
 KEPT = []
@@ -34,6 +37,7 @@ ACTS = {
     'close': lambda a: KEPT.pop().close(),
     'whole': lambda a: len(host.http_fetch(a['url'])['body']),
     'ask': lambda a: host.request(a['method'], a['params']),
+    'die': lambda a: os.kill(os.getpid(), signal.SIGKILL),
 }
 
 def act(a):
@@ -75,6 +79,7 @@ const acts = {
   },
   whole: async ({ url }) => (await host.httpFetch(url)).body.length,
   ask: ({ method, params }) => host.request(method, params),
+  die: () => process.kill(process.pid, 'SIGKILL'),
 };
 
 export async function act(a) {
@@ -263,6 +268,25 @@ async fn a_grant_that_is_taken_back_ends_what_is_read_under_it() {
         place.open(name, "/events").await;
         assert!(place.read(name).await.as_str().unwrap().starts_with("first\n"), "{runtime}");
         place.rig.host.deactivate(name).await.unwrap();
+        place.server.was_left(2 * turn + 2).await;
+    }
+    place.rig.host.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_takes_the_grant_and_a_plugin_that_dies_end_what_is_read() {
+    let place = Place::new().await;
+    let policy = place.rig.host.home().policy_file();
+    for (turn, Both { name, runtime }) in place.both.iter().enumerate() {
+        assert_eq!(place.open(name, "/events").await["status"], json!(200), "{runtime}");
+        std::fs::write(&policy, format!("deny = [\"{}\"]\n", place.grant)).unwrap();
+        // Nobody calls it: the host looks by itself.
+        place.server.was_left(2 * turn + 1).await;
+        let denied = place.open(name, "/events").await;
+        assert_eq!(denied["code"], json!("permission_denied"), "{runtime}: {denied}");
+        std::fs::write(&policy, "default = \"allow\"\n").unwrap();
+        assert_eq!(place.open(name, "/events").await["status"], json!(200), "{runtime}");
+        assert!(place.rig.host.call(name, "act", json!({"do": "die"})).await.is_err(), "{runtime}");
         place.server.was_left(2 * turn + 2).await;
     }
     place.rig.host.shutdown().await;
