@@ -2,7 +2,8 @@
 //!
 //! One file for each kind of thing that is asked for. Each method asks one permission (its own data and configuration need
 //! none), stands in the audit trail before it is done, and works within the deadline of the request and the size of a
-//! message. Start reading at `asking.rs`: how a method judges, records and answers.
+//! message. A body that is read piece by piece is judged and recorded when it is fetched, and recorded once more when it ends. Start
+//! reading at `asking.rs`: how a method judges, records and answers.
 
 mod asking;
 mod config;
