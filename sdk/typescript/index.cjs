@@ -134,10 +134,13 @@ const call = () => session?.storage?.getStore();
 
 const ask = async (method, params, timeoutMs) => (await result(method, params, timeoutMs)) ?? {};
 
-async function result(method, params, timeoutMs) {
+/** The same when the call in progress has been cancelled or has no time left: to let go of what it holds. */
+const askBeside = (method, params, timeoutMs) => result(method, params, timeoutMs, null);
+
+async function result(method, params, timeoutMs, within = call()) {
   let outcome;
   try {
-    outcome = await running().engine.request(method, params, call(), timeoutMs);
+    outcome = await running().engine.request(method, params, within ?? undefined, timeoutMs);
   } catch (error) {
     if (error?.kind === 'large') throw new HostError(error.message, { code: 'too_large', number: -31005 });
     throw error;
@@ -222,8 +225,13 @@ const host = {
     await ask('set_config', { config });
   },
   request: (method, params = {}, { timeoutMs } = {}) => result(method, params, timeoutMs),
-  async httpFetch(url, { method = 'GET', headers, body, timeoutMs, maxBytes } = {}) {
+  async httpFetch(url, { method = 'GET', headers, body, timeoutMs, maxBytes, stream = false } = {}) {
     const params = { url, method, headers, max_bytes: maxBytes, ...(body !== undefined && content('body', body)) };
+    if (stream) {
+      const { httpStream } = require('./lib/http.cjs');
+      const answer = await ask('http_fetch', { ...params, stream }, timeoutMs);
+      return httpStream(answer, url, { ask, askBeside, HostError });
+    }
     const answer = await ask('http_fetch', params, timeoutMs);
     return { status: answer.status, headers: answer.headers ?? {}, body: textOrBytes(answer, 'body'), url: answer.url ?? url };
   },

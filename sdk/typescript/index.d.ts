@@ -145,6 +145,39 @@ export interface HttpResponse {
   body: string | Buffer;
 }
 
+/**
+ * The answer of a server whose body is still to be read. `for await` gives its pieces as they arrive. Closed by the end of the body,
+ * by leaving the loop, `close()`, the end of the plugin, and by the host when nobody reads for 60 s. One reader at a time.
+ */
+export interface HttpStream extends AsyncIterable<Buffer> {
+  /** Where the answer comes from, after redirects. */
+  url: string;
+  status: number;
+  headers: Record<string, string>;
+  /** Whether the body was read to its end, or closed. */
+  readonly closed: boolean;
+  /**
+   * The next piece, as soon as there is one: at most `maxBytes`, at most 64 KiB. Empty at the end of the body. Rejected with Timeout
+   * when nothing came in time, and then still open; with `too_large` when the body has more bytes than the `maxBytes` of the fetch;
+   * with `fetch_failed` when the server breaks off.
+   */
+  read(maxBytes?: number, options?: { timeoutMs?: number }): Promise<Buffer>;
+  /** The lines of the body as text, without their ends (LF, or CR LF), each as soon as it is there. */
+  lines(): AsyncGenerator<string, void, undefined>;
+  /** Reads no more: the host closes the connection. Does nothing when it is closed already. */
+  close(): Promise<void>;
+}
+
+export interface HttpOptions {
+  /** Default `GET`. */
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string | Uint8Array;
+  timeoutMs?: number;
+  /** Of the body of the answer. */
+  maxBytes?: number;
+}
+
 export interface FileEntry {
   /** Bytes when it is not UTF-8. */
   name: string | Buffer;
@@ -203,7 +236,9 @@ export interface Host {
   /** Any request by its name, such as a method of the host application's own (`x_crm_export`): its result. */
   request<Result = any>(method: string, params?: Record<string, unknown>, options?: { timeoutMs?: number }): Promise<Result>;
   /** Fails with `too_large` above `maxBytes`, which cannot raise the host's own limit. Needs `network:request`. */
-  httpFetch(url: string, options?: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; timeoutMs?: number; maxBytes?: number }): Promise<HttpResponse>;
+  httpFetch(url: string, options?: HttpOptions & { stream?: false }): Promise<HttpResponse>;
+  /** As soon as the headers are there; the body is read piece by piece, and may be as large as 1 GiB. `busy` above 8 of them. */
+  httpFetch(url: string, options: HttpOptions & { stream: true }): Promise<HttpStream>;
   /** Text, or bytes when it is not UTF-8. Paths are absolute, or relative to the package. Needs `file:read`. */
   readFile(path: string): Promise<string | Buffer>;
   /** Replaces a file in one step, or makes it. Needs `file:write`. */

@@ -17,7 +17,8 @@ export interface Fakes {
 export interface FakeResponse {
   status?: number;
   headers?: Record<string, string>;
-  body?: string | Uint8Array;
+  /** Pieces are given one by one where the plugin asks for a stream, and joined where it does not. */
+  body?: string | Uint8Array | Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>;
 }
 
 export interface HarnessOptions extends Fakes {
@@ -44,6 +45,8 @@ export class FakeHost {
   readonly denials: { layer: string; operation: string; object: string; grant: string; message: string }[];
   readonly hooks: any[];
   readonly cancelled: unknown[];
+  /** Bodies that the plugin reads and has neither read to their end nor closed, by their ids. */
+  readonly streams: Map<string, unknown>;
   allows(permission: string, object: string): boolean;
 }
 

@@ -69,6 +69,10 @@ pub mod method {
     pub const SET_CONFIG: &str = "set_config";
     /// Plugin to host: an HTTP request.
     pub const HTTP_FETCH: &str = "http_fetch";
+    /// Plugin to host: the next piece of a body that is read as a stream.
+    pub const HTTP_FETCH_READ: &str = "http_fetch_read";
+    /// Plugin to host: no more of such a body.
+    pub const HTTP_FETCH_CLOSE: &str = "http_fetch_close";
     /// Plugin to host: read a file.
     pub const READ_FILE: &str = "read_file";
     /// Plugin to host: write a file.
@@ -97,6 +101,8 @@ pub mod method {
         GET_CONFIG,
         SET_CONFIG,
         HTTP_FETCH,
+        HTTP_FETCH_READ,
+        HTTP_FETCH_CLOSE,
         READ_FILE,
         WRITE_FILE,
         DELETE_FILE,

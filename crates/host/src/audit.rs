@@ -28,6 +28,7 @@
 //! | `start_failed` | `cause` `exit_code` `signal` |
 //! | `quarantine`, `release` | `reason`; `by` |
 //! | `call` | `method` `tool` |
+//! | `stream_end` | `object` `bytes` `how` (`read`, `closed`, `unread`, `timeout`, `too_large`, `failed`, `stopped`): a body that was fetched piece by piece |
 //! | `call_summary` | `method` `second` `count`: calls above 1,000 a second |
 //! | `denial` | `layer` `operation` `object` `grant` `count` |
 //! | `token_create` | `id` `role` `name` `expires_at_ms` `by`; of a plugin, when it is for one alone |

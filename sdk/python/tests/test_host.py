@@ -107,6 +107,70 @@ class Host(PluginTest):
             plugin.call("raw", {})
         self.assertEqual(seen, [{"command": ["/bin/date"], "timeout_s": 2}])
 
+    def test_a_body_is_read_piece_by_piece_with_its_grant_and_not_without_it(self):
+        source = """
+            import threading
+            from ringfence import Cancelled, HostError, host
+            URL = "https://api.example.com/x"
+            def lines(arguments):
+                with host.http_fetch(URL, stream=True) as answer:
+                    seen = list(answer.iter_lines())
+                    return [answer.status, answer.headers, answer.url, answer.closed, answer.read().decode(), seen]
+            def pieces(arguments):
+                with host.http_fetch(URL, stream=True, max_bytes=9) as answer:
+                    return [piece.hex() for piece in answer] + [answer.read(2).hex()]
+            def some(arguments):
+                with host.http_fetch(URL, stream=True) as answer:
+                    return answer.read(2).hex()
+            def whole(arguments):
+                return host.http_fetch(URL)["body"]
+            def many(arguments):
+                opened = []
+                try:
+                    while True:
+                        opened.append(host.http_fetch(URL, stream=True))
+                except HostError as error:
+                    opened[0].close()
+                    opened[0].close()
+                    return [len(opened), error.code, host.http_fetch(URL, stream=True).closed]
+            def lost(arguments):
+                with host.http_fetch(URL, stream=True) as answer:
+                    answer.read()
+            def until_cancelled(arguments):
+                with host.http_fetch(URL, stream=True) as answer:
+                    host.progress(1)
+                    while not host.cancelled():
+                        threading.Event().wait(0.01)
+                    answer.read()
+        """
+        package = self.package(source)
+        body = ["one\r\nt", "", "wo\n\nth", b"\xc3", b"\xa9"]
+        fakes = {"http": {"https://api.example.com/x": {"status": 201, "headers": {"a": "b"}, "body": body}}}
+        for case in matrix(["network:request=*.example.com:443"]):
+            with self.subTest(off=case.off), PluginHarness(package, grants=case.grants, **fakes) as plugin:
+                if case.off is not None:
+                    self.assertEqual(self.failure(plugin.call, "lines").data["grant"], "network:request=api.example.com:443")
+                    self.assertEqual(len(plugin.host.denials), 1)
+                    continue
+                self.assertEqual(plugin.call("lines"), [
+                    201, {"a": "b"}, "https://api.example.com/x", True, "", ["one", "two", "", "thé"]])
+                self.assertEqual(plugin.call("pieces"), [
+                    "6f6e650d0a74", "776f0a0a7468", "c3", "a9", ""])
+                self.assertEqual(plugin.call("whole"), "one\r\ntwo\n\nthé")
+                self.assertEqual((plugin.call("some"), plugin.host.streams), ("6f6e", {}))
+                self.assertEqual(plugin.host.requests[-1], ("http_fetch_close", {"stream": "stream-3"}))
+                begun = plugin.start_call("until_cancelled")
+                while not begun.progress:
+                    plugin.ping()
+                begun.cancel()
+                self.assertEqual(self.failure(begun.result).code, "cancelled")
+                self.assertEqual(plugin.host.streams, {}, "it is closed although its call was cancelled")
+                self.assertEqual(plugin.call("many"), [8, "busy", False])
+                answers = {"http_fetch_read": lambda params: {"result": {"body": "x", "offset": 1, "done": False}}}
+                with PluginHarness(package, grants=case.grants, answers=answers, **fakes) as other:
+                    self.assertEqual(self.failure(other.call, "lost").data["host_code"], "incomplete")
+                    self.assertEqual(other.host.streams, {})
+
     def test_every_function_works_with_its_grant_and_is_denied_without_it(self):
         package = self.package(SOURCE)
         for name, grant in GRANTS.items():

@@ -6,6 +6,9 @@ const { fromSql, toSql } = sql;
 
 /** Quota of the fake store, in characters of JSON. */
 const DATA_MAX_CHARS = 1_000_000;
+/** Bodies that a plugin reads piece by piece at once, and the largest piece of one in bytes. */
+const STREAMS_MAX = 8;
+const PIECE_MAX_BYTES = 64 * 1024;
 
 /** What no wildcard over `profile:read` opens, unless a host application says otherwise. */
 export const SENSITIVE_FIELDS = new Set([
@@ -16,12 +19,14 @@ export const SENSITIVE_FIELDS = new Set([
 const PERMISSIONS = new Map(Object.entries({
   store_plugin_data: null, load_plugin_data: null, delete_plugin_data: null, list_plugin_data: null,
   get_config: null, set_config: 'config:write', post_event: 'event:post', get_user_profile: 'profile:read',
-  http_fetch: 'network:request', read_file: 'file:read', write_file: 'file:write', delete_file: 'file:delete',
+  http_fetch: 'network:request', http_fetch_read: null, http_fetch_close: null, read_file: 'file:read', write_file: 'file:write', delete_file: 'file:delete',
   list_files: 'file:read', run_process: 'subprocess:execute', query_database: 'database:read',
   execute_database: 'database:write', register_hook: 'hook:register',
 }));
 
 export class FakeHost {
+  #opened = 0;
+
   constructor(grants, config, { files, http, databases, processes, profile, data = {}, answers = {} } = {}) {
     Object.assign(this, { grants: [...grants], config, http, databases, processes, profile, answers });
     this.files = files === undefined ? undefined : { ...files };
@@ -34,6 +39,7 @@ export class FakeHost {
     this.denials = [];
     this.hooks = [];
     this.cancelled = [];
+    this.streams = new Map();
   }
 
   allows(permission, scope) {
@@ -142,7 +148,36 @@ export class FakeHost {
     if (this.http === undefined) return undefined;
     const found = typeof this.http === 'function' ? await this.http(params) : this.http[params.url];
     const { status = 200, headers = {}, body = '' } = found ?? { status: 404 };
-    return { result: { status, headers, url: params.url, ...content('body', body) } };
+    const result = { status, headers, url: params.url };
+    if (params.stream) return this.#open(result, body);
+    return { result: { ...result, ...content('body', isWhole(body) ? body : await joined(body)) } };
+  }
+
+  #open(result, body) {
+    if (this.streams.size >= STREAMS_MAX) {
+      return failure(-31004, 'busy', `${STREAMS_MAX} streams are open, which is the most at once`);
+    }
+    this.#opened += 1;
+    const stream = `stream-${this.#opened}`;
+    this.streams.set(stream, { pieces: buffers(body), offset: 0, held: Buffer.alloc(0) });
+    return { result: { ...result, stream } };
+  }
+
+  async http_fetch_read({ stream, max_bytes: most = PIECE_MAX_BYTES }) {
+    const open = this.streams.get(stream);
+    if (open === undefined) return failure(-32602, 'not_found', `there is no stream ${stream}`);
+    if (open.held.length === 0) open.held = (await open.pieces.next()).value ?? open.held;
+    const { offset } = open;
+    const piece = open.held.subarray(0, Math.min(most, PIECE_MAX_BYTES));
+    open.held = open.held.subarray(piece.length);
+    open.offset += piece.length;
+    const done = piece.length === 0;
+    if (done) this.streams.delete(stream);
+    return { result: { ...content('body', text(piece)), offset, done } };
+  }
+
+  http_fetch_close({ stream }) {
+    return { result: { closed: this.streams.delete(stream) } };
   }
 
   read_file({ path }) {
@@ -215,6 +250,27 @@ export function matches(pattern, text) {
 
 function content(name, value) {
   return typeof value === 'string' ? { [name]: value } : { [`${name}_base64`]: Buffer.from(value).toString('base64') };
+}
+
+const isWhole = (body) => typeof body === 'string' || body instanceof Uint8Array;
+
+/** The pieces of a body that are not empty. */
+async function* buffers(body) {
+  for await (const piece of isWhole(body) ? [body] : body) {
+    if (piece.length > 0) yield Buffer.from(piece);
+  }
+}
+
+async function joined(body) {
+  const all = [];
+  for await (const piece of buffers(body)) all.push(piece);
+  return text(Buffer.concat(all));
+}
+
+/** Text when it is UTF-8. */
+function text(bytes) {
+  const read = bytes.toString();
+  return Buffer.from(read).equals(bytes) ? read : bytes;
 }
 
 function failure(code, word, message) {

@@ -63,6 +63,69 @@ test('every function works with its grant and is denied without it', async (t) =
   assert.equal(denied.host.denials.length, Object.keys(GRANTS).length);
 });
 
+const STREAMS = `
+import { HostError, host } from "ringfence";
+const URL = "https://api.example.com/x";
+const open = (options) => host.httpFetch(URL, { stream: true, ...options });
+export async function lines() {
+  const answer = await open();
+  const seen = [];
+  for await (const line of answer.lines()) seen.push(line);
+  return [answer.status, answer.headers, answer.url, answer.closed, (await answer.read()).length, seen];
+}
+export async function pieces() {
+  const seen = [];
+  for await (const piece of await open()) seen.push(piece.toString("hex"));
+  return seen;
+}
+export async function some() {
+  for await (const piece of await open()) return piece.toString("hex");
+}
+export const whole = async () => (await host.httpFetch(URL)).body;
+export async function many() {
+  const opened = [];
+  try {
+    for (;;) opened.push(await open());
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    await opened[0].close();
+    await opened[0].close();
+    return [opened.length, error.code, (await open()).closed];
+  }
+}
+export async function untilCancelled() {
+  const answer = await open();
+  host.progress(1);
+  for await (const piece of answer) await new Promise((resolve) => host.signal.addEventListener("abort", resolve));
+}
+`;
+
+test('a body is read piece by piece with its grant, and not without it', async (t) => {
+  const grants = ['network:request=*.example.com:443'];
+  const body = ['one\r\nt', '', 'wo\n\nth', Buffer.from([0xc3]), Buffer.from([0xa9])];
+  const http = { 'https://api.example.com/x': { status: 201, headers: { a: 'b' }, body } };
+  const denied = await start(t, STREAMS, { http });
+  assert.equal((await failure(denied.call('lines'))).data.grant, 'network:request=api.example.com:443');
+  assert.equal(denied.host.denials.length, 1);
+  const plugin = await start(t, STREAMS, { http, grants });
+  assert.deepEqual(await plugin.call('lines'),
+    [201, { a: 'b' }, 'https://api.example.com/x', true, 0, ['one', 'two', '', 'thé']]);
+  assert.deepEqual(await plugin.call('pieces'), ['6f6e650d0a74', '776f0a0a7468', 'c3', 'a9']);
+  assert.equal(await plugin.call('whole'), 'one\r\ntwo\n\nthé');
+  assert.equal(await plugin.call('some'), '6f6e650d0a74');
+  assert.deepEqual(plugin.host.requests.at(-1), ['http_fetch_close', { stream: 'stream-3' }]);
+  const begun = plugin.startCall('untilCancelled');
+  while (begun.progress.length === 0) await plugin.ping();
+  begun.cancel();
+  assert.equal((await failure(begun.result())).code, 'cancelled');
+  while (plugin.host.streams.size > 0) await plugin.ping();
+  assert.deepEqual(await plugin.call('many'), [8, 'busy', false]);
+  const answers = { http_fetch_read: () => ({ result: { body: 'x', offset: 1, done: false } }) };
+  const other = await start(t, STREAMS, { http, grants, answers });
+  assert.equal((await failure(other.call('pieces'))).data.host_code, 'incomplete');
+  assert.equal(other.host.streams.size, 0);
+});
+
 test('a method of the application is requested by its name', async (t) => {
   const answers = { x_crm_export: ({ customer }) => ({ result: [customer] }) };
   assert.deepEqual(await (await start(t, SOURCE, { answers })).call('act', { name: 'own' }), { result: ['acme'] });

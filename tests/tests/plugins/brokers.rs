@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 
 use crate::place::Place;
 
-const NOT_GRANTED: i64 = -31001;
+pub(crate) const NOT_GRANTED: i64 = -31001;
 
 /// A web server on loopback that gives one text for every path; how often somebody came.
-struct Web {
-    address: SocketAddr,
+pub(crate) struct Web {
+    pub(crate) address: SocketAddr,
     came: Arc<AtomicUsize>,
 }
 
 impl Web {
-    fn start(address: &str, answer: impl Fn(&str) -> String + Send + 'static) -> Self {
+    pub(crate) fn start(address: &str, answer: impl Fn(&str) -> String + Send + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let web = Self { address: listener.local_addr().unwrap(), came: Arc::default() };
         let came = Arc::clone(&web.came);
@@ -40,16 +40,16 @@ impl Web {
         web
     }
 
-    fn came(&self) -> usize {
+    pub(crate) fn came(&self) -> usize {
         self.came.load(Ordering::SeqCst)
     }
 }
 
-fn ok(text: &str) -> String {
+pub(crate) fn ok(text: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len())
 }
 
-fn moved(to: &str) -> String {
+pub(crate) fn moved(to: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 }
 
@@ -78,7 +78,7 @@ fn names(answers: [Ipv4Addr; 2]) -> SocketAddr {
 
 impl Place {
     /// The hostile plugin with these permissions, in a home with these settings.
-    fn asking(&self, settings: &str, permissions: &[&str]) {
+    pub(crate) fn asking(&self, settings: &str, permissions: &[&str]) {
         self.world.put("home/state/config.toml", settings);
         self.active("hostile", &json!({"permissions": permissions}));
     }

@@ -96,6 +96,20 @@ def hear():
             return message
 
 
+def in_order(requests):
+    """Asks one after another; `$stream` stands for the stream that was opened last. What has a third member is cancelled."""
+    stream = None
+    for number, (method, params, *cancelled) in enumerate(requests):
+        params = {name: stream if value == "$stream" else value for name, value in params.items()}
+        send({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        if cancelled:
+            time.sleep(cancelled[0])
+            send({"jsonrpc": "2.0", "method": "$/cancel", "params": {"id": number}})
+        said = hear()
+        stream = (said.get("result") or {}).get("stream", stream)
+        yield said
+
+
 def junk(ident, lines):
     """Writes each line and reads what the host says to it, up to the answer of a question that follows it."""
     said = {}
@@ -177,6 +191,8 @@ def call(ident, arguments):
     elif how == "host_request":
         send({"jsonrpc": "2.0", "id": "q", "method": arguments["method"], "params": arguments.get("params", {})})
         answer(ident, hear())
+    elif how == "host_requests":
+        answer(ident, [one for one in in_order(arguments["requests"])])
     elif how == "open":
         try:
             with open(arguments["path"], encoding="utf-8") as file:

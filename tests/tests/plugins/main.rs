@@ -4,7 +4,7 @@
 //! Names start with the case of the attack catalogue (`proto_04_...`, `pkg_09_...`, `state_01_...`). Each denial has a twin
 //! that shows the same act succeeding. The fixture is one Python script without an SDK, `hostile.py`; a second plugin, the
 //! witness, must notice nothing. Reading order: `place`, then `protocol_*`, `packages`, `manifests`, `installs`, `configs`,
-//! `consents`, `places`, `policies`, `brokers`, `hooks`, `processes`, `trees`, `state_*`.
+//! `consents`, `places`, `policies`, `brokers`, `streams`, `hooks`, `processes`, `trees`, `state_*`.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -33,4 +33,5 @@ mod protocol_start;
 mod state_edits;
 mod state_faults;
 mod state_kill;
+mod streams;
 mod trees;

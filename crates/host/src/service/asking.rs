@@ -29,6 +29,8 @@ const AUDIT_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Room {
     /// One turn for each program that runs beside the plugin.
     pub(super) processes: Arc<tokio::sync::Semaphore>,
+    /// What it reads from servers piece by piece.
+    pub(super) streams: Arc<super::fetch::Streams>,
     /// Held while something is written into the private directory, so that two writes cannot both find the last free byte.
     pub(super) writing: std::sync::Mutex<()>,
     /// Whether the plugin's process has ended.
@@ -40,6 +42,7 @@ impl Default for Room {
         let processes = Arc::new(tokio::sync::Semaphore::new(super::process::PROCESSES_MAX));
         Self {
             processes,
+            streams: Arc::default(),
             writing: std::sync::Mutex::default(),
             ended: tokio::sync::watch::Sender::new(false),
         }

@@ -2,7 +2,8 @@
 //!
 //! One file for each kind of thing that is asked for. Each method asks one permission (its own data and configuration need
 //! none), stands in the audit trail before it is done, and works within the deadline of the request and the size of a
-//! message. Start reading at `asking.rs`: how a method judges, records and answers.
+//! message. A body that is read piece by piece is judged and recorded when it is fetched, and recorded once more when it ends. Start
+//! reading at `asking.rs`: how a method judges, records and answers.
 
 mod asking;
 mod config;
@@ -62,12 +63,13 @@ impl PluginService {
         Arc::clone(&self.room.processes)
     }
 
-    /// Kills what runs beside the plugin, and waits until nothing does. Its requests must have ended: each has told
-    /// its program to.
+    /// Kills what runs beside the plugin and closes what it reads from servers, and waits until nothing is left. Its requests must
+    /// have ended: each has told its program to.
     ///
     /// Cancel safe.
     pub(crate) async fn emptied_soon(&self, target: &Target) {
         self.room.ended.send_replace(true);
+        self.room.streams.end().await;
         let all = u32::try_from(process::PROCESSES_MAX).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         let emptied = self.room.processes.acquire_many(all);
@@ -177,6 +179,8 @@ served! {
     POST_EVENT => hooks::post,
     REGISTER_HOOK => hooks::register,
     HTTP_FETCH => fetch::fetch,
+    HTTP_FETCH_READ => fetch::read,
+    HTTP_FETCH_CLOSE => fetch::close,
     QUERY_DATABASE => database::query,
     EXECUTE_DATABASE => database::execute,
     READ_FILE => files::read,

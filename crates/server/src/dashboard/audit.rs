@@ -14,7 +14,7 @@ use super::view::{Next, Page};
 use crate::api::Failure;
 
 /// What can stand in a record.
-const EVENTS: [&str; 29] = [
+const EVENTS: [&str; 30] = [
     "install",
     "consent",
     "pin",
@@ -33,6 +33,7 @@ const EVENTS: [&str; 29] = [
     "quarantine",
     "release",
     "call",
+    "stream_end",
     "call_summary",
     "denial",
     "denial_summary",

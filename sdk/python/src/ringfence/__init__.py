@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._decorators import tool as tool
     from ._host import Host as Host
     from ._host import host as host
+    from ._http import HttpStream as HttpStream
     from ._plugin import Plugin as Plugin
     from .errors import Cancelled as Cancelled
     from .errors import HostError as HostError
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Cancelled", "Context", "Host", "HostError", "NotSupported", "PermissionDenied", "Plugin", "PluginError",
+__all__ = ["Cancelled", "Context", "Host", "HostError", "HttpStream", "NotSupported", "PermissionDenied", "Plugin", "PluginError",
            "Timeout", "hook", "host", "tool"]
 
 _HOMES = {"Context": "_context", "hook": "_decorators", "tool": "_decorators", "Host": "_host", "host": "_host",
-          "Plugin": "_plugin"}
+          "HttpStream": "_http", "Plugin": "_plugin"}
 
 
 def __getattr__(name: str) -> object:

@@ -160,9 +160,9 @@ class Engine:
         line = '{"jsonrpc":"2.0","method":' + _codec.encode(method) + ',"params":' + _codec.encode(params)
         self._send(line + _meta(call, None) + "}\n")
 
-    def request(self, method: str, params: "Any", timeout_s: "Optional[float]" = None) -> Answer:
-        """Asks the host and waits for its answer, no longer than the call in progress may take."""
-        call = self.call_in_progress()
+    def request(self, method: str, params: "Any", timeout_s: "Optional[float]" = None, within_call: bool = True) -> Answer:
+        """Asks the host and waits for its answer, no longer than the call in progress may take if it is asked within that."""
+        call = self.call_in_progress() if within_call else None
         deadline = call.deadline if call is not None else None
         if timeout_s is not None:
             own = time.monotonic() + timeout_s

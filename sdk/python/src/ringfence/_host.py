@@ -10,9 +10,10 @@ from .errors import HostError, from_wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+    from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Union, overload
 
     from ._engine import Call
+    from ._http import HttpStream
 
 
 class Host:
@@ -131,11 +132,25 @@ class Host:
         """Any request by its name, such as a method of the host application's own (`x_crm_export`): its result."""
         return self._result(method, dict(params or {}), timeout_s)
 
+    if TYPE_CHECKING:
+        @overload
+        def http_fetch(self, url: str, *, method: str = "GET", headers: "Optional[Mapping[str, str]]" = None,
+                       body: "Union[str, bytes, None]" = None, timeout_s: "Optional[float]" = None,
+                       max_bytes: "Optional[int]" = None, stream: "Literal[False]" = False) -> "Dict[str, Any]": ...
+
+        @overload
+        def http_fetch(self, url: str, *, method: str = "GET", headers: "Optional[Mapping[str, str]]" = None,
+                       body: "Union[str, bytes, None]" = None, timeout_s: "Optional[float]" = None,
+                       max_bytes: "Optional[int]" = None, stream: "Literal[True]") -> "HttpStream": ...
+
     def http_fetch(self, url: str, *, method: str = "GET", headers: "Optional[Mapping[str, str]]" = None,
                    body: "Union[str, bytes, None]" = None, timeout_s: "Optional[float]" = None,
-                   max_bytes: "Optional[int]" = None) -> "Dict[str, Any]":
+                   max_bytes: "Optional[int]" = None, stream: bool = False) -> "Any":
         """`{status, headers, body, url}`; a body that is not UTF-8 text comes as bytes, `url` is where it comes from after
         redirects. `too_large` above `max_bytes`, which cannot raise the host's own limit. Needs `network:request`.
+
+        With `stream=True` an `HttpStream` as soon as the headers are there; its body is read piece by piece, and may be as large
+        as 1 GiB. `busy` above 8 of them.
         """
         params: "Dict[str, Any]" = {"url": url, "method": method}
         if headers is not None:
@@ -144,6 +159,10 @@ class Host:
             params.update(_content("body", body))
         if max_bytes is not None:
             params["max_bytes"] = max_bytes
+        if stream:
+            from ._http import HttpStream
+
+            return HttpStream(self, self._ask("http_fetch", dict(params, stream=True), timeout_s))
         result = dict(self._ask("http_fetch", params, timeout_s))
         result["body"] = _bytes_or_text(result, "body")
         result.pop("body_base64", None)
@@ -249,9 +268,14 @@ class Host:
         result = self._result(method, params, timeout_s)
         return result if isinstance(result, dict) else {}
 
-    def _result(self, method: str, params: "Dict[str, Any]", timeout_s: "Optional[float]" = None) -> "Any":
+    def _beside_call(self, method: str, params: "Dict[str, Any]", timeout_s: float) -> "Any":
+        """Asks also when the call in progress has been cancelled or has no time left: to let go of what it holds."""
+        return self._result(method, params, timeout_s, False)
+
+    def _result(self, method: str, params: "Dict[str, Any]", timeout_s: "Optional[float]" = None,
+                within_call: bool = True) -> "Any":
         try:
-            answer = self._session().engine.request(method, params, timeout_s)
+            answer = self._session().engine.request(method, params, timeout_s, within_call)
         except OverflowError as error:
             raise HostError(str(error), code="too_large", number=-31005) from None
         if answer.error is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ._host import from_sql, to_sql
 
@@ -19,13 +19,18 @@ SENSITIVE_FIELDS = frozenset((
 
 DATA_MAX_BYTES = 1_000_000
 """Quota of the fake store, in bytes of JSON."""
+STREAMS_MAX = 8
+"""Bodies that a plugin reads piece by piece at once."""
+PIECE_MAX_BYTES = 64 * 1024
+"""The largest piece of such a body."""
 
 
 class FakeHost:
     """What the plugin under test may do, and what it did.
 
     - `files`: path to text or bytes, for `read_file`, `write_file`, `delete_file`, `list_files`
-    - `http`: url to `{status, headers, body}`, or a function of the request's params that returns one
+    - `http`: url to `{status, headers, body}`, or a function of the request's params that returns one; a `body` that is a list
+      or another iterable of pieces is read piece by piece where the plugin asks for a stream, and joined where it does not
     - `databases`: name to a DB-API connection (such as `sqlite3.connect(":memory:", check_same_thread=False)`)
     - `processes`: a function of the command that returns `{exit_code, stdout, stderr}`
     - `profile`: the user's profile; fields of `SENSITIVE_FIELDS` need a grant by their name
@@ -54,6 +59,8 @@ class FakeHost:
         self.answers = dict(answers or {})
         self.data_dir = ""
         self.plugin_name = ""
+        self._opened = 0
+        self._read: Dict[str, Tuple[int, bytes]] = {}
         self.requests: List[Tuple[str, Dict[str, Any]]] = []
         """All that the plugin asked, in order."""
         self.log: List[Dict[str, Any]] = []
@@ -64,6 +71,8 @@ class FakeHost:
         """What was refused for want of a grant."""
         self.hooks: List[Dict[str, Any]] = []
         """What was registered at run time."""
+        self.streams: Dict[str, Iterator[bytes]] = {}
+        """Bodies that the plugin reads and has neither read to their end nor closed, by their ids."""
         self.cancelled: List[Any] = []
         """Ids of the plugin's own requests that it no longer wanted."""
 
@@ -174,8 +183,35 @@ class FakeHost:
         if found is None:
             return {"status": 404, "headers": {}, "body": "", "url": params["url"]}
         result = {"status": found.get("status", 200), "headers": dict(found.get("headers", {})), "url": params["url"]}
-        result.update(_content("body", found.get("body", "")))
+        body = found.get("body", "")
+        if params.get("stream"):
+            return self._open(result, body)
+        result.update(_content("body", body if isinstance(body, (str, bytes)) else _text(b"".join(map(_encoded, body)))))
         return result
+
+    def _open(self, result: Dict[str, Any], body: Union[str, bytes, Iterable[Union[str, bytes]]]) -> Dict[str, Any]:
+        if len(self.streams) >= STREAMS_MAX:
+            return _error(-31004, "busy", "%d streams are open, which is the most at once" % STREAMS_MAX)
+        self._opened += 1
+        stream = "stream-%d" % self._opened
+        self.streams[stream] = filter(None, map(_encoded, [body] if isinstance(body, (str, bytes)) else body))
+        self._read[stream] = (0, b"")
+        return dict(result, stream=stream)
+
+    def _http_fetch_read(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        stream, most = params["stream"], min(params.get("max_bytes") or PIECE_MAX_BYTES, PIECE_MAX_BYTES)
+        if stream not in self.streams:
+            return _error(-32602, "not_found", "there is no stream " + stream)
+        offset, held = self._read[stream]
+        held = held or next(self.streams[stream], b"")
+        piece, held = held[:most], held[most:]
+        self._read[stream] = (offset + len(piece), held)
+        if not piece:
+            del self.streams[stream]
+        return dict(_content("body", _text(piece)), offset=offset, done=not piece)
+
+    def _http_fetch_close(self, params: Dict[str, Any]) -> Dict[str, Any]:
+        return {"closed": self.streams.pop(params["stream"], None) is not None}
 
     def _read_file(self, params: Dict[str, Any]) -> Dict[str, Any]:
         if self.files is None:
@@ -236,8 +272,8 @@ class FakeHost:
 _PERMISSIONS: Dict[str, Optional[str]] = {
     "store_plugin_data": None, "load_plugin_data": None, "delete_plugin_data": None, "list_plugin_data": None,
     "get_config": None, "set_config": "config:write", "post_event": "event:post",
-    "get_user_profile": "profile:read", "http_fetch": "network:request", "read_file": "file:read",
-    "write_file": "file:write", "delete_file": "file:delete", "list_files": "file:read",
+    "get_user_profile": "profile:read", "http_fetch": "network:request", "http_fetch_read": None, "http_fetch_close": None,
+    "read_file": "file:read", "write_file": "file:write", "delete_file": "file:delete", "list_files": "file:read",
     "run_process": "subprocess:execute", "query_database": "database:read", "execute_database": "database:write",
     "register_hook": "hook:register",
 }
@@ -272,6 +308,17 @@ def _content(name: str, content: Union[str, bytes]) -> Dict[str, Any]:
     if isinstance(content, str):
         return {name: content}
     return {name + "_base64": base64.b64encode(content).decode("ascii")}
+
+
+def _encoded(content: Union[str, bytes]) -> bytes:
+    return content.encode("utf-8") if isinstance(content, str) else bytes(content)
+
+
+def _text(content: bytes) -> Union[str, bytes]:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content
 
 
 def _error(number: int, code: str, message: str) -> Dict[str, Any]:

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -24,8 +25,8 @@ use crate::rpc::RpcError;
 
 /// How long one address is tried before the next.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long after the deadline of its request a connection is closed that nobody has closed before.
-const AFTER_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a connection that nobody holds any more may take to say so to its server. Nothing more is read from it.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection, with TLS or without.
 #[derive(Debug)]
@@ -93,30 +94,41 @@ pub(super) async fn connect(network: &Network, url: &Url, addresses: &[IpAddr]) 
     Err(failed(&format!("{} cannot be reached: {why}", url.authority())))
 }
 
-/// Sends the request and reads the head of the answer. The connection lives until the body was read or dropped.
+/// A connection in use. It is closed when this is dropped, in order if the server does not hold that up.
+#[derive(Debug)]
+pub(super) struct Connected {
+    _held: oneshot::Sender<()>,
+}
+
+/// Sends the request and reads the head of the answer. The body can be read while the connection is held.
 ///
 /// # Errors
 /// `fetch_failed` for a server that does not speak HTTP/1 as it should.
 pub(super) async fn send(
     stream: Stream,
     request: Request<Full<Bytes>>,
-    deadline: Instant,
-) -> Result<Response<Incoming>, RpcError> {
+) -> Result<(Response<Incoming>, Connected), RpcError> {
     let handshake = http1::Builder::new()
         .max_buf_size(HEAD_MAX_BYTES)
         .max_headers(HEADERS_MAX)
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection) = handshake.map_err(|error| failed(&told(&error)))?;
-    // Ends when the answer was read or dropped, as it is at the deadline. A while later at the latest: at the same moment whoever
-    // reads could hear of a connection that was closed, and not that it took too long.
-    let latest = deadline + AFTER_DEADLINE;
+    let (held, let_go) = oneshot::channel();
+    let connected = Connected { _held: held };
+    // Ends when the answer was read, and a moment after nobody holds it any more at the latest.
     tokio::spawn(async move {
-        if let Ok(Err(error)) = tokio::time::timeout_at(latest.into(), connection).await {
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => Some(ended),
+            _ = let_go => tokio::time::timeout(CLOSE_WAIT, connection).await.ok(),
+        };
+        if let Some(Err(error)) = ended {
             tracing::debug!(error = %error, "a connection to a server ended with an error");
         }
     });
-    sender.send_request(request).await.map_err(|error| failed(&told(&error)))
+    let response = sender.send_request(request).await.map_err(|error| failed(&told(&error)))?;
+    Ok((response, connected))
 }
 
 /// What went wrong, with its cause.

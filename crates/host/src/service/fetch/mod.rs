@@ -6,25 +6,32 @@
 //!
 //! A name that has an address that the plugin may not reach is refused as a whole, also when it has others: such a name is
 //! either wrong or made to try.
+//!
+//! A body is answered whole, or as a stream that the plugin reads piece by piece ([`streams`], [`stream`]).
 
 mod body;
 mod dial;
 mod headers;
 mod network;
 mod resolve;
+mod stream;
+mod streams;
 mod url;
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderMap, HeaderValue, LOCATION};
+use hyper::http::response::Parts;
 use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 use ringfence_api::rpc::RpcErrorCode;
 use ringfence_policy::{Effect, Host, NetworkOp, Request};
@@ -32,11 +39,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use self::dial::Connected;
+use self::stream::{Bounds, Source};
 use self::url::Url;
 use super::asking::{Act, Asking, answer};
 use crate::rpc::RpcError;
 
 pub(crate) use network::Network;
+pub(super) use streams::{Streams, close, read};
 
 /// Redirects that one fetch follows at most.
 pub(crate) const REDIRECTS_MAX: usize = 5;
@@ -63,6 +73,9 @@ struct FetchParams {
     body_base64: Option<String>,
     #[serde(default)]
     max_bytes: Option<usize>,
+    /// Whether the answer has a stream in the place of the body.
+    #[serde(default)]
+    stream: bool,
 }
 
 #[derive(Serialize)]
@@ -73,6 +86,9 @@ struct Fetched {
     body: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
+    /// What the body is read from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
     /// Where the answer comes from, after redirects.
     url: String,
 }
@@ -88,11 +104,17 @@ struct Hop {
 
 pub(super) async fn fetch(asking: Asking<'_>) -> Result<Box<RawValue>, RpcError> {
     let params: FetchParams = asking.params()?;
-    let max_bytes = params.max_bytes.unwrap_or(BODY_MAX_BYTES).min(BODY_MAX_BYTES);
+    let (wants_stream, max_bytes) = (params.stream, params.max_bytes);
     let hop = first_hop(params)?;
     let deadline = asking.call.deadline.checked_sub(ENDING).unwrap_or(asking.call.deadline);
-    let fetched = tokio::time::timeout_at(deadline.into(), follow(&asking, hop, max_bytes, deadline));
-    let fetched = fetched.await.unwrap_or_else(|_| {
+    let fetched = async {
+        if wants_stream {
+            opened(&asking, hop, Bounds::of(max_bytes)).await
+        } else {
+            whole(&asking, hop, max_bytes.unwrap_or(BODY_MAX_BYTES).min(BODY_MAX_BYTES)).await
+        }
+    };
+    let fetched = tokio::time::timeout_at(deadline.into(), fetched).await.unwrap_or_else(|_| {
         Err(RpcError::new(
             RpcErrorCode::Timeout,
             "the server has not answered completely before the deadline",
@@ -119,15 +141,20 @@ fn first_hop(params: FetchParams) -> Result<Hop, RpcError> {
     Ok(Hop { url, method, headers, body })
 }
 
-/// Makes the exchange, and those that redirects ask for.
-async fn follow(
-    asking: &Asking<'_>,
-    mut hop: Hop,
-    max_bytes: usize,
-    deadline: Instant,
-) -> Result<Fetched, RpcError> {
+/// What a server has answered, its body unread.
+#[derive(Debug)]
+struct Answered {
+    response: Response<Incoming>,
+    connected: Connected,
+    /// The exchange in the audit trail.
+    act: Act,
+}
+
+/// Makes the exchange, and those that redirects ask for; gives the last of them.
+async fn follow(asking: &Asking<'_>, mut hop: Hop) -> Result<(Hop, Answered), RpcError> {
     for _ in 0..=REDIRECTS_MAX {
-        let (mut act, response) = exchange(asking, &hop, deadline).await?;
+        let mut answered = exchange(asking, &hop).await?;
+        let response = &answered.response;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(failed("the server wants to switch to another protocol, which is not offered"));
         }
@@ -135,15 +162,11 @@ async fn follow(
         match location.cloned() {
             Some(location) => {
                 let status = response.status();
-                act.done();
-                drop(response);
+                answered.act.done();
+                drop(answered);
                 hop = redirected(asking, hop, status, &location)?;
             }
-            None => {
-                let fetched = whole(&hop, response, max_bytes).await?;
-                act.done();
-                return Ok(fetched);
-            }
+            None => return Ok((hop, answered)),
         }
     }
     Err(failed(&format!("the server redirects more than {REDIRECTS_MAX} times")))
@@ -161,11 +184,7 @@ fn redirects(status: StatusCode) -> bool {
 }
 
 /// Judges, resolves, judges again, dials and asks; gives the head of the answer.
-async fn exchange(
-    asking: &Asking<'_>,
-    hop: &Hop,
-    deadline: Instant,
-) -> Result<(Act, Response<Incoming>), RpcError> {
+async fn exchange(asking: &Asking<'_>, hop: &Hop) -> Result<Answered, RpcError> {
     let url = &hop.url;
     let object = url.authority();
     let request = Request::Network { op: NetworkOp::Request, host: url.host.clone(), port: url.port };
@@ -183,8 +202,8 @@ async fn exchange(
         permit_this_machine(asking, &request, address, url.port).await?;
     }
     let stream = dial::connect(network, url, &addresses).await?;
-    let response = dial::send(stream, http_request(hop)?, deadline).await?;
-    Ok((act, response))
+    let (response, connected) = dial::send(stream, http_request(hop)?).await?;
+    Ok(Answered { response, connected, act })
 }
 
 /// The addresses of this machine are the floor as well, whatever they look like: which they are is not for the policy to know.
@@ -249,15 +268,46 @@ fn redirected(
     Ok(Hop { url: next, method, headers, body })
 }
 
-async fn whole(hop: &Hop, response: Response<Incoming>, max_bytes: usize) -> Result<Fetched, RpcError> {
+/// The whole answer.
+async fn whole(asking: &Asking<'_>, hop: Hop, max_bytes: usize) -> Result<Fetched, RpcError> {
+    let (hop, Answered { response, connected: _connected, mut act }) = follow(asking, hop).await?;
     let (head, body) = response.into_parts();
     let bytes = body::read(body, max_bytes).await?;
+    act.done();
     let (body, body_base64) = match String::from_utf8(bytes) {
         Ok(text) => (Some(text), None),
         Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
     };
-    let headers = headers::to_plugin(&head.headers);
-    Ok(Fetched { status: head.status.as_u16(), headers, body, body_base64, url: hop.url.to_string() })
+    Ok(Fetched { body, body_base64, ..fetched(&hop, &head) })
+}
+
+/// The head of the answer, and a stream for its body.
+async fn opened(asking: &Asking<'_>, hop: Hop, bounds: Bounds) -> Result<Fetched, RpcError> {
+    let streams = &asking.room.streams;
+    let turn = streams.turn()?;
+    let (hop, Answered { response, connected, act }) = follow(asking, hop).await?;
+    let (head, body) = response.into_parts();
+    body::fits(&body, bounds.max_bytes)?;
+    let source = Source::new((body, connected), (act, hop.url.authority()), turn, bounds);
+    // Who gives the request up in this moment has a stream without its id, which ends unread.
+    Ok(Fetched { stream: Some(streams.keep(source)?), ..fetched(&hop, &head) })
+}
+
+/// What is the same for every answer.
+fn fetched(hop: &Hop, head: &Parts) -> Fetched {
+    Fetched {
+        status: head.status.as_u16(),
+        headers: headers::to_plugin(&head.headers),
+        body: None,
+        body_base64: None,
+        stream: None,
+        url: hop.url.to_string(),
+    }
+}
+
+fn too_large(max_bytes: usize) -> RpcError {
+    let message = format!("the body of the answer has more than {max_bytes} bytes");
+    RpcError::new(RpcErrorCode::TooLarge, message)
 }
 
 fn invalid(why: &str) -> RpcError {

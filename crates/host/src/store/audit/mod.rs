@@ -99,6 +99,9 @@ pub(crate) enum AuditEvent {
     Stop { reason: String },
     /// A request was handed to a plugin.
     Call { method: String, tool: String },
+    /// The body of an answer that a plugin read as a stream has ended: after so many bytes, and how (`read`, `closed`, `unread`,
+    /// `timeout`, `too_large`, `failed`, or `stopped` with the plugin).
+    StreamEnd { object: String, bytes: u64, how: String },
     /// More calls than get a record each, within one second since 1970.
     CallSummary { method: String, second: i64, count: u64 },
     /// Something was refused to a plugin, so often. With times, the record stands for equal refusals between them that have

@@ -557,6 +557,28 @@ impl Act {
     pub(crate) fn done(&mut self) {
         self.outcome = Outcome::Ok;
     }
+
+    /// Records what else there is to say of its end. Without room, or above the rate, it is counted among the calls of the method.
+    pub(crate) fn tell(&self, event: AuditEvent) {
+        let at_ms = now_ms();
+        let place = &*self.meter.inner;
+        let mut guard = place.queue.lock();
+        let state = &mut *guard;
+        let Some(share) = state.meters.get(place.index).map(|meter| meter.share) else { return };
+        let full = state.is_full_for(share);
+        let Some(meter) = state.meters.get_mut(place.index) else { return };
+        meter.turn(at_ms.div_euclid(1_000), &mut state.items);
+        meter.begun = meter.begun.saturating_add(1);
+        if full || meter.begun > CALLS_PER_SECOND_MAX {
+            meter.over += 1;
+            state.counted = true;
+        } else {
+            state.shares.add(share);
+            let subject = place.owner.subject().correlated(&self.correlation_id);
+            state.items.push(Item::Event { subject, event, at_ms });
+        }
+        place.queue.wake(guard);
+    }
 }
 
 impl Drop for Act {

@@ -275,6 +275,38 @@ fn above_the_rate_calls_are_counted_and_none_is_lost() {
     assert_eq!(store.audit_verify().unwrap().first_bad, None);
 }
 
+#[tokio::test]
+async fn what_is_told_of_an_end_is_a_record_and_above_the_rate_a_count() {
+    let (_dir, home) = home();
+    let store = Store::open(&home).unwrap();
+    let meter = store.calls(&owner(), "http_fetch");
+    let (tool, id): (Arc<str>, Arc<str>) = (Arc::from("127.0.0.1:80"), Arc::from("c"));
+    let acts = 2_000;
+    for _ in 0..acts {
+        let mut act = meter.act(&tool, &id, WAIT, Outcome::Failed).await.unwrap();
+        act.tell(AuditEvent::StreamEnd { object: tool.to_string(), bytes: 7, how: "read".to_owned() });
+        act.done();
+    }
+    drop((meter, store));
+    let store = Store::open(&home).unwrap();
+    store.audit_enqueue(Subject::default(), stop("tick")).unwrap();
+    store.flush(WAIT).unwrap();
+    let filter = AuditFilter { event: Some("stream_end".to_owned()), ..AuditFilter::default() };
+    let first = &store.audit_list(&filter, None, 1).unwrap().records[0];
+    assert_eq!(
+        (first.plugin.as_str(), first.correlation_id.as_str(), &first.body["bytes"]),
+        ("notes", "c", &7.into())
+    );
+    let connection = Connection::open(store.layout().database()).unwrap();
+    let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0)).unwrap();
+    let single = one("SELECT count(*) FROM audit WHERE event IN ('call', 'stream_end')");
+    let counted = one("SELECT coalesce(sum(body ->> 'count'), 0) FROM audit WHERE event = 'call_summary'")
+        + one("SELECT coalesce(sum(count), 0) FROM audit_open");
+    assert_eq!(single + counted, 2 * acts);
+    assert!(single >= 1_000 && counted > 0, "{single} {counted}");
+    assert_eq!(store.audit_verify().unwrap().first_bad, None);
+}
+
 #[test]
 fn a_database_that_others_hold_makes_callers_wait_and_then_refuses_and_loses_nothing() {
     let (_dir, home) = home();

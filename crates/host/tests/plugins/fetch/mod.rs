@@ -1,6 +1,7 @@
 //! `http_fetch`: with the grant and without, and every way around it. A refused request reaches no server.
 
 mod servers;
+mod streams;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -26,6 +27,8 @@ pub(crate) enum Answer {
     Slow(&'static str),
     /// Sends the first, then the second again and again, for ever.
     Endless(&'static str, &'static str),
+    /// Sends this, then the line `next` for each permit, and closes when the semaphore is closed.
+    Held(&'static str, Arc<Semaphore>),
 }
 
 impl Answer {
@@ -51,6 +54,7 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<String>>>,
+    left: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -83,18 +87,21 @@ impl Server {
             port: listener.local_addr().unwrap().port(),
             connections: Arc::default(),
             requests: Arc::default(),
+            left: Arc::default(),
         };
         let (connections, requests) = (Arc::clone(&server.connections), Arc::clone(&server.requests));
+        let left = Arc::clone(&server.left);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (tls, respond, requests) = (tls.clone(), Arc::clone(&respond), Arc::clone(&requests));
+                let left = Arc::clone(&left);
                 tokio::spawn(async move {
                     match tls {
-                        None => talk(stream, &respond, &requests).await,
+                        None => talk(stream, &respond, &requests, &left).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                talk(stream, &respond, &requests).await;
+                                talk(stream, &respond, &requests, &left).await;
                             }
                         }
                     }
@@ -109,6 +116,17 @@ impl Server {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Waits until so many clients went away from a [`Answer::Held`] that had not ended.
+    pub(crate) async fn was_left(&self, times: usize) {
+        let wait = async {
+            while self.left.load(Ordering::SeqCst) < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(waited.is_ok(), "{} left, not {times}", self.left.load(Ordering::SeqCst));
+    }
+
     /// What it was asked.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
@@ -119,6 +137,7 @@ async fn talk(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     respond: &Respond,
     requests: &Mutex<Vec<String>>,
+    left: &AtomicUsize,
 ) {
     let mut read = Vec::new();
     while !is_whole(&read) {
@@ -150,6 +169,25 @@ async fn talk(
                 sent = stream.write_all(piece.as_bytes()).await;
             }
             sent
+        }
+        Answer::Held(start, gate) => {
+            let mut sent = stream.write_all(start.as_bytes()).await;
+            let mut byte = [0];
+            while sent.is_ok() {
+                tokio::select! {
+                    // Nobody sends anything more, so this is that nobody is there.
+                    _ = stream.read(&mut byte) => {
+                        left.fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                    permit = gate.acquire() => match permit {
+                        Ok(permit) => permit.forget(),
+                        Err(_closed) => break,
+                    },
+                }
+                sent = stream.write_all(b"next\n").await;
+            }
+            stream.shutdown().await
         }
     };
 }
