@@ -12,7 +12,7 @@ use super::{
     Act, Between, CALLS, LETTING_GO, LONGEST, Point, Sent, Step, Tally, Trial, copy, counts, prepare,
 };
 use crate::daemon::signal;
-use crate::world::{RINGFENCE, World};
+use crate::world::{World, ringfence};
 
 /// The last schema before the places of grants were kept.
 const OLD: &str = "2";
@@ -99,7 +99,7 @@ fn newest(world: &World) -> String {
 fn start(trial: &Trial<'_>, options: &[&str]) -> bool {
     let like = trial.world.command(&[]);
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq"]).args(options).arg(RINGFENCE).args([
+    command.args(["-f", "-qq"]).args(options).arg(ringfence()).args([
         "serve",
         "--listen",
         "127.0.0.1:0",
