@@ -19,7 +19,7 @@ const OLD: &str = "2";
 
 /// Takes away what later schemas have. The home has no grant over files, so that nothing of it is lost.
 const GO_BACK: &str = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1] + '/state.db', isolation_level=None)\n\
-    for name in ['denials_open', 'grant_places']:\n    db.execute('DROP TABLE ' + name)\n\
+    for name in ['keys_used', 'denials_open', 'grant_places']:\n    db.execute('DROP TABLE ' + name)\n\
     db.execute('PRAGMA user_version = ' + sys.argv[2])\nprint('back', end='')\n";
 
 /// Says which schema a database has and which plugins, when it is whole.

@@ -36,6 +36,8 @@ const SAMPLED: usize = 2;
 const LETTING_GO: Duration = Duration::from_secs(2);
 /// Nothing takes longer, under strace too.
 const LONGEST: Duration = Duration::from_secs(60);
+/// Ends the line before it.
+const KEY: &str = "\r\nidempotency-key: once";
 /// The records of changes. Those of what runs differ from start to start.
 const CHANGES: [&str; 12] = [
     "install",
@@ -110,6 +112,9 @@ impl<'a> Trial<'a> {
         assert_eq!(daemon.end("TERM").code, Some(0));
         trial.new = trial.state();
         assert_ne!(trial.old, trial.new, "{} does something", step.name);
+        if let Act::Keyed(request, body) = step.act {
+            trial.again(request, body, true, &trial.new);
+        }
         trial.counts = counts(&std::fs::read_to_string(trace).unwrap());
         trial
     }
@@ -133,6 +138,7 @@ impl<'a> Trial<'a> {
     fn act(&self) -> Option<u16> {
         let text = match self.step.act {
             Act::Request(request, body) => return self.ask(request, body).map(|(status, _)| status),
+            Act::Keyed(request, body) => return self.ask_with(request, body, KEY).map(|(status, _)| status),
             Act::Policy(text) => text,
         };
         let new = self.home().join("policy.new");
@@ -150,7 +156,27 @@ impl<'a> Trial<'a> {
         }
     }
 
+    /// Sends a request with a key again, to the next daemon: what was answered is not done again, what was begun at most once.
+    fn again(&self, request: &str, body: Sent, was_answered: bool, found: &str) {
+        let daemon = self.daemon();
+        let (status, answer) = self.ask_with(request, body, KEY).unwrap();
+        assert_eq!(daemon.end("TERM").code, Some(0));
+        let (name, after) = (self.step.name, self.state());
+        if status < 300 {
+            assert!(!was_answered, "{name}: answered, and taken for new");
+            assert_eq!(after, self.new, "{name}: sent again");
+        } else {
+            assert_eq!((status, &answer["error"]["code"]), (412, &json!("conflict")), "{name}: {answer}");
+            assert_eq!(after, found, "{name}: refused, and done");
+        }
+    }
+
     fn ask(&self, request: &str, body: Sent) -> Option<(u16, Value)> {
+        self.ask_with(request, body, "")
+    }
+
+    /// The same with one more line in its head.
+    fn ask_with(&self, request: &str, body: Sent, line: &str) -> Option<(u16, Value)> {
         let stream = || {
             // One that is gone listens no more.
             let stream = UnixStream::connect(self.home().join("daemon.sock")).ok()?;
@@ -162,13 +188,14 @@ impl<'a> Trial<'a> {
             let (_, tokens) = ask(stream()?, "GET /api/v1/tokens", "application/json", b"")?;
             request = request.replace("{token}", tokens[0]["id"].as_str()?);
         }
+        let media = |media: &str| format!("{media}{line}");
         match body {
-            Sent::Nothing => ask(stream()?, &request, "application/json", b""),
-            Sent::Document(text) => ask(stream()?, &request, "application/json", text.as_bytes()),
+            Sent::Nothing => ask(stream()?, &request, &media("application/json"), b""),
+            Sent::Document(text) => ask(stream()?, &request, &media("application/json"), text.as_bytes()),
             Sent::Package(version) => {
                 let mut tar = tar::Builder::new(Vec::new());
                 tar.append_dir_all(".", self.world.path(&format!("notes-{version}"))).unwrap();
-                ask(stream()?, &request, "application/x-tar", &tar.into_inner().unwrap())
+                ask(stream()?, &request, &media("application/x-tar"), &tar.into_inner().unwrap())
             }
         }
     }
@@ -240,6 +267,9 @@ impl<'a> Trial<'a> {
         );
         let answered = answer.is_some_and(|status| status < 300);
         assert!(is_new || !answered, "{step}, killed at {call} {k}: answered, and not done");
+        if let Act::Keyed(request, body) = self.step.act {
+            self.again(request, body, answered, &found);
+        }
         (killed, is_new)
     }
 

@@ -22,6 +22,8 @@ pub(super) enum Between {
 pub(super) enum Act {
     /// Method and path; `{token}` is the number of the one token that there is.
     Request(&'static str, Sent),
+    /// The same with an idempotency key: sent again afterwards, it is done if nothing was, and never twice.
+    Keyed(&'static str, Sent),
     /// Another policy lies in the home, and the daemon takes it up. Killed anywhere, it does so when it is started again.
     Policy(&'static str),
 }
@@ -127,6 +129,18 @@ pub(super) const STEPS: &[Step] = &[
         name: "data of a plugin",
         prepared: &[KEEPER, KEEPER_ACTIVE],
         act: Act::Request("POST /api/v1/plugins/keeper/call", Sent::Document(r#"{"tool": "add"}"#)),
+        between: Between::Nothing,
+    },
+    Step {
+        name: "install with a key",
+        prepared: &[],
+        act: Act::Keyed("POST /api/v1/plugins", Sent::Package("1.0.0")),
+        between: Between::Nothing,
+    },
+    Step {
+        name: "call with a key",
+        prepared: &[KEEPER, KEEPER_ACTIVE],
+        act: Act::Keyed("POST /api/v1/plugins/keeper/call", Sent::Document(r#"{"tool": "add"}"#)),
         between: Between::Nothing,
     },
     Step {
