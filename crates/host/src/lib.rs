@@ -62,6 +62,7 @@ pub mod host;
 pub mod lifecycle;
 pub mod manifest;
 pub mod metrics;
+pub mod once;
 pub mod plugin;
 pub mod policy;
 pub mod rpc;

@@ -19,6 +19,7 @@
     reason = "support code of tests: a failure here is the failure of the test that called it"
 )]
 
+mod again;
 mod case;
 mod job;
 mod needs;
@@ -27,6 +28,7 @@ mod process;
 mod rig;
 mod world;
 
+pub use again::{again, place, program};
 pub use case::{Case, Control};
 pub use job::{Act, Job, Run, Running};
 pub use needs::{have, lacks, missing, say};

@@ -5,7 +5,7 @@ use crate::place::document;
 use crate::state_kill::{Chosen, STEPS, Trials, points};
 
 /// Points of each step.
-const SAMPLED: usize = 3;
+const SAMPLED: usize = 2;
 
 #[test]
 fn state_04_a_disk_that_says_no() {

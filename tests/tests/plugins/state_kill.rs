@@ -1,11 +1,11 @@
 //! STATE-01: `kill -9` at writes, synchronisations and renames of whole commands. Afterwards there is the old state or the
-//! new one, no litter, and the home works on.
+//! new one, no litter, the audit trail is whole, and the home works on.
 //!
 //! The command runs under strace, which kills whichever thread enters a system call for the k-th time, and so its process.
 //! The ordinary test takes a seeded sample of the points; `state_01_every_point` (ignored, part of `cargo xtask soak state`) takes
 //! all of them.
 
-use crate::place::Place;
+use crate::place::{Place, document};
 use ringfence_testkit::{Run, post};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) const CALLS: &str = "?write,?pwrite64,?fsync,?fdatasync,?syncfs,?rename,?renameat,?renameat2,?unlink,?unlinkat,?mkdir,\
     ?mkdirat,?ftruncate,?fchmod";
 /// Points of each step in the ordinary test.
-const SAMPLED: usize = 3;
+const SAMPLED: usize = 2;
 /// A command under strace is slower.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -29,14 +29,28 @@ pub(crate) struct Step {
 
 const INSTALLED: &[&str] = &["install", "{one}", "--grant-requested"];
 const ACTIVE: &[&str] = &["activate", "hostile"];
+const GRANT: &[&str] = &["grant", "hostile", "env:read=LANG"];
+const UPGRADE: &[&str] = &["upgrade", "{two}"];
+const TOKEN: &[&str] = &["token", "create", "--role", "viewer"];
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "install", words: &["install", "{one}"], prepared: &[] },
     Step { name: "activate", words: ACTIVE, prepared: &[INSTALLED] },
-    Step { name: "grant", words: &["grant", "hostile", "env:read=LANG"], prepared: &[INSTALLED, ACTIVE] },
+    Step { name: "grant", words: GRANT, prepared: &[INSTALLED, ACTIVE] },
+    Step {
+        name: "revoke",
+        words: &["revoke", "hostile", "env:read=LANG"],
+        prepared: &[INSTALLED, ACTIVE, GRANT],
+    },
     Step { name: "config", words: &["config", "set", "hostile", "a=2"], prepared: &[INSTALLED] },
-    Step { name: "upgrade", words: &["upgrade", "{two}"], prepared: &[INSTALLED, ACTIVE] },
+    Step { name: "upgrade", words: UPGRADE, prepared: &[INSTALLED, ACTIVE] },
+    Step { name: "rollback", words: &["rollback", "hostile"], prepared: &[INSTALLED, ACTIVE, UPGRADE] },
+    Step { name: "deactivate", words: &["deactivate", "hostile"], prepared: &[INSTALLED, ACTIVE] },
     Step { name: "uninstall", words: &["uninstall", "hostile"], prepared: &[INSTALLED, ACTIVE] },
+    Step { name: "token create", words: TOKEN, prepared: &[INSTALLED] },
+    Step { name: "token revoke", words: &["token", "revoke", "{token}"], prepared: &[INSTALLED, TOKEN] },
+    // All that is older than when this begins.
+    Step { name: "prune", words: &["audit", "prune", "--keep", "1ms"], prepared: &[INSTALLED, ACTIVE] },
 ];
 
 /// A place with the homes that steps begin with.
@@ -63,8 +77,18 @@ impl Trials {
         Some(Self { place, one, two })
     }
 
-    fn words(&self, words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| word.replace("{one}", &self.one).replace("{two}", &self.two)).collect()
+    fn words(&self, home: &str, words: &[&str]) -> Vec<String> {
+        let place = |word: &&str| match *word {
+            "{one}" => self.one.clone(),
+            "{two}" => self.two.clone(),
+            // The one that there is.
+            "{token}" => {
+                let listed = self.on(home, &[], &["token", "list", "--json"]);
+                document(&listed)[0]["id"].as_str().unwrap().to_owned()
+            }
+            word => word.to_owned(),
+        };
+        words.iter().map(place).collect()
     }
 
     fn home(&self, name: &str) -> PathBuf {
@@ -73,7 +97,7 @@ impl Trials {
 
     /// Runs a command on one of the homes.
     pub(crate) fn on(&self, home: &str, prefix: &[&str], words: &[&str]) -> Run {
-        let words = self.words(words);
+        let words = self.words(home, words);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let home = self.home(home).to_string_lossy().into_owned();
         self.place.job(&words).env("RINGFENCE_HOME", &home).through(prefix).deadline(DEADLINE).run()
@@ -142,6 +166,7 @@ impl Trials {
             serde_json::from_slice::<Value>(&run.stdout).unwrap()
         };
         let list = look(&["list", "--json"]);
+        look(&["audit", "verify", "--json"]);
         assert!(post::names(&self.home("trial/staging")).is_empty(), "staging is cleared");
         let Some(plugin) = list.as_array().unwrap().first() else {
             for name in ["store", "data", "kept"] {
@@ -155,6 +180,8 @@ impl Trials {
             "version": plugin["version"], "state": plugin["state"], "pending": shown["pending"]["version"],
             "grants": look(&["grants", "hostile", "--json"]).as_array().unwrap().len(),
             "config": look(&["config", "get", "hostile", "--json"]),
+            "tokens": look(&["token", "list", "--json"]).as_array().unwrap().len(),
+            "first": look(&["audit", "list", "--oldest-first", "--limit", "1", "--json"])["records"][0]["seq"],
         })
     }
 

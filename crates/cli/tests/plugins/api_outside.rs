@@ -26,7 +26,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(world: &World) -> Self {
-        let mut process = Command::new(crate::world::RINGFENCE)
+        let mut process = Command::new(crate::world::ringfence())
             .args(["serve", "--listen", "127.0.0.1:0", "--json"])
             .env("RINGFENCE_HOME", world.path("home"))
             .stdout(Stdio::piped())

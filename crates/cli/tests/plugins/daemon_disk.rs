@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::daemon::{Daemon, ask, within};
-use crate::world::{RINGFENCE, World};
+use crate::world::{World, ringfence};
 
 struct Place {
     daemon: Daemon,
@@ -48,7 +48,7 @@ fn state_04_a_daemon_with_a_full_disk_refuses_what_must_last_and_recovers_with_r
     let script =
         "mount -t tmpfs -o size=16m,mode=0755 none \"$0\" && exec \"$1\" serve --listen 127.0.0.1:0 --json";
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", script]).arg(&small).arg(RINGFENCE);
+    command.args(["-m", "sh", "-c", script]).arg(&small).arg(ringfence());
     command.env("RINGFENCE_HOME", small.join("home")).current_dir(world.path(""));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let daemon = Daemon::of(command);

@@ -3,7 +3,7 @@
 //! Reading order: `world` (what a test works with), `life` (install to uninstall), `policy`, `statuses` (each exit status), `forms`
 //! (arguments, JSON documents, pages), `terminal` (consent at a terminal, signals), `two` (two commands at the same time), `ways` (one plugin by four ways), `mcp_client`, `mcp`, `mcp_hostile`
 //! and `mcp_outside` (the MCP server), `serve` (the daemon; `daemon` starts it), `daemon_kill`, `daemon_disk`
-//! and `clock` (it is killed, its disk is full, its clock jumps), `token`, `pages` (what the pages tell to type),
+//! and `clock` (it is killed, its disk is full, its clock jumps), `ordinary` (what depends on the user, as uid 65534), `token`, `pages` (what the pages tell to type),
 //! `plugin_types` (kinds of plugins in the configuration), `client_types` (the clients' types).
 #![expect(
     clippy::disallowed_methods,
@@ -29,6 +29,7 @@ mod mcp;
 mod mcp_client;
 mod mcp_hostile;
 mod mcp_outside;
+mod ordinary;
 mod outside;
 mod pages;
 mod peers;

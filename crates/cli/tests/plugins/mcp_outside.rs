@@ -65,7 +65,7 @@ fn sdk_by(package: &str, mode: &str, over_http: bool) {
     let notes = world.notes();
     let http = over_http.then(|| OverHttp::start(&world, &notes));
     let mut client = Command::new(python);
-    client.arg(CLIENT).args([crate::world::RINGFENCE, &notes, mode]);
+    client.arg(CLIENT).args([crate::world::ringfence(), &notes, mode]);
     if let Some(http) = &http {
         client.env("MCP_URL", http.url()).env("MCP_TOKEN", &http.token);
     }
@@ -108,7 +108,7 @@ impl Inspector<'_> {
         command.arg(bin.join("mcp-inspector")).arg("--cli");
         command.args(["-e", &format!("RINGFENCE_HOME={}", self.world.path("home").display())]);
         match &self.http {
-            None => command.args([crate::world::RINGFENCE, "mcp"]),
+            None => command.args([crate::world::ringfence(), "mcp"]),
             Some(http) => {
                 let token = format!("Authorization: Bearer {}", http.token);
                 command.args(["--transport", "http", "--server-url", &http.url(), "--header", &token])

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use ringfence_testkit::lacks;
 
 use crate::daemon::{Daemon, alive, signal};
-use crate::world::{RINGFENCE, World};
+use crate::world::{World, ringfence};
 
 /// What stands between the answers of two commands. No command prints it.
 const MARK: char = '\u{1e}';
@@ -105,7 +105,7 @@ impl Place {
     }
 
     fn command(&self, program: &str) -> Command {
-        let beside = Path::new(RINGFENCE).parent().unwrap().display();
+        let beside = Path::new(ringfence()).parent().unwrap().display();
         let mut command = Command::new(program);
         command
             .env("RINGFENCE_HOME", self.path("home"))
@@ -329,7 +329,7 @@ fn the_readme_works_as_it_stands() {
 #[test]
 fn the_page_for_administrators_works_as_it_stands() {
     let Some(place) = Place::new() else { return };
-    place.done(&[RINGFENCE, "list"]);
+    place.done(&[ringfence(), "list"]);
     place.type_in(&Page::of("docs/administering.md"));
 }
 
@@ -405,7 +405,7 @@ fn the_page_of_the_policy_works_as_it_stands() {
     place.write("work/policy.new", "default = \"allow\"\ndeny = [\"env:read\"]\n");
     place.write("home/policy.toml", &place.here(policy));
     // What the page's trail has recorded.
-    place.done(&[RINGFENCE, "install", "./notes", "--grant", "env:read=HOME"]);
+    place.done(&[ringfence(), "install", "./notes", "--grant", "env:read=HOME"]);
     place.type_in(&Page { ends: &[("ringfence install ./notes", 4)], ..Page::of("docs/policy.md") });
 }
 

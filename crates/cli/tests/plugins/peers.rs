@@ -15,7 +15,7 @@ use crate::world::World;
 const NOBODY: u32 = 65534;
 
 /// The status of `GET /api/v1/plugins` over this socket, as the user `uid`.
-fn asked_as(uid: u32, socket: &Path) -> String {
+pub(crate) fn asked_as(uid: u32, socket: &Path) -> String {
     const ASK: &str = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
         s.sendall(b'GET /api/v1/plugins HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n')\n\
         print(s.recv(4096).split(b' ')[1].decode())\n";

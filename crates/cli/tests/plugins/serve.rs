@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, alive, get, get_at, signal, within};
-use crate::world::{RINGFENCE, Ran, World};
+use crate::world::{Ran, World, ringfence};
 
 const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--json"];
 
@@ -217,7 +217,7 @@ fn sockets_that_are_handed_over_are_served() {
     let script = "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\"";
     let mut command = Command::new("sh");
     command
-        .args(["-c", script, "sh", RINGFENCE, "serve", "--json"])
+        .args(["-c", script, "sh", ringfence(), "serve", "--json"])
         .env("RINGFENCE_HOME", world.path("home"));
     command
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
@@ -272,7 +272,7 @@ impl Drop for Killed {
     fn drop(&mut self) {
         // The number may be another process's by now.
         let words = std::fs::read(format!("/proc/{}/cmdline", self.0)).unwrap_or_default();
-        if alive(self.0) && String::from_utf8_lossy(&words).starts_with(RINGFENCE) {
+        if alive(self.0) && String::from_utf8_lossy(&words).starts_with(ringfence()) {
             signal(self.0, "KILL");
         }
     }
@@ -359,7 +359,7 @@ fn the_units_are_understood_by_systemd() {
     let mut paths = Vec::new();
     for name in ["ringfence.service", "ringfence.socket"] {
         let text =
-            std::fs::read_to_string(units.join(name)).unwrap().replace("/usr/bin/ringfence", RINGFENCE);
+            std::fs::read_to_string(units.join(name)).unwrap().replace("/usr/bin/ringfence", ringfence());
         let path = world.path(name);
         std::fs::write(&path, text).unwrap();
         paths.push(path);

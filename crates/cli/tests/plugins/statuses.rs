@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::daemon::{Daemon, within};
-use crate::world::{RINGFENCE, Ran, World, deny};
+use crate::world::{Ran, World, deny, ringfence};
 
 #[test]
 fn status_1_for_a_package_with_errors() {
@@ -136,7 +136,7 @@ fn status_7_where_the_sandbox_cannot_be_enforced() {
     let program = deny(&world.path(""));
     let activate = |without: &str| {
         let mut command = Command::new(&program);
-        command.args([without, RINGFENCE, "activate", "notes", "--json"]);
+        command.args([without, ringfence(), "activate", "notes", "--json"]);
         Ran::of(&command.env("RINGFENCE_HOME", world.path("home")).output().unwrap())
     };
     activate("landlock").refused(7, "not_enforceable");

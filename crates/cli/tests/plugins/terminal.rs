@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::world::{RINGFENCE, Ran, World};
+use crate::world::{Ran, World, ringfence};
 
 /// Types these lines at a terminal, each when it is asked for.
 fn typed(world: &World, words: &[&str], lines: &str) -> Ran {
@@ -15,7 +15,7 @@ fn typed(world: &World, words: &[&str], lines: &str) -> Ran {
 fn typed_after(world: &World, words: &[&str], lines: &str, meanwhile: &str) -> Ran {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plugins/terminal.py");
     let mut command = Command::new("python3");
-    command.arg(script).arg(RINGFENCE).args(words).env("RINGFENCE_HOME", world.path("home"));
+    command.arg(script).arg(ringfence()).args(words).env("RINGFENCE_HOME", world.path("home"));
     command.env("MEANWHILE", meanwhile);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -85,7 +85,7 @@ fn what_changed_while_a_person_was_asked_is_not_consented_to() {
     let package = world.notes();
     world.done(&["install", &package]);
     let other = world.package("1.1.0", &world.asks());
-    let meanwhile = format!("'{RINGFENCE}' uninstall notes && '{RINGFENCE}' install '{other}'");
+    let meanwhile = format!("'{0}' uninstall notes && '{0}' install '{other}'", ringfence());
     let ran = typed_after(&world, &["activate", "notes"], "all\n", &meanwhile);
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.out.contains("was changed while you were asked"), "{ran:?}");

@@ -3,12 +3,18 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 
-pub(crate) const RINGFENCE: &str = env!("CARGO_BIN_EXE_ringfence");
+/// The program under test.
+pub(crate) fn ringfence() -> &'static str {
+    static PROGRAM: LazyLock<String> =
+        LazyLock::new(|| ringfence_testkit::program(env!("CARGO_BIN_EXE_ringfence")).display().to_string());
+    &PROGRAM
+}
 
 /// One test's own place. Everything is removed at its end.
 pub(crate) struct World {
@@ -31,7 +37,7 @@ impl World {
         if ringfence_testkit::lacks("python3") {
             return None;
         }
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = tempfile::tempdir_in(ringfence_testkit::place(env!("CARGO_TARGET_TMPDIR"))).unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
         std::fs::write(dir.path().join("data/a.txt"), "a note").unwrap();
         let world = Self { daemon: None, dir };
@@ -91,7 +97,7 @@ impl World {
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(RINGFENCE);
+        let mut command = Command::new(ringfence());
         command.args(words).env("RINGFENCE_HOME", self.path("home")).current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

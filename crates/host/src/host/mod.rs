@@ -15,6 +15,7 @@ mod hook;
 mod inspect;
 mod measure;
 mod news;
+mod once;
 mod package;
 mod policy;
 mod settings;

@@ -25,6 +25,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0002-tokens-and-cuts.sql")),
     M::up(include_str!("migrations/0003-grant-places.sql")),
     M::up(include_str!("migrations/0004-denials-counted.sql")),
+    M::up(include_str!("migrations/0005-keys-used.sql")),
 ];
 
 /// The number of the newest schema.

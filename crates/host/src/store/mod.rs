@@ -26,6 +26,7 @@ mod history;
 mod key;
 mod layout;
 mod meta;
+mod once;
 mod owner;
 mod plugins;
 mod policy;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::answer::{Found, Written};
 use super::asked::{Asked, Json, Query};
 use super::error::Failure;
-use super::idempotency;
+use super::idempotency::{self, Unknown};
 use super::plugins::bounded;
 
 /// The longest limit of a caller, in milliseconds: a day.
@@ -104,7 +104,7 @@ pub(super) struct ExecutionsQuery {
 }
 
 pub(super) async fn call(asked: Asked<(), Json<CallBody>>) -> Result<Written<CallAnswer>, Failure> {
-    let key = idempotency::Key::of(&asked, asked.name(), &asked.body.0)?;
+    let key = idempotency::Key::of(&asked, asked.name(), &asked.body.0, Unknown::Refuse)?;
     let name = asked.name().to_owned();
     let options = CallOptions {
         timeout: timeout(asked.body.0.timeout_ms)?,

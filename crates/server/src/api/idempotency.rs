@@ -2,14 +2,17 @@
 //!
 //! A caller that names a key gets, for the same key and the same request, the answer of the first one: also when that is
 //! still under way, and also when it failed after it may have done something. What was refused before anything was done may be
-//! tried again. Keys are each caller's own. They live in memory: they are forgotten after [`KEEP`], with the server, and,
-//! oldest first, when there are too many.
+//! tried again. Keys are each caller's own, and are forgotten after a day and, oldest first, when there are too many.
+//!
+//! Answers live in memory, so that what a plugin has said is on no disk. The host keeps digests of the keys and how far their
+//! requests came: a server that is started after one was killed refuses to do again what may have been done.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ringfence::Error;
+use ringfence::once::{ONCE_KEEP, ONCE_KEYS_MAX, OnceKey, OnceUse};
+use ringfence::{Error, Host};
 use ringfence_api::ErrorCode;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -18,10 +21,6 @@ use tokio::sync::OnceCell;
 use super::asked::Asked;
 use super::error::Failure;
 
-/// How long an answer is kept for whoever asks again.
-pub(crate) const KEEP: Duration = Duration::from_secs(24 * 3600);
-/// Answers that are kept at most.
-const KEYS_MAX: usize = 4_096;
 /// What all kept answers together may take, in bytes.
 const BYTES_MAX: usize = 64 << 20;
 /// The header that names a key: 1 to 256 printable characters.
@@ -34,9 +33,24 @@ pub(super) struct Key {
     id: (String, String),
     /// Of the whole request.
     digest: [u8; 32],
+    unknown: Unknown,
+}
+
+/// What is done when a request was begun by a server that was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It is carried out: done twice it is the same as done once.
+    Again,
+    /// It is refused.
+    Refuse,
 }
 
 impl Key {
+    /// As the host keeps it.
+    fn noted(&self) -> OnceKey {
+        OnceKey::new(&self.id.0, &self.id.1, self.digest)
+    }
+
     /// The key of a request, where it names one. `about` is what its path says.
     ///
     /// # Errors
@@ -45,16 +59,38 @@ impl Key {
         asked: &Asked<Q, B>,
         about: &str,
         body: &impl Serialize,
+        unknown: Unknown,
     ) -> Result<Option<Self>, Failure> {
         let Some(key) = asked.header(HEADER)? else { return Ok(None) };
         let body = serde_json::to_vec(body).unwrap_or_default();
         let digest = Sha256::new_with_prefix(about).chain_update([0]).chain_update(&body).finalize();
-        Ok(Some(Self { id: (asked.caller.actor.clone(), key.to_owned()), digest: digest.into() }))
+        Ok(Some(Self { id: (asked.caller.actor.clone(), key.to_owned()), digest: digest.into(), unknown }))
     }
 }
 
 /// What came of a request: kept as the document that was answered, or as the failure.
-type Outcome = Result<Arc<dyn std::any::Any + Send + Sync>, (ErrorCode, String, Option<String>)>;
+type Outcome = Result<Arc<dyn std::any::Any + Send + Sync>, Refusal>;
+
+/// A failure that everybody gets who waits for the same request.
+#[derive(Debug)]
+struct Refusal {
+    code: ErrorCode,
+    message: String,
+    hint: Option<String>,
+    /// Whether the same request with the same key may be tried again.
+    again: bool,
+}
+
+impl Refusal {
+    fn of(error: &Error, again: bool) -> Self {
+        Self {
+            code: error.code(),
+            message: error.message().to_owned(),
+            hint: error.hint().map(str::to_owned),
+            again,
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Known {
@@ -66,12 +102,79 @@ struct Known {
 }
 
 /// The keys that are known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Keys {
     all: Mutex<HashMap<(String, String), Known>>,
+    book: Book,
+}
+
+/// Where keys are noted, so that the next server knows them.
+#[derive(Debug)]
+enum Book {
+    Host {
+        host: Host,
+        /// Calls that have ended since a request began last: what is lost of these with the server is not done again all the same.
+        ended: Mutex<Vec<OnceKey>>,
+    },
+    #[cfg(test)]
+    Nowhere,
+}
+
+impl Book {
+    /// Notes that the request begins.
+    ///
+    /// # Errors
+    /// What the host says; `conflict` when it may have been carried out before.
+    async fn begin(&self, key: &Key) -> Result<(), Error> {
+        let noted = match self {
+            Self::Host { host, ended } => {
+                let waiting = std::mem::take(&mut *ended.lock().unwrap_or_else(PoisonError::into_inner));
+                let noted = host.begin_once(&key.noted(), waiting.clone()).await;
+                if noted.is_err() {
+                    ended.lock().unwrap_or_else(PoisonError::into_inner).extend(waiting);
+                }
+                noted?
+            }
+            #[cfg(test)]
+            Self::Nowhere => OnceUse::First,
+        };
+        let message = match noted {
+            OnceUse::First => return Ok(()),
+            OnceUse::Begun if key.unknown == Unknown::Again => return Ok(()),
+            OnceUse::Begun => {
+                "this request was begun before and may have been carried out; its answer is not known any more"
+            }
+            OnceUse::Ended => "this request was carried out before; its answer is not known any more",
+        };
+        let hint = "look at what was done (`GET /api/v1/executions`, `GET /api/v1/plugins`); another key does it again";
+        Err(Error::new(ErrorCode::Conflict, message).with_hint(hint))
+    }
+
+    /// Notes what came of it. What cannot be noted stays a request that may have been carried out.
+    async fn end(&self, key: &Key, may_have_done: bool) {
+        let noted = match self {
+            Self::Host { host, .. } if !may_have_done => host.forget_once(&key.noted()).await,
+            Self::Host { host, .. } if key.unknown == Unknown::Again => host.end_once(&key.noted()).await,
+            Self::Host { ended, .. } => {
+                // Whether it ended or not, it is not done again: no reason to let the caller wait for the disk once more.
+                ended.lock().unwrap_or_else(PoisonError::into_inner).push(key.noted());
+                Ok(())
+            }
+            #[cfg(test)]
+            Self::Nowhere => Ok(()),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "what came of a request with an idempotency key is not noted");
+        }
+    }
 }
 
 impl Keys {
+    /// Keys that the host keeps as well.
+    pub(crate) fn kept_by(host: Host) -> Self {
+        Self { all: Mutex::default(), book: Book::Host { host, ended: Mutex::default() } }
+    }
+
     /// Does the work, or waits for the first who does it with this key.
     ///
     /// # Errors
@@ -84,15 +187,20 @@ impl Keys {
     ) -> Result<T, Failure> {
         let Some(key) = key else { return work.await.map_err(Failure::from) };
         let id = key.id.clone();
-        let cell = self.cell(key)?;
+        let cell = self.cell(&key)?;
         let mut size = None;
         let outcome = cell
             .get_or_init(|| async {
+                if let Err(error) = self.book.begin(&key).await {
+                    // The book says it again, if it still holds.
+                    return Err(Refusal::of(&error, true));
+                }
                 let done = work.await;
                 size = done.as_ref().ok().map(bytes);
-                done.map(|done| Arc::new(done) as Arc<dyn std::any::Any + Send + Sync>).map_err(|error| {
-                    (error.code(), error.message().to_owned(), error.hint().map(str::to_owned))
-                })
+                let may_have_done = done.as_ref().map_or_else(|error| may_have_done(error.code()), |_| true);
+                self.book.end(&key, may_have_done).await;
+                done.map(|done| Arc::new(done) as Arc<dyn std::any::Any + Send + Sync>)
+                    .map_err(|error| Refusal::of(&error, !may_have_done))
             })
             .await;
         if let Some(size) = size {
@@ -104,12 +212,12 @@ impl Keys {
                 .downcast_ref::<T>()
                 .cloned()
                 .ok_or_else(|| Failure::new(ErrorCode::Internal, "an answer of another kind was kept")),
-            Err((code, message, hint)) => {
-                if !may_have_done(*code) {
+            Err(refusal) => {
+                if refusal.again {
                     self.forget(&id, &cell);
                 }
-                let failure = Failure::new(*code, message.clone());
-                Err(match hint {
+                let failure = Failure::new(refusal.code, refusal.message.clone());
+                Err(match &refusal.hint {
                     Some(hint) => failure.hint(hint.clone()),
                     None => failure,
                 })
@@ -138,10 +246,10 @@ impl Keys {
         }
     }
 
-    fn cell(&self, key: Key) -> Result<Arc<OnceCell<Outcome>>, Failure> {
+    fn cell(&self, key: &Key) -> Result<Arc<OnceCell<Outcome>>, Failure> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        all.retain(|_, known| now.saturating_duration_since(known.since) < KEEP);
+        all.retain(|_, known| now.saturating_duration_since(known.since) < ONCE_KEEP);
         if let Some(known) = all.get(&key.id) {
             if known.digest != key.digest {
                 return Err(Failure::new(
@@ -151,11 +259,14 @@ impl Keys {
             }
             return Ok(Arc::clone(&known.outcome));
         }
-        if all.len() >= KEYS_MAX && !evict(&mut all, &key.id.0) {
+        if all.len() >= ONCE_KEYS_MAX && !evict(&mut all, &key.id.0) {
             return Err(Failure::new(ErrorCode::Busy, "too many requests with keys are under way"));
         }
         let outcome = Arc::default();
-        all.insert(key.id, Known { digest: key.digest, since: now, bytes: 0, outcome: Arc::clone(&outcome) });
+        all.insert(
+            key.id.clone(),
+            Known { digest: key.digest, since: now, bytes: 0, outcome: Arc::clone(&outcome) },
+        );
         Ok(outcome)
     }
 }
@@ -190,16 +301,21 @@ fn may_have_done(code: ErrorCode) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
     fn key(who: &str, name: &str, request: u8) -> Option<Key> {
-        Some(Key { id: (who.to_owned(), name.to_owned()), digest: [request; 32] })
+        Some(Key { id: (who.to_owned(), name.to_owned()), digest: [request; 32], unknown: Unknown::Refuse })
+    }
+
+    fn nowhere() -> Keys {
+        Keys { all: Mutex::default(), book: Book::Nowhere }
     }
 
     #[tokio::test]
     async fn what_is_sent_twice_is_done_once_and_answered_twice() {
-        let (keys, done) = (Keys::default(), AtomicU32::new(0));
+        let (keys, done) = (nowhere(), AtomicU32::new(0));
         let work = || async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(done.fetch_add(1, Ordering::SeqCst))
@@ -218,7 +334,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_request_with_the_same_key_is_refused_and_a_failure_is_kept() {
-        let keys = Keys::default();
+        let keys = nowhere();
         let fails = |code| async move { Err::<(), _>(Error::new(code, "no").with_hint("later")) };
         let works = || async { Ok(()) };
         let failed = keys.once(key("a", "k", 1), |_| 0, fails(ErrorCode::PluginFailed)).await.unwrap_err();
@@ -236,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_are_bounded_in_bytes_and_each_callers_own_go_first() {
-        let keys = Keys::default();
+        let keys = nowhere();
         let large = |_: &()| BYTES_MAX / 2;
         keys.once(key("admin", "install", 1), |_| 100, async { Ok(()) }).await.unwrap();
         for number in 0..5 {
@@ -249,12 +365,12 @@ mod tests {
 
     #[tokio::test]
     async fn keys_are_bounded_and_the_oldest_goes_first() {
-        let keys = Keys::default();
-        for number in 0..=KEYS_MAX {
+        let keys = nowhere();
+        for number in 0..=ONCE_KEYS_MAX {
             keys.once(key("a", &number.to_string(), 1), |_| 0, async { Ok(()) }).await.unwrap();
         }
         let all = keys.all.lock().unwrap();
-        assert_eq!(all.len(), KEYS_MAX);
+        assert_eq!(all.len(), ONCE_KEYS_MAX);
         assert!(!all.contains_key(&("a".to_owned(), "0".to_owned())));
     }
 }

@@ -110,12 +110,12 @@ impl Api {
     ) -> Self {
         Self {
             guard: Guard::new(host.clone(), names, options.requests_per_second),
+            keys: idempotency::Keys::kept_by(host.clone()),
             host,
             body_max: options.body_max,
             install_from: options.install_from.clone(),
             streams: stream::Streams::new(options.limits),
             runs: exec::Live::new(options.limits.execs),
-            keys: idempotency::Keys::default(),
             leases: lease::Leases::default(),
             long_looks: Semaphore::new(options.limits.long_looks),
             told_strangers: health::ToldStrangers::default(),

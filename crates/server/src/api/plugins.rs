@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Done, Found, Made};
 use super::asked::{Asked, Query};
 use super::error::Failure;
-use super::idempotency;
+use super::idempotency::{self, Unknown};
 use super::upload::{self, InstallQuery, PackageSent, UpgradeQuery};
 
 /// Log lines of one answer at most, and unless the query says how many.
@@ -135,7 +135,7 @@ pub(super) async fn install(
     match body {
         PackageSent::Document(body) => {
             asked.query.require_empty()?;
-            let key = idempotency::Key::of(&asked, "install", &body)?;
+            let key = idempotency::Key::of(&asked, "install", &body, Unknown::Again)?;
             let path = package(&asked, &body.path)?;
             let (api, host) = (asked.api, asked.host);
             let consent =
@@ -147,7 +147,7 @@ pub(super) async fn install(
             let package = upload::unpack(&asked.api, &asked.host, archive).await?;
             // The same bytes with the same consent are the same request.
             let same = (&package.contents().sha256, &allowed);
-            let key = idempotency::Key::of(&asked, "install", &same)?;
+            let key = idempotency::Key::of(&asked, "install", &same, Unknown::Again)?;
             let (api, host, consent) = (asked.api, asked.host, allowed.consent()?);
             let work = async move { host.install_unpacked(package, consent).await };
             Ok(Made(api.keys.once(key, size, work).await?))

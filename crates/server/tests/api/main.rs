@@ -11,6 +11,7 @@ mod doors;
 mod hostile;
 mod life;
 mod limits;
+mod ordinary;
 mod rig;
 mod roles;
 mod runs;
