@@ -73,7 +73,7 @@ use self::audit::{Anchor, AuditQueue};
 use self::fault::Fault;
 use self::key::Key;
 use self::readers::Readers;
-use self::writer::{Context, Queue};
+use self::writer::{Context, Keep, Queue};
 use crate::clock::now_ms;
 use crate::lock::LifecycleLock;
 use crate::metrics::MethodMetrics;
@@ -337,8 +337,17 @@ impl Store {
         action: &'static str,
         work: impl FnOnce(&Transaction<'_>, &Context) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
+        self.write_as(action, Keep::FromPowerCut, work)
+    }
+
+    fn write_as<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        keep: Keep,
+        work: impl FnOnce(&Transaction<'_>, &Context) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Error> {
         match &self.inner.queue {
-            Some(queue) => queue.write(action, work).inspect(|_| self.inner.written.notify_one()),
+            Some(queue) => queue.write(action, keep, work).inspect(|_| self.inner.written.notify_one()),
             None => Err(Error::new(ErrorCode::Internal, format!("cannot {action}: the store is closed"))),
         }
     }

@@ -6,31 +6,34 @@
 use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::fault::Fault;
+use super::writer::Keep;
 use super::{Store, now_ms};
 use crate::Error;
 use crate::once::{ONCE_KEEP, ONCE_KEYS_MAX, OnceKey, OnceUse};
 use ringfence_api::ErrorCode;
 
 impl Store {
-    /// Notes that a request with this key begins, unless it was noted before, and that others have ended. On the disk before it
-    /// returns.
+    /// Notes that a request with this key begins, unless it was noted before, and that others have ended. Kept from the end of
+    /// this process before it returns; not from a power cut.
     ///
     /// # Errors
     /// `conflict` when the key was used for another request; `busy` when all keys that may be kept are of requests under way;
     /// `busy` or `io`. Then nothing was noted.
     pub(crate) fn begin_once(&self, key: OnceKey, ended: Vec<OnceKey>) -> Result<OnceUse, Error> {
-        self.write("note the key of a request", move |transaction, _| {
+        self.write_as("note the key of a request", Keep::FromKill, move |transaction, _| {
             ended.iter().try_for_each(|key| end(transaction, key))?;
             begin(transaction, &key, now_ms())
         })
     }
 
-    /// Notes that the request has ended. On the disk before it returns.
+    /// Notes that the request has ended, kept as above.
     ///
     /// # Errors
     /// `busy` or `io`.
     pub(crate) fn end_once(&self, key: OnceKey) -> Result<(), Error> {
-        self.write("note the end of a request", move |transaction, _| Ok(end(transaction, &key)?))
+        self.write_as("note the end of a request", Keep::FromKill, move |transaction, _| {
+            Ok(end(transaction, &key)?)
+        })
     }
 
     /// Forgets the key of a request for which nothing was done.
@@ -38,7 +41,7 @@ impl Store {
     /// # Errors
     /// `busy` or `io`.
     pub(crate) fn forget_once(&self, key: OnceKey) -> Result<(), Error> {
-        self.write("forget the key of a request", move |transaction, _| {
+        self.write_as("forget the key of a request", Keep::FromKill, move |transaction, _| {
             transaction
                 .prepare_cached("DELETE FROM keys_used WHERE caller = ?1 AND key = ?2")?
                 .execute((&key.caller, &key.key))?;

@@ -2,7 +2,7 @@
 //!
 //! Whatever waits while a commit runs shares the next one, so many small writes cost few synchronisations. Each keeps
 //! its own savepoint: one that fails changes nothing of the others. A caller gets its answer after the commit, so an
-//! answer means that the change is on the disk.
+//! answer means that the change is on the disk; or, where it wished no more ([`Keep::FromKill`]), with the kernel.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,9 +37,19 @@ pub(super) struct Context {
     pub(super) key: Key,
 }
 
+/// What a write must outlive before its caller is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The machine: it is on the disk.
+    FromPowerCut,
+    /// This process: the kernel has it. Saves a wait for the disk, which is some milliseconds.
+    FromKill,
+}
+
 /// A queued write: carried out inside its savepoint, then told whether the commit succeeded.
 trait Work: Send {
     fn claim(&self) -> bool;
+    fn keep(&self) -> Keep;
     /// Whether to keep what it changed.
     fn run(&mut self, transaction: &Transaction<'_>, context: &Context) -> bool;
     fn finish(self: Box<Self>, committed: Result<(), &rusqlite::Error>);
@@ -50,6 +60,7 @@ const STARTED: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 struct Task<T, F> {
+    keep: Keep,
     action: &'static str,
     claim: Arc<AtomicU8>,
     work: Option<F>,
@@ -64,6 +75,10 @@ where
 {
     fn claim(&self) -> bool {
         self.claim.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn keep(&self) -> Keep {
+        self.keep
     }
 
     fn run(&mut self, transaction: &Transaction<'_>, context: &Context) -> bool {
@@ -100,7 +115,7 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// Carries out `work` in a transaction and returns when it is on the disk, or has changed nothing.
+    /// Carries out `work` in a transaction and returns when it is kept as wished, or has changed nothing.
     ///
     /// # Errors
     /// What `work` refuses; `busy` when another process held the database or the queue stayed full: nothing was changed;
@@ -109,11 +124,12 @@ impl Queue {
     pub(super) fn write<T: Send + 'static>(
         &self,
         action: &'static str,
+        keep: Keep,
         work: impl FnOnce(&Transaction<'_>, &Context) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Error> {
         let (reply, answer) = sync_channel(1);
         let claim = Arc::new(AtomicU8::new(WAITING));
-        let task = Task { action, claim: Arc::clone(&claim), work: Some(work), result: None, reply };
+        let task = Task { keep, action, claim: Arc::clone(&claim), work: Some(work), result: None, reply };
         let turn = Instant::now() + TURN_WAIT;
         self.send(Box::new(task), action, turn)?;
         match answer.recv_timeout(turn.saturating_duration_since(Instant::now())) {
@@ -186,6 +202,8 @@ fn make_ready(connection: &mut Connection, key: &Key, anchor: &Anchor) -> Result
 }
 
 fn serve(mut connection: Connection, receiver: &Receiver<Box<dyn Work>>, context: &Context, anchor: &Anchor) {
+    // As a database is opened.
+    let mut kept = Keep::FromPowerCut;
     while let Ok(first) = receiver.recv() {
         let mut batch: Vec<_> = Some(first).into_iter().filter(|task| task.claim()).collect();
         while batch.len() < BATCH_MAX
@@ -195,7 +213,13 @@ fn serve(mut connection: Connection, receiver: &Receiver<Box<dyn Work>>, context
                 batch.push(task);
             }
         }
-        let committed = carry_out(&mut connection, &mut batch, context);
+        let must = batch.iter().any(|task| task.keep() == Keep::FromPowerCut);
+        let must = if must { Keep::FromPowerCut } else { Keep::FromKill };
+        let ready = if must == kept { Ok(()) } else { synchronise(&connection, must) };
+        let committed = ready.and_then(|()| {
+            kept = must;
+            carry_out(&mut connection, &mut batch, context)
+        });
         if committed.is_ok() {
             // Before the answers: what is acknowledged is anchored.
             anchor.advance(&connection, &context.key);
@@ -204,6 +228,16 @@ fn serve(mut connection: Connection, receiver: &Receiver<Box<dyn Work>>, context
             task.finish(committed.as_ref().copied());
         }
     }
+}
+
+/// With `normal` a commit in WAL mode waits for no disk, and nothing is damaged by a power cut but what was committed so is
+/// forgotten (sqlite.org/pragma.html#pragma_synchronous).
+fn synchronise(connection: &Connection, keep: Keep) -> rusqlite::Result<()> {
+    let level = match keep {
+        Keep::FromPowerCut => "full",
+        Keep::FromKill => "normal",
+    };
+    connection.pragma_update(None, "synchronous", level)
 }
 
 fn carry_out(

@@ -14,7 +14,7 @@ use crate::Error;
 use crate::store::Owner;
 use crate::store::fault::Fault;
 use crate::store::key::Key;
-use crate::store::writer::{Context, Queue};
+use crate::store::writer::{Context, Keep, Queue};
 use crate::store::{history, now_ms};
 
 /// First and longest wait before a batch that the disk refused is tried again.
@@ -42,9 +42,10 @@ fn serve(queue: &AuditQueue, writer: &Queue) {
         let mut failing: Option<Instant> = None;
         loop {
             let items = Arc::clone(&batch);
-            let written = writer.write("write audit records", move |transaction, context| {
-                write(transaction, context, &items)
-            });
+            let written =
+                writer.write("write audit records", Keep::FromPowerCut, move |transaction, context| {
+                    write(transaction, context, &items)
+                });
             match written {
                 Ok(still_open) => {
                     open = still_open;
