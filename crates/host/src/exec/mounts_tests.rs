@@ -257,7 +257,7 @@ fn what_may_be_changed_and_not_read_is_refused_in_what_is_read() {
 #[test]
 fn the_floor_between_two_grants_is_no_way_to_read_what_may_only_be_written() {
     let (_made, root) = tree();
-    let vars = Vars::new(CanonicalPath::root()).with_state(CanonicalPath::new(&root.join("a")).unwrap());
+    let vars = Vars::new(CanonicalPath::root()).with_state(CanonicalPath::new(root.join("a")).unwrap());
     let error = laid_with(&root, &["+file:read=ROOT/**", "+file:write=ROOT/a/b/secret"], vars).unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotEnforceable, "{error}");
 }
