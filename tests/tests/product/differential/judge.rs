@@ -135,9 +135,8 @@ impl Judge<'_> {
             "rename" => self.moves(node, &beside("moved")),
             "renametop" => self.moves(node, &format!("tree/topmoved{number}")),
             "unlink" | "rmdir" => self.rules.allows(Op::Delete, path),
-            // The way back of a renaming that was done.
-            "back" => false,
-            _ => panic!("the probe said {act}"),
+            // `back`, which is told when what was renamed could not be named as before.
+            _ => false,
         }
     }
 
