@@ -59,7 +59,7 @@ int become(char **argv)
 
 int main(int argc, char **argv)
 {
-	const struct act *tables[] = { fs_acts, proc_acts, life_acts, res_acts, net_acts, sys_acts };
+	const struct act *tables[] = { fs_acts, proc_acts, life_acts, res_acts, net_acts, sys_acts, each_acts };
 	if (argc > 1 && strncmp(argv[1], "mark=", 5) == 0) {
 		argc--;
 		argv++;

@@ -32,5 +32,6 @@ int write_all(int fd, const void *data, size_t len);
 int become(char **argv);
 double now_s(void);
 
-extern const struct act fs_acts[], proc_acts[], life_acts[], res_acts[], net_acts[], sys_acts[];
+extern const struct act fs_acts[], proc_acts[], life_acts[], res_acts[], net_acts[], sys_acts[],
+	each_acts[];
 #endif

@@ -116,7 +116,7 @@ fn place() -> PathBuf {
 
 fn compile(to: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes");
-    let files: Vec<PathBuf> = ["main.c", "fs.c", "net.c", "sys.c", "proc.c", "life.c", "res.c"]
+    let files: Vec<PathBuf> = ["main.c", "fs.c", "net.c", "sys.c", "proc.c", "life.c", "res.c", "each.c"]
         .iter()
         .map(|name| source.join(name))
         .collect();

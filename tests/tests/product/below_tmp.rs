@@ -14,7 +14,7 @@ const READ: &str = "file:read={tree}/**";
 const WRITE: &str = "file:write={tree}/**";
 const DELETE: &str = "file:delete={tree}/**";
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 17] = [
     Row {
         act: &["read", "{tree}/file"],
         refused: &["--grant", READ, "--grant", WRITE, "--deny", "file:read={tree}/file"],
@@ -78,6 +78,54 @@ const ROWS: [Row; 11] = [
         act: &["create", "{tree}/sub/new"],
         refused: &["--grant", "file:write={tree}/sub/deep/**", "--grant", READ],
         done: &["--grant", "file:write={tree}/sub/**", "--grant", READ],
+    },
+    // Names are read as well as contents are.
+    Row {
+        act: &["list", "{tree}/sub"],
+        refused: &["--grant", WRITE],
+        done: &["--grant", WRITE, "--grant", READ],
+    },
+    Row {
+        act: &["list", "{tree}/sub"],
+        refused: &["--grant", DELETE],
+        done: &["--grant", DELETE, "--grant", READ],
+    },
+    // What may not be read keeps its name: under another one it could be read at the next start.
+    Row {
+        act: &["rename", "{tree}/sub", "{tree}/moved"],
+        refused: &["--rw", "{tree}", "--deny", "file:read={tree}/sub/deep/**"],
+        done: &["--rw", "{tree}"],
+    },
+    // A directory that a wildcard denies, with what is in it.
+    Row {
+        act: &["read", "{tree}/sub/inner"],
+        refused: &["--ro", "{tree}", "--deny", "file:read={tree}/s*"],
+        done: &["--ro", "{tree}", "--deny", "file:read={tree}/x*"],
+    },
+    // One denial in another.
+    Row {
+        act: &["read", "{tree}/sub/inner"],
+        refused: &[
+            "--rw",
+            "{tree}",
+            "--deny",
+            "file:read={tree}/sub/**",
+            "--deny",
+            "file:read={tree}/sub/deep/**",
+        ],
+        done: &["--rw", "{tree}", "--deny", "file:read={tree}/sub/deep/**"],
+    },
+    Row {
+        act: &["list", "{tree}/sub/deep"],
+        refused: &[
+            "--rw",
+            "{tree}",
+            "--deny",
+            "file:read={tree}/sub/**",
+            "--deny",
+            "file:read={tree}/sub/deep/**",
+        ],
+        done: &["--rw", "{tree}", "--deny", "file:read={tree}/sub/inner"],
     },
 ];
 

@@ -483,3 +483,28 @@ fn fs_08_a_denied_name_by_way_of_a_link_elsewhere_that_does_not_exist_is_refused
         assert!(granted.act().ok, "as {who:?}\n{granted}");
     }
 }
+
+/// What every sandbox shows without a grant is denied like all else.
+#[test]
+fn fs_01_what_is_denied_of_the_system_is_not_read() {
+    let deny = ["--deny", "file:read=/usr/share/**", "--deny", "file:read=/etc/ssl/certs/**"];
+    Case::new("fs_01", &["list", "/usr/share"]).denied(&deny).granted(&[]).check();
+}
+
+/// The right to read reaches down, past what hides a directory between two grants.
+#[test]
+fn fs_01_what_may_be_written_and_not_read_is_not_read_by_way_of_the_tree_around_it() {
+    for who in users() {
+        let world = World::new(who);
+        let act = ["read", "{grant}/sub/deep/file"];
+        world.mkdir("data/grant/sub/deep");
+        world.put("data/grant/sub/deep/file", &world.canary);
+        let write = ["--ro", "{grant}", "--grant", "file:write={grant}/sub/deep/**"];
+        let denied = [&write[..], &["--deny", "file:read={grant}/sub/**"]].concat();
+        let run = world.probe(&denied, &act).run();
+        run.expect_code(125);
+        assert!(run.acts().is_empty() && run.err().contains("not read"), "as {who:?}\n{run}");
+        let granted = world.probe(&write, &act).run();
+        assert!(granted.act().ok, "as {who:?}\n{granted}");
+    }
+}

@@ -1,11 +1,12 @@
 //! The product as a stranger sees it: every test drives the release binary through `ringfence exec`.
 //!
 //! Names start with the case of the attack catalogue (`fs_05_...`, `proc_17_...`, `res_01_...`) where there is one.
-//! Reading order: `files` and `files_more`, `below_tmp`, `processes`, `syscalls`, `network`, `resources`, `endings`, `ladder`,
+//! Reading order: `files` and `files_more`, `below_tmp`, `differential`, `processes`, `syscalls`, `network`, `resources`, `endings`, `ladder`,
 //! `output`, `usage`, `lean`, `runtimes`, `posture`; `outside` holds the cases of others.
 #![expect(clippy::unwrap_used, reason = "a failure of the harness is a failed test")]
 
 mod below_tmp;
+mod differential;
 mod endings;
 mod files;
 mod files_more;

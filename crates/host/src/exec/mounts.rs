@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ringfence_api::text::shell_word;
 use ringfence_api::{ErrorCode, PermissionName};
 use ringfence_policy::{CanonicalPath, Effect, FileOp, PathPattern, Request, Rule, RuleSet, Vars};
-use ringfence_sandbox::{Access, Plan, ResolveError, Resolved};
+use ringfence_sandbox::{Access, Plan, ResolveError, Resolved, is_always_shown};
 
 use crate::error::Error;
 use crate::exec::translate::{Missing, Resolution, canonical, file_op, path_error};
@@ -62,13 +62,19 @@ fn lay_out(set: &RuleSet, missing: Missing, vars: &Vars) -> Result<(Places, Vec<
         }
     }
     let granted: Vec<(Resolved, Access)> = places.shown.values().cloned().collect();
+    let mut whole = Vec::new();
     for (root, access) in &granted {
         for found in walk::denied_below(set, vars, root.path(), *access)? {
+            whole.extend(found.without.map(|op| (found.resolved.path().to_owned(), op)));
             places.narrow(set, found, &granted)?;
         }
     }
+    for (path, op) in whole {
+        places.take(&path, op);
+    }
+    places.system(set);
     places.executable_directories(set, &granted)?;
-    places.settle();
+    places.settle()?;
     Ok((places, hints(&granted)))
 }
 
@@ -128,10 +134,23 @@ pub(crate) fn shows(access: Access) -> bool {
     access.read || access.changes()
 }
 
-/// What the rules say of a path: for a directory, of what is in it.
+/// What the rules say of a path: for a directory, of all that is in it, however deep, because a mount knows no less.
 pub(crate) fn access(rules: &RuleSet, path: &Path, directory: bool) -> Result<Access, Error> {
+    let named = canonical(path)?;
     let canonical = canonical(&if directory { walk::inside(path) } else { path.to_owned() })?;
-    let allowed = |op| rules.decide(&Request::File { op, path: canonical.clone() }).is_allowed();
+    let about = |effect, op, is_about: &dyn Fn(&PathPattern) -> bool| {
+        let mut rules =
+            rules.rules().iter().filter(|rule| rule.effect() == effect && file_op(rule) == Some(op));
+        rules.any(|rule| rule.path().is_some_and(is_about))
+    };
+    let whole = |op| {
+        let is_denied = !rules.is_own(&named) && about(Effect::Deny, op, &|pattern| pattern.matches(&named));
+        !is_denied && about(Effect::Allow, op, &|pattern| walk::means_all(pattern, &named))
+    };
+    let allowed = |op| {
+        let decided = rules.decide(&Request::File { op, path: canonical.clone() }).is_allowed();
+        decided && (!directory || whole(op))
+    };
     let execute = rules.rules().iter().any(|rule| {
         *rule.permission_name() == PermissionName::SubprocessExecute
             && rule.effect() == Effect::Allow
@@ -167,9 +186,11 @@ impl Places {
             None => {}
         }
         let takes = |given: &Access| given.write && !rest.write || given.delete && !rest.delete;
-        // From the outermost grant on, somebody could rename what lies between, the deeper grant with it.
+        // From the outermost grant on, somebody could rename what lies between, the deeper grant with it; and what may not be
+        // read would then be read at the next start, under its other name.
+        let moves = |given: &Access| takes(given) || given.write && given.delete && !rest.read;
         if let Some((root, _)) =
-            holding.iter().filter(|(_, given)| takes(given)).min_by_key(|(root, _)| depth(root))
+            holding.iter().filter(|(_, given)| moves(given)).min_by_key(|(root, _)| depth(root))
         {
             self.pin(rules, root.path(), &path)?;
         }
@@ -181,6 +202,19 @@ impl Places {
             self.hidden.insert(path, resolved);
         }
         Ok(())
+    }
+
+    /// Takes away what is granted in a place that is denied as a whole, although the rules do not name what is in it.
+    fn take(&mut self, path: &Path, op: FileOp) {
+        self.shown.retain(|shown, (_, access)| {
+            if !shown.starts_with(path) || shown == path {
+                return true;
+            }
+            if op != FileOp::Read && access.changes() {
+                *access = Access { read: access.read, ..Access::default() };
+            }
+            op != FileOp::Read && shows(*access)
+        });
     }
 
     /// Mounts every directory between a writable root and a place in it that may not be changed over itself: a mount point
@@ -198,6 +232,24 @@ impl Places {
             }
         }
         Ok(())
+    }
+
+    /// Hides what is denied of the system that each sandbox shows without a grant: places in /usr and /etc by their name, but
+    /// not these directories themselves, without which there is no sandbox.
+    fn system(&mut self, rules: &RuleSet) {
+        for rule in rules.rules().iter().filter(|rule| rule.effect() == Effect::Deny) {
+            let Some((FileOp::Read, pattern)) = file_op(rule).zip(rule.path()) else { continue };
+            let prefix = pattern.literal_prefix();
+            let is_named = (pattern.is_exact() || pattern.is_subtree()) && prefix.segments().count() > 1;
+            let is_private = OWN_TOP_LEVEL.iter().any(|own| prefix.as_path().starts_with(own));
+            if !is_named || is_private || !is_always_shown(prefix.as_path()) || rules.is_own(&prefix) {
+                continue;
+            }
+            if let Ok(found) = Resolved::find(prefix.as_path()) {
+                self.shown.remove(found.path());
+                self.hidden.insert(found.path().to_owned(), found);
+            }
+        }
     }
 
     /// `subprocess:execute=DIR/**` lifts noexec below a directory of a writable grant, by a mount of its own.
@@ -227,18 +279,40 @@ impl Places {
         Ok(())
     }
 
-    /// Landlock's rules reach down: a place cannot have less than what it lies in, unless its mount is read-only.
-    fn settle(&mut self) {
+    /// Landlock's rules reach down: a place cannot have less than what it lies in, unless its mount is read-only; and what lies
+    /// in a tree that is read can be read itself, unless it is covered.
+    ///
+    /// # Errors
+    /// `not_enforceable` for a place that may be changed and not read, in a tree that may be read: a denial or the floor is
+    /// between the two, and no cover can lie on the place.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.shown.retain(|path, _| !self.hidden.contains_key(path));
         let mut above: Vec<(PathBuf, Access)> = Vec::new();
         for (path, (_, access)) in &mut self.shown {
             above.retain(|(root, _)| path.starts_with(root));
             let reaches = above.iter().fold(Access::default(), |all, (_, access)| all.union(*access));
-            if reaches.write && !access.write || reaches.delete && !access.delete {
+            let is_less = reaches.write && !access.write || reaches.delete && !access.delete;
+            if !access.read && (reaches.read || is_less) {
+                return Err(unreadable(path, &above));
+            }
+            if is_less {
                 *access = Access::READ;
             }
             above.push((path.clone(), *access));
         }
+        Ok(())
     }
+}
+
+fn unreadable(path: &Path, above: &[(PathBuf, Access)]) -> Error {
+    let root = above.first().map_or(path, |(root, _)| root);
+    let message = format!(
+        "{} may be changed but not read, and that cannot be held in {}, of which more is granted",
+        path.display(),
+        root.display()
+    );
+    Error::new(ErrorCode::NotEnforceable, message)
+        .with_hint("grant reading it as well, leave it out, or grant the directories beside it one by one")
 }
 
 #[cfg(test)]

@@ -87,12 +87,12 @@ fn what_is_denied_is_covered_also_by_way_of_a_link() {
 }
 
 #[test]
-fn a_denied_pattern_also_finds_files_in_a_directory_of_a_matching_name() {
+fn a_directory_of_a_matching_name_is_denied_as_a_whole_and_granted_for_what_matches_in_it() {
     let (_made, root) = tree();
     std::fs::create_dir(root.join("x.key")).unwrap();
     std::fs::write(root.join("x.key/y.key"), "x").unwrap();
     let rules = ["+file:read=ROOT/**", "-file:read=ROOT/**/*.key"];
-    assert_eq!(shown(&root, &rules), [":r", "x.key/y.key:-"]);
+    assert_eq!(shown(&root, &rules), [":r", "x.key:-"]);
     assert_eq!(shown(&root, &["+file:read=ROOT/**/*.key"]), ["x.key/y.key:r"]);
 }
 
@@ -237,4 +237,85 @@ fn what_a_plugin_was_granted_and_is_not_there_shows_nothing_and_stops_nothing() 
     let (places, _) = lay_out(&rules, Missing::Skipped, &vars).unwrap();
     assert!(places.shown.is_empty());
     assert_eq!(lay_out(&rules, Missing::Refused, &vars).unwrap_err().code(), ErrorCode::PathNotFound);
+}
+
+#[test]
+fn what_may_be_changed_and_not_read_is_refused_in_what_is_read() {
+    let (_made, root) = tree();
+    // Landlock's right to read reaches from the outer grant past the cover that is between the two.
+    let told = refused(&root, &["+file:read=ROOT/**", "+file:write=ROOT/a/b/**", "-file:read=ROOT/a/**"]);
+    assert!(told.contains("a/b may be changed but not read"), "{told}");
+    refused(&root, &["+file:read=ROOT/**", "+file:write=ROOT/a/b/secret", "-file:read=ROOT/a/**"]);
+    // A denial of writing made it readable.
+    refused(&root, &["+file:write=ROOT/**", "+file:delete=ROOT/a/b/**", "-file:write=ROOT/a/**"]);
+    // The twins.
+    assert_eq!(shown(&root, &["+file:read=ROOT/c/**", "+file:write=ROOT/a/b/**"]), ["a/b:w", "c:r"]);
+    let beside = ["+file:read=ROOT/**", "+file:write=ROOT/a/b/**", "-file:read=ROOT/c/**"];
+    assert_eq!(shown(&root, &beside), [":r", "a/b:rw", "c:-"]);
+}
+
+#[test]
+fn the_floor_between_two_grants_is_no_way_to_read_what_may_only_be_written() {
+    let (_made, root) = tree();
+    let vars = Vars::new(CanonicalPath::root()).with_state(CanonicalPath::new(root.join("a")).unwrap());
+    let error = laid_with(&root, &["+file:read=ROOT/**", "+file:write=ROOT/a/b/secret"], vars).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotEnforceable, "{error}");
+}
+
+#[test]
+fn what_lies_above_something_unreadable_cannot_be_renamed() {
+    let (_made, root) = tree();
+    let rules =
+        ["+file:read=ROOT/**", "+file:write=ROOT/**", "+file:delete=ROOT/**", "-file:read=ROOT/a/b/**"];
+    assert_eq!(shown(&root, &rules), [":rwd", "a:rwd", "a/b:-"]);
+    // Without the right to delete nothing is renamed.
+    assert_eq!(shown(&root, &[rules[0], rules[1], rules[3]]), [":rw", "a/b:-"]);
+}
+
+#[test]
+fn a_directory_that_a_wildcard_denies_is_denied_with_all_that_it_holds() {
+    let (_made, root) = tree();
+    assert_eq!(shown(&root, &["+file:read=ROOT/**", "-file:read=ROOT/c*"]), [":r", "c:-"]);
+    assert_eq!(shown(&root, &["+file:read=ROOT/**", "-file:read=ROOT/a/*"]), [":r", "a/b:-", "a/open:-"]);
+    // What is granted in it as well; and so where a link leads that is denied by its directory.
+    let deeper = "+file:delete=ROOT/a/b/secret";
+    assert_eq!(shown(&root, &["+file:read=ROOT/**", deeper, "-file:read=ROOT/a*"]), [":r", "a:-"]);
+    std::os::unix::fs::symlink("../a", root.join("c/led")).unwrap();
+    assert_eq!(shown(&root, &["+file:read=ROOT/**", deeper, "-file:read=ROOT/c/l*"]), [":r", "a:-"]);
+    // A grant shows only what it means.
+    assert_eq!(shown(&root, &["+file:read=ROOT/a/*"]), ["a/open:r"]);
+}
+
+#[test]
+fn what_is_denied_of_the_system_is_hidden_but_for_the_system_itself() {
+    let (_made, root) = tree();
+    let hidden = |rule: &str| {
+        let (places, _) = laid(&root, &["+file:read=ROOT/**", rule]).unwrap();
+        places.hidden.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(hidden("-file:read=/usr/share/**"), [Path::new("/usr/share")]);
+    for rule in ["-file:read=/usr/**", "-file:write=/usr/share/**", "-file:read=/usr/share/none/**"] {
+        assert_eq!(hidden(rule), [""; 0].map(PathBuf::from), "{rule}");
+    }
+}
+
+#[test]
+fn a_link_that_a_denial_of_reading_goes_through_is_not_to_be_taken_away() {
+    let (_made, root) = tree();
+    let rules = ["+file:read=ROOT/**", "+file:write=ROOT/**", "-file:read=ROOT/link", "+file:delete=ROOT/**"];
+    assert!(refused(&root, &rules).contains("something else could be put in its place"));
+    assert_eq!(shown(&root, &rules[..3]), [":rw", "a/b/secret:-"]);
+}
+
+#[test]
+fn a_directory_has_what_reaches_all_that_is_in_it() {
+    let (_made, root) = tree();
+    // One level of it is not the whole of it.
+    let (write, one, two) = ("+file:write=ROOT/a/**", "+file:read=ROOT/a/*", "+file:read=ROOT/a/*/*");
+    assert_eq!(shown(&root, &[write, one]), ["a:w", "a/open:rw"]);
+    assert_eq!(shown(&root, &[write, one, two]), ["a:w", "a/b/secret:rw", "a/open:rw"]);
+    assert_eq!(shown(&root, &[write, "+file:read=ROOT/*/**"]), ["a:rw", "c:r"]);
+    assert_eq!(shown(&root, &[write, "+file:read=ROOT/**/*"]), ["a:rw", "c:r"]);
+    // A grant of a directory that a wildcard denies by its name.
+    assert_eq!(shown(&root, &["+file:read=ROOT/a/b/**", "-file:read=ROOT/a/*"]), [""; 0]);
 }

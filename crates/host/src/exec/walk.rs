@@ -34,11 +34,18 @@ pub(crate) fn inside(directory: &Path) -> PathBuf {
     directory.join("\u{1}")
 }
 
+/// Whether a pattern means all that is in a directory, however deep.
+pub(crate) fn means_all(pattern: &PathPattern, directory: &CanonicalPath) -> bool {
+    let subtree = PathPattern::subtree(directory);
+    let below = PathPattern::parse(&format!("{subtree}/*"), &Vars::new(CanonicalPath::root()));
+    pattern.includes(&subtree) || below.is_ok_and(|below| pattern.includes(&below))
+}
+
 /// The topmost existing files and directories that a pattern matches. Links are left out.
 pub(crate) fn matching(pattern: &PathPattern) -> Result<Vec<Resolved>, Error> {
     let mut found = Vec::new();
     let prefix = pattern.literal_prefix();
-    for path in walk(prefix.as_path(), pattern)? {
+    for path in walk(prefix.as_path(), pattern, Directories::Whole)? {
         found.extend(Resolved::find(&path).ok().filter(|seen| seen.path() == path));
     }
     Ok(found)
@@ -73,7 +80,9 @@ pub(crate) fn denied_below(
         let Some((op, pattern)) = file_op(rule).zip(rule.path()) else { continue };
         let prefix = pattern.literal_prefix();
         let changes = matches!(op, FileOp::Write) && granted.write || op == FileOp::Delete && granted.delete;
-        if changes && let Some(link) = links_on(prefix.as_path()).into_iter().find(|at| at.starts_with(root))
+        // Without the link a denial of reading would be about nothing at the next start.
+        let unlinks = changes || op == FileOp::Read && granted.delete;
+        if unlinks && let Some(link) = links_on(prefix.as_path()).into_iter().find(|at| at.starts_with(root))
         {
             return Err(another_link(rule, &link, root));
         }
@@ -90,7 +99,7 @@ pub(crate) fn denied_below(
                 return Err(made_later(rule, root));
             }
             let start = if prefix.as_path().starts_with(root) { prefix.as_path() } else { root };
-            for path in walk(start, pattern)? {
+            for path in walk(start, pattern, Directories::All)? {
                 found.extend(existing(&path, rule, op, granted)?);
             }
         }
@@ -102,7 +111,10 @@ pub(crate) fn denied_below(
 fn existing(path: &Path, rule: &Rule, op: FileOp, granted: Access) -> Result<Option<Found>, Error> {
     match Resolved::find(path) {
         Ok(resolved) => {
-            let without = (resolved.path() != path).then_some(op);
+            // A directory that a wildcard means is denied with all that it holds, whether it means that as well or not.
+            let is_by_wildcard = rule.path().is_some_and(|named| !named.is_exact() && !named.is_subtree());
+            let without =
+                (resolved.path() != path || is_by_wildcard && resolved.is_directory()).then_some(op);
             Ok(Some(Found { resolved, without }))
         }
         Err(ResolveError::Special { path }) => {
@@ -198,8 +210,17 @@ fn made_later(rule: &Rule, root: &Path) -> Error {
         .with_hint("deny whole directories: DIR/** without other wildcards")
 }
 
-/// The topmost matches below `start`: what matches with all that is in it, or matches and holds nothing.
-fn walk(start: &Path, pattern: &PathPattern) -> Result<Vec<PathBuf>, Error> {
+/// Which directories are matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Directories {
+    /// Those that match with all that is in them: only they can be shown.
+    Whole,
+    /// Those that match: a denied one is denied with all that it holds.
+    All,
+}
+
+/// The topmost matches below `start`: files, and of the directories those that count as such.
+fn walk(start: &Path, pattern: &PathPattern, directories: Directories) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     let mut left = vec![start.to_owned()];
     let mut seen = 0;
@@ -222,8 +243,7 @@ fn walk(start: &Path, pattern: &PathPattern) -> Result<Vec<PathBuf>, Error> {
             let path = directory.join(&name);
             let Ok(canonical) = CanonicalPath::new(&path) else { continue };
             let is_directory = opened.status(&name).is_ok_and(|seen| seen.kind == EntryKind::Directory);
-            let whole = !is_directory
-                || CanonicalPath::new(inside(&path)).is_ok_and(|inside| pattern.matches(&inside));
+            let whole = !is_directory || directories == Directories::All || means_all(pattern, &canonical);
             if whole && pattern.matches(&canonical) {
                 found.push(path);
             } else if is_directory && pattern.touches(&canonical) {

@@ -21,7 +21,7 @@ pub(crate) use granted::GRANTS;
 use super::{CompileError, INSIDE_ID, USER_NAME, right};
 use crate::encode::{Records, Writer};
 use crate::kernel::Facts;
-use crate::plan::{NOTES, Plan, Processes};
+use crate::plan::{Mount, NOTES, Plan, Processes};
 use crate::wire::{build, source};
 
 /// Not readable for the program by Landlock alone: proof that Landlock is on.
@@ -93,6 +93,7 @@ impl Root {
     /// [`CompileError::NotVisible`] when the program would not be shown.
     pub(super) fn of(plan: &Plan, facts: &Facts, scratch_bytes: u64) -> Result<Self, CompileError> {
         let mut root = Self::base(facts);
+        root.listing(plan);
         root.java(plan);
         for (name, text) in &plan.notes {
             root.file(&Path::new(NOTES.trim_start_matches('/')).join(name), 0o444, text.as_bytes());
@@ -189,9 +190,15 @@ impl Root {
         }
         root.directory(Path::new("proc"));
         root.rule("/proc", right::READ_FILE | right::READ_DIR | right::WRITE_FILE);
-        root.rule("/", right::READ_DIR);
         root.mount_attached();
         root
+    }
+
+    /// What the root itself and the directories on the way to the grants hold may be listed. Landlock's rules reach down, so
+    /// it may not when something is granted that may be changed and not read: the names in it would be told.
+    fn listing(&mut self, plan: &Plan) {
+        let is_blind = |mount: &Mount| mount.access.changes() && !mount.access.read;
+        self.rule(if plan.mounts.iter().any(is_blind) { "/dev" } else { "/" }, right::READ_DIR);
     }
 
     fn mount_attached(&mut self) {

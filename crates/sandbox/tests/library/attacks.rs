@@ -89,7 +89,7 @@ fn acts() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/probes");
-        let files = ["main.c", "fs.c", "net.c", "sys.c", "proc.c", "life.c", "res.c"];
+        let files = ["main.c", "fs.c", "net.c", "sys.c", "proc.c", "life.c", "res.c", "each.c"];
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-acts");
         let made = command("cc")
             .args(["-O1", "-w", "-static", "-pthread"])

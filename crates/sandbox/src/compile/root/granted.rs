@@ -86,7 +86,7 @@ impl Root {
     /// Hides what is there, if anything shows it.
     fn cover(&mut self, plan: &Plan, hidden: &Resolved) {
         let path = self.located(hidden.path().strip_prefix("/").unwrap_or(hidden.path()));
-        if !self.is_foreign(&path) {
+        if !self.is_foreign(&path) || is_covered(plan, hidden.path()) {
             return;
         }
         let cover = match hidden.is_directory() {
@@ -202,6 +202,15 @@ impl Root {
         write_source(self.sources.add(), found.path(), found.identity(), flags, owner, attributes);
         number
     }
+}
+
+/// Whether this lies in a hidden directory and no grant in that brings it back: in the cover there is nothing to hide.
+fn is_covered(plan: &Plan, path: &Path) -> bool {
+    let holds = |outer: &Path, inner: &Path| inner.starts_with(outer) && inner != outer;
+    plan.hidden.iter().map(Resolved::path).filter(|above| holds(above, path)).any(|above| {
+        let mut mounts = plan.mounts.iter().map(|mount| mount.source.path());
+        !mounts.any(|mount| holds(above, mount) && path.starts_with(mount))
+    })
 }
 
 fn depth(path: &Path) -> usize {
