@@ -110,8 +110,10 @@ impl Refusal {
         if let Some(grant) = &self.grant {
             return grant.parse().ok();
         }
-        let is_file = matches!(self.operation.as_str(), "read" | "write" | "delete");
-        let text = format!("file:{}={}", self.operation, self.object);
+        // Older records have no `file:`.
+        let operation = self.operation.strip_prefix("file:").unwrap_or(&self.operation);
+        let is_file = matches!(operation, "read" | "write" | "delete");
+        let text = format!("file:{operation}={}", self.object);
         if is_file && self.object.starts_with('/') { text.parse().ok() } else { None }
     }
 

@@ -266,7 +266,8 @@ impl<'p> Replay<'p> {
             return;
         }
         self.weigh(record);
-        let op = match operation.as_str() {
+        // Older records have no `file:`.
+        let op = match operation.strip_prefix("file:").unwrap_or(&operation) {
             "read" => FileOp::Read,
             "write" => FileOp::Write,
             "delete" => FileOp::Delete,
