@@ -77,7 +77,9 @@ const fn opens(permission: &PermissionName) -> Opens {
         P::FileDelete => (true, &[method::DELETE_FILE]),
         P::EnvRead => (true, &[]),
         P::SubprocessExecute => (true, &[method::RUN_PROCESS]),
-        P::NetworkRequest => (false, &[method::HTTP_FETCH]),
+        P::NetworkRequest => {
+            (false, &[method::HTTP_FETCH, method::HTTP_FETCH_READ, method::HTTP_FETCH_CLOSE])
+        }
         P::ConfigWrite => (false, &[method::SET_CONFIG]),
         P::DatabaseRead => (false, &[method::QUERY_DATABASE]),
         P::DatabaseWrite => (false, &[method::EXECUTE_DATABASE]),
