@@ -70,7 +70,7 @@ fn lay_out(set: &RuleSet, missing: Missing, vars: &Vars) -> Result<(Places, Vec<
         }
     }
     for (path, op) in whole {
-        places.take(&path, op);
+        places.take(set, &path, op);
     }
     places.system(set);
     places.executable_directories(set, &granted)?;
@@ -205,9 +205,11 @@ impl Places {
     }
 
     /// Takes away what is granted in a place that is denied as a whole, although the rules do not name what is in it.
-    fn take(&mut self, path: &Path, op: FileOp) {
+    fn take(&mut self, rules: &RuleSet, path: &Path, op: FileOp) {
         self.shown.retain(|shown, (_, access)| {
-            if !shown.starts_with(path) || shown == path {
+            // Denials are no business of what is a plugin's own.
+            let is_own = CanonicalPath::new(shown).is_ok_and(|shown| rules.is_own(&shown));
+            if !shown.starts_with(path) || shown == path || is_own {
                 return true;
             }
             if op != FileOp::Read && access.changes() {

@@ -28,6 +28,18 @@ fn laid_with(root: &Path, rules: &[&str], vars: Vars) -> Result<(Places, Vec<Str
     lay_out(&RuleSet::new(rules.iter().map(parse).collect()), Missing::Refused, &vars)
 }
 
+/// The same where `own`, below the tree, is a plugin's own directory.
+fn laid_beside_own(root: &Path, own: &str, rules: &[&str]) -> Places {
+    let vars = Vars::new(CanonicalPath::root());
+    let parse = |text: &&str| {
+        let effect = if text.starts_with('+') { Effect::Allow } else { Effect::Deny };
+        Rule::parse(effect, &text[1..].replace("ROOT", root.to_str().unwrap()), &vars, "test").unwrap()
+    };
+    let own = CanonicalPath::new(root.join(own)).unwrap();
+    let set = RuleSet::new(rules.iter().map(parse).collect()).with_own([&own]);
+    lay_out(&set, Missing::Refused, &vars).unwrap().0
+}
+
 /// `path:rwdx` for each mount, `path:-` for what is covered, paths from the tree's root.
 fn shown(root: &Path, rules: &[&str]) -> Vec<String> {
     let (places, _) = laid(root, rules).unwrap();
@@ -284,6 +296,15 @@ fn a_directory_that_a_wildcard_denies_is_denied_with_all_that_it_holds() {
     assert_eq!(shown(&root, &["+file:read=ROOT/**", deeper, "-file:read=ROOT/c/l*"]), [":r", "a:-"]);
     // A grant shows only what it means.
     assert_eq!(shown(&root, &["+file:read=ROOT/a/*"]), ["a/open:r"]);
+}
+
+#[test]
+fn what_is_a_plugins_own_stays_in_a_directory_that_a_wildcard_denies() {
+    let (_made, root) = tree();
+    let rules = ["+file:read=ROOT/**", "+file:read=ROOT/a/b/**", "-file:read=ROOT/a*"];
+    assert_eq!(text(&root, &laid_beside_own(&root, "a/b", &rules)), [":r", "a/b:r", "a:-"]);
+    // The twin: what is anybody's goes.
+    assert_eq!(text(&root, &laid_beside_own(&root, "c", &rules)), [":r", "a:-"]);
 }
 
 #[test]

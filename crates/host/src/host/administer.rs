@@ -271,9 +271,24 @@ impl Host {
     /// # Cancel safety
     /// Changes nothing.
     pub async fn grants(&self, name: &str) -> Result<Vec<GrantInfo>, Error> {
-        let (name, context) = (plugin_name(name)?, Arc::clone(self.context()));
+        self.grants_with_warnings(name, &[]).await
+    }
+
+    /// What is granted, with [warnings](GrantInfo::warnings) of those grants that are named: what was given just now.
+    ///
+    /// # Errors
+    /// As for [`Host::grants`].
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn grants_with_warnings(
+        &self,
+        name: &str,
+        just_now: &[Permission],
+    ) -> Result<Vec<GrantInfo>, Error> {
+        let (name, context, just_now) = (plugin_name(name)?, Arc::clone(self.context()), just_now.to_vec());
         let store = context.store.clone();
-        store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&name)?, &[])).await
+        store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&name)?, &just_now)).await
     }
 
     /// Grants more. A running plugin is restarted with it; one that runs in another process of this home, as soon as no call
@@ -290,13 +305,13 @@ impl Host {
         let plugin = plugin_name(name)?;
         let lock = self.act().await;
         let (context, wanted, by) = (Arc::clone(self.context()), plugin.clone(), self.actor());
-        let (permissions, just_now) = (permissions.to_vec(), permissions.to_vec());
+        let wished = permissions.to_vec();
         let store = context.store.clone();
         let before = store
             .run(move |store| {
                 let row = context.row(&wanted)?;
-                let places = super::inspect::judge_grants(&context, &row.package, &permissions, &[], &by)?;
-                store.grant(&wanted, permissions, places, &by)?;
+                let places = super::inspect::judge_grants(&context, &row.package, &wished, &[], &by)?;
+                store.grant(&wanted, wished, places, &by)?;
                 if row.state == PluginState::Installed && row.pending.is_none() {
                     complete_consent(&context, &wanted, &by)?;
                 }
@@ -305,9 +320,7 @@ impl Host {
             .await?;
         self.act_on_consent(&plugin, &before, Others::Told).await?;
         drop(lock);
-        let context = Arc::clone(self.context());
-        let store = context.store.clone();
-        store.run(move |_| super::inspect::grant_infos(&context, &context.trusted(&plugin)?, &just_now)).await
+        self.grants_with_warnings(name, permissions).await
     }
 
     /// Takes grants back. It acts at once: a running plugin is killed and started again with less, so that no descriptor or

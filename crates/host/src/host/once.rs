@@ -6,8 +6,8 @@ use crate::once::{OnceKey, OnceUse};
 
 impl Host {
     /// Notes that a request with this key begins, and gives what was known of it. In the same step it notes that those of `ended`
-    /// have ended, which costs nothing more; they need no [`Host::end_once`]. A [`OnceUse::First`] is on the disk before this
-    /// returns, so that no later process takes the request for a new one; what comes of it is noted by [`Host::end_once`].
+    /// have ended, which costs nothing more; they need no [`Host::end_once`]. A [`OnceUse::First`] is kept from the end
+    /// of this process, and not from a power cut, before this returns: no later process takes the request for a new one; what comes of it is noted by [`Host::end_once`].
     ///
     /// # Errors
     /// `conflict` when the key was used for another request; `busy` when [`ONCE_KEYS_MAX`](crate::once::ONCE_KEYS_MAX) requests

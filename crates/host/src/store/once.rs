@@ -181,4 +181,24 @@ mod tests {
         );
         assert_eq!(at(key("ben", "three", 1), day + 4).unwrap_err().code(), ErrorCode::Busy);
     }
+
+    #[test]
+    fn only_what_wishes_no_more_than_to_outlive_a_kill_waits_for_no_disk() {
+        let (_dir, home) = home();
+        let store = Store::open(&home).unwrap();
+        // What a commit waits for: 1 for nothing, 2 for the disk.
+        let level = |transaction: &Transaction<'_>| {
+            Ok(transaction.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?)
+        };
+        for (keep, waits) in
+            [(Keep::FromPowerCut, 2), (Keep::FromKill, 1), (Keep::FromKill, 1), (Keep::FromPowerCut, 2)]
+        {
+            assert_eq!(
+                store.write_as("test", keep, move |transaction, _| level(transaction)).unwrap(),
+                waits
+            );
+        }
+        store.begin_once(key("ada", "k", 1), Vec::new()).unwrap();
+        assert_eq!(store.write("test", move |transaction, _| level(transaction)).unwrap(), 2, "as all else");
+    }
 }

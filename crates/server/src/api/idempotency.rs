@@ -156,7 +156,7 @@ impl Book {
             Self::Host { host, .. } if !may_have_done => host.forget_once(&key.noted()).await,
             Self::Host { host, .. } if key.unknown == Unknown::Again => host.end_once(&key.noted()).await,
             Self::Host { ended, .. } => {
-                // Whether it ended or not, it is not done again: no reason to let the caller wait for the disk once more.
+                // Whether it ended or not, it is not done again: no reason to write once more.
                 ended.lock().unwrap_or_else(PoisonError::into_inner).push(key.noted());
                 Ok(())
             }

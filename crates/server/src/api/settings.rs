@@ -68,7 +68,7 @@ pub(super) async fn set_grants(
 ) -> Result<Versioned<Vec<GrantInfo>>, Failure> {
     let name = asked.name().to_owned();
     let _turn = asked.api.versions.take(&name).await;
-    let (_, version, asks) = read_grants(&asked.host, &name).await?;
+    let (before, version, asks) = read_grants(&asked.host, &name).await?;
     version::judge(&asked, &version)?;
     if asks.waits && !asked.names_a_version() {
         let message = "an upgrade waits for consent, which this would carry out";
@@ -76,9 +76,13 @@ pub(super) async fn set_grants(
             .hint("read GET /plugins/{name} and its grants, and send the ETag of these in If-Match"));
     }
     let wanted = asked.body.0.permissions;
+    let is_new = |one: &&Permission| before.iter().all(|grant| grant.permission != **one);
+    let just_now: Vec<Permission> = wanted.iter().filter(is_new).cloned().collect();
     // Nobody's turn keeps an installation or an upgrade from coming in between.
     asked.host.consent_to(&name, Some(&asks.digest), Consent::Only(wanted)).await?;
-    let (document, version, _) = read_grants(&asked.host, &name).await?;
+    // The version is of what is granted, whatever is said of it.
+    let (_, version, _) = read_grants(&asked.host, &name).await?;
+    let document = asked.host.grants_with_warnings(&name, &just_now).await?;
     Ok(Versioned { document, version })
 }
 

@@ -46,6 +46,29 @@ fn a_plugin_is_installed_consented_to_called_revoked_and_removed() {
 }
 
 #[test]
+fn whoever_grants_is_told_what_writing_there_reaches_and_a_listing_is_of_the_same_version() {
+    let rig = Rig::new();
+    let package = rig.package("p", "1.0.0", "", &["which"], "def which(a):\n    return 1\n");
+    rig.send(&post("/plugins", &json!({"path": package}))).ok();
+    let place = rig.path("repository");
+    std::fs::create_dir_all(place.join(".git")).unwrap();
+    let [write, read] = ["write", "read"].map(|act| format!("file:{act}={}/**", place.display()));
+    let granted = rig.send(&put("/plugins/p/grants", &json!({"permissions": [write]})));
+    assert!(
+        granted.ok()[0]["warnings"].to_string().contains("git runs the hooks in it"),
+        "{}",
+        granted.json()
+    );
+    let listed = rig.send(&get("/plugins/p/grants"));
+    assert!(listed.ok()[0].get("warnings").is_none(), "{}", listed.json());
+    assert_eq!(granted.header("etag"), listed.header("etag"), "what is said is no part of the version");
+    // Only what is new is warned of, and what is only read is harmless.
+    let more = rig.send(&put("/plugins/p/grants", &json!({"permissions": [write, read]})));
+    assert_eq!(more.ok().as_array().unwrap().len(), 2);
+    assert!(!more.json().to_string().contains("warnings"), "{}", more.json());
+}
+
+#[test]
 fn an_upgrade_that_asks_for_more_waits_and_a_rollback_goes_back() {
     let rig = Rig::new();
     rig.active("p", "", &["which"], "def which(a):\n    return 1\n");
@@ -184,10 +207,10 @@ fn an_operator_does_not_release_a_quarantine_and_an_administrator_does() {
     rig.active("p", "", &["die"], "import os\ndef die(a):\n    os._exit(1)\n");
     let (_, operator) = rig.token(ringfence_api::Role::Operator, None, None);
     let die = post("/plugins/p/call", &json!({"tool": "die"}));
-    for _ in 0..60 {
-        if rig.send_as(&operator, &die).refusal().1 == "quarantined" {
-            break;
-        }
+    // The pauses between the starts alone are a quarter of a minute.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while rig.send_as(&operator, &die).refusal().1 != "quarantined" {
+        assert!(std::time::Instant::now() < until, "{}", rig.send(&get("/plugins/p")).json());
         std::thread::sleep(std::time::Duration::from_millis(300));
     }
     let activate = request("POST", "/plugins/p/activate");

@@ -274,10 +274,7 @@ async fn whole(asking: &Asking<'_>, hop: Hop, max_bytes: usize) -> Result<Fetche
     let (head, body) = response.into_parts();
     let bytes = body::read(body, max_bytes).await?;
     act.done();
-    let (body, body_base64) = match String::from_utf8(bytes) {
-        Ok(text) => (Some(text), None),
-        Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
-    };
+    let (body, body_base64) = text_or_base64(bytes);
     Ok(Fetched { body, body_base64, ..fetched(&hop, &head) })
 }
 
@@ -302,6 +299,14 @@ fn fetched(hop: &Hop, head: &Parts) -> Fetched {
         body_base64: None,
         stream: None,
         url: hop.url.to_string(),
+    }
+}
+
+/// How bytes of a body are told: as text where they are UTF-8.
+fn text_or_base64(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
+    match String::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
     }
 }
 

@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use data_encoding::BASE64;
-use hyper::body::Bytes;
 use ringfence_api::ErrorCode;
 use ringfence_api::rpc::RpcErrorCode;
 use serde::{Deserialize, Serialize};
@@ -19,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::stream::{Ask, Bounds, Piece, Source, busy};
-use super::{ENDING, invalid};
+use super::{ENDING, invalid, text_or_base64};
 use crate::rpc::RpcError;
 use crate::service::asking::{self, Asking, answer};
 
@@ -197,7 +195,7 @@ pub(in crate::service) async fn read(asking: Asking<'_>) -> Result<Box<RawValue>
         }
     };
     let Piece { bytes, offset, done } = piece;
-    let (body, body_base64) = text_or_base64(bytes);
+    let (body, body_base64) = text_or_base64(bytes.into());
     answer(&Read { body, body_base64, offset, done })
 }
 
@@ -219,13 +217,6 @@ fn not_there(asking: &Asking<'_>, id: &str) -> RpcError {
     );
     let about = (asking.call.method.as_str(), shown.as_str());
     asking::failed(RpcErrorCode::InvalidParams, ErrorCode::NotFound.as_str(), message, about)
-}
-
-fn text_or_base64(bytes: Bytes) -> (Option<String>, Option<String>) {
-    match String::from_utf8(bytes.into()) {
-        Ok(text) => (Some(text), None),
-        Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
-    }
 }
 
 impl Bounds {
