@@ -260,7 +260,15 @@ impl Host {
                 .with_hint(format!("the policy denies it by '{rule}' ({origin}); no grant overrides that"));
         }
         let Some(grant) = explanation.grant else {
-            return made.with_hint(format!("read its log: ringfence logs {}", target.name));
+            let is_granted = explanation.effect == Effect::Allow;
+            return made.with_hint(match request {
+                Request::File { op: FileOp::Write, .. } if is_granted => format!(
+                    "it is granted; a plugin makes new files by itself only below a directory that is granted as a whole \
+                     (DIR/**), and else by `write_file`; its log may say more: ringfence logs {}",
+                    target.name
+                ),
+                _ => format!("read its log: ringfence logs {}", target.name),
+            });
         };
         let denial = ringfence_api::Denial {
             object: request.object(),

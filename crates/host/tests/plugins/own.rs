@@ -113,3 +113,21 @@ async fn both_sdks_register_hooks_and_post_messages_when_that_is_granted() {
     }
     rig.host.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_new_file_under_a_pattern_is_told_how_it_can_be_made() {
+    let rig = Rig::new().await;
+    let out = rig.path("out");
+    std::fs::create_dir(&out).unwrap();
+    let code =
+        "def keep(a):\n    with open(a['path'], 'w') as file:\n        file.write('x')\n    return 1\n";
+    let permissions = |scope: &str| format!("permissions: ['file:write={}/{scope}']\n", out.display());
+    rig.active("pattern", &permissions("*.md"), &["keep"], code).await;
+    rig.active("whole", &permissions("**"), &["keep"], code).await;
+    let path = json!({"path": out.join("new.md")});
+    let refused = rig.host.call("pattern", "keep", path.clone()).await.unwrap_err();
+    let hint = refused.hint().unwrap_or_default();
+    assert!(hint.contains("DIR/**") && hint.contains("write_file"), "{refused}: {hint}");
+    assert_eq!(rig.host.call("whole", "keep", path).await.unwrap(), 1, "the twin");
+    rig.host.shutdown().await;
+}
